@@ -1,0 +1,126 @@
+"""Every error that transferflow raises on purpose.
+
+```
+TransferflowError            exit code 1
+├── SpecError                exit code 2: the spec is wrong; carries every problem at once
+├── PlanError                exit code 2: the spec is well formed but can't be met (unknown layer group, …)
+├── DataError                the data set is unreadable, leaks, or has too many bad files
+├── WeightsError             pretrained weights are missing, damaged or do not fit
+├── TrainingError            training can't go on (loss is not finite, a frozen parameter changed, …)
+├── EvaluationError          a metric can't be computed
+├── StoreError               an artifact is missing or damaged
+├── RegistryError            the model registry refused, or has no such model
+├── MissingDependencyError   an optional package is not installed
+└── InterruptedRunError      exit code 130: stopped by the user; the run can be resumed
+```
+
+A message says where the problem is, what was found, what is allowed, and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, in the four parts that a reader needs.
+
+    Attributes:
+        what: The problem in one sentence.
+        where: `file:line:column` and/or a key path such as `optimizer.lr`; empty when there is none.
+        found: What stands there now.
+        allowed: What may stand there.
+        hint: What to do next.
+    """
+
+    what: str
+    where: str = ""
+    found: str = ""
+    allowed: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        for title, text in (("found", self.found), ("allowed", self.allowed), ("hint", self.hint)):
+            if text:
+                lines.append(f"    {title}: {text}")
+        return "\n".join(lines)
+
+
+class TransferflowError(Exception):
+    """Base of all expected errors; the command line prints it without a traceback."""
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, where: str = "", found: str = "", allowed: str = "", hint: str = ""
+    ) -> None:
+        self.problems: tuple[Problem, ...] = (Problem(what, where, found, allowed, hint),)
+        super().__init__(str(self.problems[0]))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments need help to cross a process boundary (Prefect, data loader workers).
+        return (_rebuild, (type(self), self.problems))
+
+
+def _rebuild(kind: type[TransferflowError], problems: tuple[Problem, ...]) -> TransferflowError:
+    error = kind.__new__(kind)
+    error.problems = problems
+    Exception.__init__(error, "\n".join(str(p) for p in problems))
+    return error
+
+
+class SpecError(TransferflowError):
+    """The spec can't be read or breaks the rules; all problems are reported together."""
+
+    exit_code = 2
+
+    @classmethod
+    def from_problems(cls, problems: Sequence[Problem]) -> SpecError:
+        """Build one error that carries every problem."""
+        error = _rebuild(cls, tuple(problems))
+        if not isinstance(error, SpecError):  # narrows the type; cannot happen
+            raise TypeError(type(error))
+        return error
+
+
+class PlanError(TransferflowError):
+    """The spec is well formed, but the backbone, the data or the machine can't meet it."""
+
+    exit_code = 2
+
+
+class DataError(TransferflowError):
+    """The data set can't be used as it is."""
+
+
+class WeightsError(TransferflowError):
+    """Pretrained weights are missing, damaged, or do not fit the model."""
+
+
+class TrainingError(TransferflowError):
+    """Training can't go on."""
+
+
+class EvaluationError(TransferflowError):
+    """A metric can't be computed from these predictions."""
+
+
+class StoreError(TransferflowError):
+    """An artifact is missing or damaged."""
+
+
+class RegistryError(TransferflowError):
+    """The model registry refused, or has no such model."""
+
+
+class MissingDependencyError(TransferflowError):
+    """An optional package is needed and not installed."""
+
+
+class InterruptedRunError(TransferflowError):
+    """The user stopped the run; it can be resumed with the same command."""
+
+    exit_code = 130

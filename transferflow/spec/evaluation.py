@@ -1,0 +1,82 @@
+"""The `evaluation`, `registration` and `deployment` sections: measure, promote, run again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StrictInt
+
+from transferflow.spec.base import Count, Fraction, Natural, Number, Section, Text
+
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
+
+
+class Evaluation(Section):
+    """What is measured on the test images."""
+
+    metrics: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """Metrics to report; left out: all that the task has."""
+    bootstrap: Annotated[StrictInt, Field(ge=0, le=100_000)] = 1000
+    """Resamples of the test images for each 95 % interval; 0 switches intervals off."""
+    specificity: Fraction = 0.9
+    """Fixed specificity at which sensitivity is reported (classification)."""
+
+
+class AgainstChampion(Section):
+    """The challenger must beat the champion on the same test images."""
+
+    margin: Number = 0.0
+    """Least improvement of the gate's metric."""
+    confidence: Annotated[Fraction, Field(gt=0.5, lt=1)] = 0.95
+    """Confidence of the paired comparison."""
+
+
+class Gate(Section):
+    """What a challenger must meet to be promoted."""
+
+    metric: Text | None = None
+    """Metric that decides; left out: the task's main metric."""
+    minimum: Number | None = None
+    """Worst value that may be promoted (for `ece`: largest)."""
+    against_champion: AgainstChampion | None = AgainstChampion()
+    """Comparison with the champion; `null` promotes without one."""
+
+
+class Registration(Section):
+    """How the model is registered."""
+
+    model: ModelName | None = None
+    """Name of the registered model; left out: the spec's name."""
+    gate: Gate = Gate()
+    """What it takes to become champion."""
+
+
+class CronSchedule(Section):
+    """Run at fixed times."""
+
+    cron: Text
+    """Five cron fields: minute hour day month weekday."""
+    timezone: Text = "UTC"
+    """IANA name of the time zone."""
+
+
+class Refresh(Section):
+    """Train again when the data set has changed."""
+
+    poll: Text
+    """Cron fields: when to look for changes."""
+    min_changed: Count = 1
+    """Least number of added, removed or relabelled images."""
+
+
+class Deployment(Section):
+    """How the spec runs on workers."""
+
+    work_pool: Text = "gpu"
+    """Prefect work pool."""
+    gpus: Natural = 1
+    """GPUs that one run takes."""
+    schedule: CronSchedule | None = None
+    """Fixed schedule."""
+    refresh: Refresh | None = None
+    """Retraining on new data."""

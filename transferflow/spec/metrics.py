@@ -1,0 +1,52 @@
+"""Which metrics each task has, as names; how they are computed stands in `transferflow.evaluation`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transferflow.spec.task import ClassificationTask, DetectionTask, SegmentationTask
+
+
+@dataclass(frozen=True)
+class MetricNames:
+    """Names of a task's metrics; the first is the main one, which chooses the best epoch."""
+
+    names: tuple[str, ...]
+    default: tuple[str, ...]
+    lower_is_better: frozenset[str] = frozenset({"ece", "loss"})
+
+    @property
+    def main(self) -> str:
+        """The metric that chooses the best epoch unless the spec names another."""
+        return self.names[0]
+
+
+SINGLE_LABEL = MetricNames(
+    ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "sensitivity_at_specificity"),
+    ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece"),
+)
+MULTI_LABEL = MetricNames(
+    ("auroc", "macro_f1", "accuracy", "ece", "average_precision"),
+    ("auroc", "macro_f1", "accuracy", "ece"),
+)
+DETECTION = MetricNames(
+    ("map", "map50", "map75", "map_small", "map_medium", "map_large", "average_recall"),
+    ("map", "map50", "map75", "map_small", "map_medium", "map_large", "average_recall"),
+)
+SEGMENTATION = MetricNames(
+    ("miou", "dice", "pixel_accuracy", "boundary_f1"),
+    ("miou", "dice", "pixel_accuracy", "boundary_f1"),
+)
+
+
+def metric_names(task: ClassificationTask | DetectionTask | SegmentationTask) -> MetricNames:
+    """Metrics that this task has."""
+    match task:
+        case ClassificationTask(multilabel=True):
+            return MULTI_LABEL
+        case ClassificationTask():
+            return SINGLE_LABEL
+        case DetectionTask():
+            return DETECTION
+        case SegmentationTask():
+            return SEGMENTATION
