@@ -17,9 +17,7 @@ AnyTask = ClassificationTask | DetectionTask | SegmentationTask
 def default_freeze(task: AnyTask | None) -> FreezeNone | FreezeBackbone:
     """Segmentation tunes the decoder on a frozen encoder; the others fine-tune everything."""
     return (
-        FreezeBackbone(policy="backbone")
-        if isinstance(task, SegmentationTask)
-        else FreezeNone(policy="none")
+        FreezeBackbone(policy="backbone") if isinstance(task, SegmentationTask) else FreezeNone(policy="none")
     )
 
 

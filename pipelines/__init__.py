@@ -1,0 +1,1 @@
+"""The Prefect side: flows, steps and deployments; the only code that imports prefect."""

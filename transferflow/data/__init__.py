@@ -1,0 +1,1 @@
+"""From files to batches: formats, splits, checks, snapshots, augmentation, loaders."""

@@ -1,0 +1,37 @@
+"""What a loader gives to the training loop and to prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One mini-batch.
+
+    Attributes:
+        images: float32, B x C x H x W, normalised.
+        targets: Classification: int64 of shape B (or float32 B x classes when multilabel or mixed);
+            segmentation: int64 B x H x W; detection: a dict per image with `boxes` (float32 N x 4,
+            x_min y_min x_max y_max in pixels of the batch image) and `labels` (int64 N, first class 0).
+        ids: Record id of each image.
+    """
+
+    images: Tensor
+    targets: Tensor | list[dict[str, Tensor]]
+    ids: tuple[str, ...]
+
+    def to(self, device: torch.device, memory_format: torch.memory_format = torch.contiguous_format) -> Batch:
+        """Return the batch on `device`."""
+        images = self.images.to(device, non_blocking=True, memory_format=memory_format)
+        if isinstance(self.targets, Tensor):
+            targets: Tensor | list[dict[str, Tensor]] = self.targets.to(device, non_blocking=True)
+        else:
+            targets = [{k: v.to(device, non_blocking=True) for k, v in t.items()} for t in self.targets]
+        return Batch(images, targets, self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)

@@ -1,0 +1,110 @@
+"""What a data set is made of, between the formats and everything that reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Box:
+    """An axis-aligned box in pixels of the image as it is seen (EXIF orientation applied).
+
+    Attributes:
+        x_min: Left edge.
+        y_min: Top edge.
+        x_max: Right edge, exclusive.
+        y_max: Bottom edge, exclusive.
+        label: Class name.
+        crowd: Whether it stands for many objects at once (COCO `iscrowd`).
+    """
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+    label: str
+    crowd: bool = False
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image as its format lists it, before any file is opened.
+
+    Attributes:
+        id: Stable identity: the POSIX path below the root.
+        path: POSIX path below the root.
+        labels: Class names (classification).
+        boxes: Boxes (detection).
+        mask: POSIX path of the mask below the root, or of a COCO file with `#<image id>` (segmentation).
+        group: Patient, scene or the like.
+        split: Split that folders or columns name; `None` lets the stable hash decide.
+        source: Where the format says so, such as `labels.csv:12`.
+    """
+
+    id: str
+    path: str
+    labels: tuple[str, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    mask: str | None = None
+    group: str | None = None
+    split: SplitName | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a check found.
+
+    Attributes:
+        kind: Short slug such as `unreadable`, `box_outside`, `leak`.
+        severity: Errors stop the run; warnings do not; quarantined files count against
+            `data.max_bad_fraction`.
+        where: File and line.
+        reason: One sentence.
+    """
+
+    kind: str
+    severity: Literal["error", "warning", "quarantine"]
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All records of a data set and the class names in order, before any image is opened."""
+
+    root: Path
+    classes: tuple[str, ...]
+    records: tuple[Record, ...]
+    findings: tuple[Finding, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class DatasetSnapshot:
+    """A data set at one moment, on disk.
+
+    Attributes:
+        path: Folder with `manifest.parquet`, `quarantine.csv` and `snapshot.json`.
+        root: Folder of the images.
+        fingerprint: sha256 over content hashes, labels and splits.
+        classes: Class names in order.
+        channels: Channels that the model sees.
+        counts: Images per split.
+        class_counts: Images (detection: boxes; segmentation: images) of each class per split.
+        quarantined: Number of files left out.
+    """
+
+    path: Path
+    root: Path
+    fingerprint: str
+    classes: tuple[str, ...]
+    channels: int
+    counts: Mapping[SplitName, int]
+    class_counts: Mapping[SplitName, Mapping[str, int]]
+    quarantined: int

@@ -1,0 +1,1 @@
+"""Metrics per task, intervals, calibration, comparison of two models."""

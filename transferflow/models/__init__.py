@@ -1,0 +1,1 @@
+"""Backbones, necks and heads, channel adaptation, layer groups."""

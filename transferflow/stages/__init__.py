@@ -1,0 +1,1 @@
+"""Prepare, train, evaluate and register as plain functions, and the plan."""

@@ -1,0 +1,1 @@
+"""One module per vision task: binds model, loss, metrics and rendering."""

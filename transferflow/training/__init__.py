@@ -1,0 +1,1 @@
+"""Freeze policy, rates, the loop, checkpoints."""

@@ -1,0 +1,184 @@
+"""What the training loop is given: no spec, no task, only parts that are ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from torch import Tensor, nn
+
+from transferflow.data.batch import Batch
+from transferflow.models.layers import LayerGroup
+
+Losses = Mapping[str, Tensor]
+
+
+class EpochLoader(Protocol):
+    """A loader whose order and augmentation are a pure function of (seed, epoch, image id)."""
+
+    def __len__(self) -> int: ...
+
+    def epoch(self, number: int) -> Iterable[Batch]:
+        """Iterate over one epoch (numbered from 0)."""
+        ...
+
+
+@dataclass(frozen=True)
+class GroupRate:
+    """What one layer group trains with, before the schedule and the phase scale.
+
+    Attributes:
+        group: Layer group's name.
+        block: Block's name; equal to the group's unless rates differ inside it.
+        lr: Absolute learning rate.
+        weight_decay: Weight decay of the parameters that have one.
+        parameters: Parameters that decay.
+        no_decay: Parameters that do not (norms, biases, tokens).
+    """
+
+    group: str
+    block: str
+    lr: float
+    weight_decay: float
+    parameters: tuple[str, ...]
+    no_decay: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FreezePhase:
+    """A span of epochs with one frozen set.
+
+    Attributes:
+        first_epoch: Where it starts, from 0.
+        frozen: Names of the frozen groups.
+        lr_scale: Multiplies every rate.
+    """
+
+    first_epoch: int
+    frozen: frozenset[str]
+    lr_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class FreezeSchedule:
+    """Freeze state as a pure function of the epoch."""
+
+    phases: tuple[FreezePhase, ...]
+    batch_norm: Literal["frozen", "train", "all_frozen"]
+
+    def at(self, epoch: int) -> FreezePhase:
+        """The phase that holds at this epoch."""
+        return next(p for p in reversed(self.phases) if p.first_epoch <= epoch)
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """Settings of the loop; see `spec.training.Training` for the meaning of each."""
+
+    epochs: int
+    seed: int
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    device: Literal["auto", "cpu", "cuda"]
+    metric: str
+    lower_is_better: bool
+    patience: int | None
+    ema: float | None
+    gradient_clip: float | None
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """Optimizer and schedule, flat."""
+
+    kind: Literal["adamw", "sgd"]
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: float = 0.9
+    nesterov: bool = True
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: float = 0.0
+    min_lr_scale: float = 0.0
+
+
+class Hook(Protocol):
+    """Watches the loop: progress bar, logs, tracking."""
+
+    def on_start(self, epochs: int, steps: int, first_epoch: int) -> None: ...
+
+    def on_step(self, epoch: int, step: int, loss: float, lr: float) -> None: ...
+
+    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None: ...
+
+    def on_end(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Everything that one training needs.
+
+    Attributes:
+        model: On the CPU, weights loaded.
+        groups: Its layer groups.
+        rates: Total: each parameter stands in just one of them.
+        freeze: Freeze state per epoch.
+        train_loader: Training batches.
+        losses: Model and batch to named losses; their sum is minimised.
+        validate: Model in eval mode on the job's device to metric values; must hold `settings.metric`.
+        optimizer: Optimizer and schedule.
+        settings: Loop settings.
+        folder: Where checkpoints go; a checkpoint that is there is resumed.
+        hooks: Watchers.
+    """
+
+    model: nn.Module
+    groups: tuple[LayerGroup, ...]
+    rates: Sequence[GroupRate]
+    freeze: FreezeSchedule
+    train_loader: EpochLoader
+    losses: Callable[[nn.Module, Batch], Losses]
+    validate: Callable[[nn.Module], Mapping[str, float]]
+    optimizer: OptimizerSettings
+    settings: LoopSettings
+    folder: Path
+    hooks: Sequence[Hook] = field(default=())
+
+
+@dataclass(frozen=True)
+class PhaseProof:
+    """Digests of what was frozen in one phase, before and after it."""
+
+    first_epoch: int
+    last_epoch: int
+    groups: tuple[str, ...]
+    tensors: int
+    before: str
+    after: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing that was frozen has changed."""
+        return self.before == self.after
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What the loop returns; the model holds the best weights.
+
+    Attributes:
+        history: One mapping per epoch: losses, metrics, seconds, rates.
+        best_epoch: Epoch whose weights were kept, from 0.
+        best_value: Its validation metric.
+        proofs: The freeze proof, per phase.
+        precision: Arithmetic that was used.
+        device: Device that was used.
+        stopped_early: Whether patience ran out.
+    """
+
+    history: tuple[Mapping[str, float], ...]
+    best_epoch: int
+    best_value: float
+    proofs: tuple[PhaseProof, ...]
+    precision: str
+    device: str
+    stopped_early: bool
