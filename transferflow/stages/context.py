@@ -1,0 +1,30 @@
+"""Where and how the stages run: nothing in here can change a result, so nothing of it is in a key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transferflow.store import ArtifactStore, default_home
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Surroundings of a run.
+
+    Attributes:
+        home: Home folder of the artifact store.
+        tracking_uri: MLflow tracking URI; `None` lets `MLFLOW_TRACKING_URI`, or a local file store, decide.
+        offline: Never open a network connection for weights.
+        interactive: Whether a person watches: progress bars instead of log lines.
+    """
+
+    home: Path = field(default_factory=default_home)
+    tracking_uri: str | None = None
+    offline: bool = False
+    interactive: bool = False
+
+    @property
+    def store(self) -> ArtifactStore:
+        """The artifact store of this home."""
+        return ArtifactStore(self.home)

@@ -1,0 +1,77 @@
+"""Stage keys: sha256 over just what can change a stage's result.
+
+A stage's inputs are a JSON document; its digest is the key. Raise a stage's version when its code
+changes what it makes from the same inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from transferflow.spec import ExperimentSpec
+from transferflow.stages.outcome import StageName
+
+VERSIONS: Mapping[StageName, int] = {"prepare": 1, "train": 1, "evaluate": 1, "register": 1}
+
+
+def prepare_inputs(spec: ExperimentSpec, listing_digest: str) -> dict[str, Any]:
+    """Inputs of prepare: the data section, the task, and what lies in the folder."""
+    data = spec.data.model_dump(mode="json", exclude={"cache", "image_size"})
+    return _inputs("prepare", spec.canonical("task") | {"data": data, "files": listing_digest})
+
+
+def train_inputs(
+    spec: ExperimentSpec, fingerprint: str, weights: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Inputs of train: the snapshot's fingerprint and every section that shapes the weights."""
+    sections = spec.canonical(
+        "task", "backbone", "freeze", "head", "optimizer", "schedule", "augmentation", "training"
+    )
+    for machine in ("device", "workers"):
+        del sections["training"][machine]
+    sections["data"] = spec.data.model_dump(mode="json", include={"channels", "image_size", "intensity"})
+    return _inputs("train", sections | {"snapshot": fingerprint} | ({"weights": dict(weights)} if weights else {}))
+
+
+def evaluate_inputs(spec: ExperimentSpec, fingerprint: str, train_key: str) -> dict[str, Any]:
+    """Inputs of evaluate: the model, the snapshot and what is measured."""
+    return _inputs("evaluate", spec.canonical("evaluation") | {"snapshot": fingerprint, "model": train_key})
+
+
+def register_inputs(spec: ExperimentSpec, evaluate_key: str, registry: str) -> dict[str, Any]:
+    """Inputs of register: the evaluation, the gate, and which registry."""
+    return _inputs(
+        "register", spec.canonical("name", "registration") | {"evaluation": evaluate_key, "registry": registry}
+    )
+
+
+def _inputs(stage: StageName, values: dict[str, Any]) -> dict[str, Any]:
+    return {"stage": stage, "version": VERSIONS[stage], **values}
+
+
+def changed_inputs(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Say in words which inputs differ, such as `optimizer.lr: 0.001 → 0.0003`."""
+    before, after = dict(_flat(old)), dict(_flat(new))
+    return [
+        f"{path}: {_short(before.get(path))} → {_short(after.get(path))}"
+        for path in dict.fromkeys([*after, *before])
+        if before.get(path, _ABSENT) != after.get(path, _ABSENT)
+    ]
+
+
+_ABSENT = object()
+
+
+def _flat(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping) and value:
+        for name, part in value.items():
+            yield from _flat(part, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, value
+
+
+def _short(value: object) -> str:
+    text = "(nothing)" if value is None else str(value)
+    is_hash = len(text) == 64 and all(c in "0123456789abcdef" for c in text)
+    return text[:12] if is_hash else text if len(text) <= 60 else text[:57] + "…"
