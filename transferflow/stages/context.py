@@ -15,13 +15,11 @@ class RunContext:
     Attributes:
         home: Home folder of the artifact store.
         tracking_uri: MLflow tracking URI; `None` lets `MLFLOW_TRACKING_URI`, or a local file store, decide.
-        offline: Never open a network connection for weights.
         interactive: Whether a person watches: progress bars instead of log lines.
     """
 
     home: Path = field(default_factory=default_home)
     tracking_uri: str | None = None
-    offline: bool = False
     interactive: bool = False
 
     @property

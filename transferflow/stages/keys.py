@@ -31,7 +31,9 @@ def train_inputs(
     for machine in ("device", "workers"):
         del sections["training"][machine]
     sections["data"] = spec.data.model_dump(mode="json", include={"channels", "image_size", "intensity"})
-    return _inputs("train", sections | {"snapshot": fingerprint} | ({"weights": dict(weights)} if weights else {}))
+    return _inputs(
+        "train", sections | {"snapshot": fingerprint} | ({"weights": dict(weights)} if weights else {})
+    )
 
 
 def evaluate_inputs(spec: ExperimentSpec, fingerprint: str, train_key: str) -> dict[str, Any]:
@@ -42,7 +44,8 @@ def evaluate_inputs(spec: ExperimentSpec, fingerprint: str, train_key: str) -> d
 def register_inputs(spec: ExperimentSpec, evaluate_key: str, registry: str) -> dict[str, Any]:
     """Inputs of register: the evaluation, the gate, and which registry."""
     return _inputs(
-        "register", spec.canonical("name", "registration") | {"evaluation": evaluate_key, "registry": registry}
+        "register",
+        spec.canonical("name", "registration") | {"evaluation": evaluate_key, "registry": registry},
     )
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 from torch import Tensor, nn
 
 from transferflow.data.batch import Batch
-from transferflow.data.records import DatasetSnapshot
+from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.evaluation.results import Evaluation
 from transferflow.models.layers import LayerGroup, Preprocessing
 from transferflow.spec import ExperimentSpec
+
+if TYPE_CHECKING:
+    from transferflow.data.transforms import EvalTransform
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,25 @@ class ModelParts:
     model: nn.Module
     groups: tuple[LayerGroup, ...]
     preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
+class PredictionInputs:
+    """Images to predict on, and what it takes to express the answer in their own pixels.
+
+    Attributes:
+        batches: Images through the eval transform.
+        sizes: Width and height of each original image in pixels, by record id.
+        transform: The eval transform that the batches went through; knows its inverse.
+        classes: Class names in order.
+        folder: Where large arrays (masks) go.
+    """
+
+    batches: Iterable[Batch]
+    sizes: Mapping[str, tuple[int, int]]
+    transform: EvalTransform
+    classes: tuple[str, ...]
+    folder: Path
 
 
 class VisionTask(Protocol):
@@ -41,12 +63,14 @@ class VisionTask(Protocol):
         """Named losses of a batch; their sum is minimised. The model is in train mode."""
         ...
 
-    def predict(
-        self, model: nn.Module, batches: Iterable[Batch], classes: Sequence[str], folder: Path | None = None
-    ) -> pa.Table:
-        """Predict; a row per image (classification, segmentation) or per object (detection).
+    def predict(self, spec: ExperimentSpec, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
+        """Predict on the model's device; the model is in eval mode.
 
-        Every table has the column `id`. Large arrays (masks) go to files in `folder`.
+        Returns:
+            A row per image (classification: `id`, `logits`, `probabilities`, in class order;
+            segmentation: `id`, `mask`, a PNG of class indices below `inputs.folder`) or per object
+            (detection: `id`, `label`, `score`, `x_min`, `y_min`, `x_max`, `y_max`), in pixels of the
+            original image.
         """
         ...
 
@@ -55,9 +79,10 @@ class VisionTask(Protocol):
         spec: ExperimentSpec,
         predictions: pa.Table,
         snapshot: DatasetSnapshot,
-        split: str,
+        split: SplitName,
         *,
+        folder: Path,
         intervals: bool,
     ) -> Evaluation:
-        """Measure the predictions against the snapshot's truth."""
+        """Measure the predictions (whose masks lie in `folder`) against the snapshot's truth."""
         ...

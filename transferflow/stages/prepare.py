@@ -1,0 +1,80 @@
+"""Stage 1: files become a snapshot."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from transferflow.data.listing import listing_digest, load_listing
+from transferflow.data.records import DatasetSnapshot, Listing
+from transferflow.data.snapshot import build_snapshot, load_snapshot
+from transferflow.errors import TransferflowError
+from transferflow.spec import ExperimentSpec
+from transferflow.stages.context import RunContext
+from transferflow.stages.keys import prepare_inputs
+from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.watch import logger, progress_counter
+from transferflow.store import ArtifactStore, digest
+
+
+def prepare(spec: ExperimentSpec, context: RunContext) -> StageOutcome:
+    """List, check, hash and split the data set; reuse the snapshot when nothing changed."""
+    started = time.perf_counter()
+    listing = load_listing(spec.data, spec.task)
+    inputs = prepare_inputs(spec, listing_digest(listing))
+    key = digest(inputs)
+    found = context.store.find("prepare", key)
+    artifact = found or context.store.publish(
+        "prepare", key, inputs, lambda folder: _build(spec, context, listing, folder)
+    )
+    remember_snapshot(context.store, spec, inputs, key)
+    snapshot = load_snapshot(artifact.path)
+    return StageOutcome(
+        "prepare",
+        key,
+        str(artifact.path),
+        found is not None,
+        time.perf_counter() - started,
+        {
+            "images": dict(snapshot.counts),
+            "classes": len(snapshot.classes),
+            "quarantined": snapshot.quarantined,
+            "fingerprint": snapshot.fingerprint,
+        },
+    )
+
+
+def _build(spec: ExperimentSpec, context: RunContext, listing: Listing, folder: Path) -> None:
+    logger.info("prepare: %d images under %s", len(listing.records), listing.root)
+    with progress_counter("checking images", context.interactive) as progress:
+        build_snapshot(
+            spec.data,
+            spec.task,
+            listing,
+            folder,
+            previous=previous_snapshot(context.store, spec),
+            workers=os.cpu_count() or 1,
+            progress=progress,
+        )
+
+
+def remember_snapshot(
+    store: ArtifactStore, spec: ExperimentSpec, inputs: dict[str, object], key: str
+) -> None:
+    """Note the spec's latest snapshot: the next one keeps its splits and re-reads only what changed."""
+    store.remember_inputs("prepare", spec.name, inputs | {"key": key})
+
+
+def previous_snapshot(store: ArtifactStore, spec: ExperimentSpec) -> DatasetSnapshot | None:
+    """The spec's latest snapshot of the same folder, if it is still there and readable."""
+    last = store.last_inputs("prepare", spec.name)
+    if last is None or last.get("data", {}).get("root") != spec.data.root:
+        return None
+    if last.get("data", {}).get("split") != spec.data.split.model_dump(mode="json"):
+        return None
+    artifact = store.find("prepare", str(last.get("key", "none")))
+    try:
+        return load_snapshot(artifact.path) if artifact else None
+    except TransferflowError:
+        return None

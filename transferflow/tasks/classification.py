@@ -1,0 +1,166 @@
+"""Image classification, single-label and multilabel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from transferflow.data.batch import Batch
+from transferflow.data.manifest import read_rows
+from transferflow.data.records import DatasetSnapshot, SplitName
+from transferflow.errors import PlanError
+from transferflow.evaluation.classification import evaluate_classification
+from transferflow.evaluation.results import Evaluation
+from transferflow.models.backbones.build import build_backbone
+from transferflow.models.classifier import ImageClassifier
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.head import LinearHead
+from transferflow.spec.metrics import metric_names
+from transferflow.spec.task import ClassificationTask
+from transferflow.tasks.base import ModelParts, PredictionInputs
+
+
+class Classification:
+    """One label per image, or several."""
+
+    def __init__(self, multilabel: bool) -> None:
+        self.multilabel = multilabel
+
+    def build_model(
+        self, spec: ExperimentSpec, classes: Sequence[str], *, pretrained: bool, device: str = "cpu"
+    ) -> ModelParts:
+        """Build backbone and linear head."""
+        head = spec.head
+        if not isinstance(head, LinearHead):
+            raise PlanError(f"the head {head.kind} can't be built for classification", where="head.kind")
+        backbone = build_backbone(
+            spec.backbone,
+            channels=spec.data.channels,
+            image_size=spec.data.image_size,
+            pretrained=pretrained,
+            device=device,
+        )
+        with torch.device(device), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.training.seed)
+            model = ImageClassifier(
+                backbone, num_classes=len(classes), dropout=head.dropout, hidden=head.hidden, init=head.init
+            )
+        return ModelParts(model, model.groups, model.preprocessing)
+
+    def build_losses(
+        self, spec: ExperimentSpec, classes: Sequence[str], snapshot: DatasetSnapshot
+    ) -> Callable[[nn.Module, Batch], Mapping[str, Tensor]]:
+        """Cross-entropy with label smoothing, or binary cross-entropy per class."""
+        weights = class_weights(spec.training.class_weights, classes, snapshot.class_counts["train"])
+        smoothing = spec.training.label_smoothing
+
+        def losses(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+            logits = model(batch.images).float()
+            if not isinstance(batch.targets, Tensor):
+                raise TypeError("classification targets are one tensor per batch")
+            scale = None if weights is None else weights.to(logits.device)
+            if self.multilabel:
+                targets = batch.targets * (1 - smoothing) + smoothing / 2
+                loss = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=scale)
+            else:
+                loss = F.cross_entropy(logits, batch.targets, weight=scale, label_smoothing=smoothing)
+            return {"loss": loss}
+
+        return losses
+
+    def predict(self, spec: ExperimentSpec, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
+        """One row per image: `id`, `logits`, `probabilities`, both float32 in class order."""
+        device = next(model.parameters()).device
+        ids: list[str] = []
+        found: list[np.ndarray] = []
+        with torch.inference_mode():
+            for batch in inputs.batches:
+                ids.extend(batch.ids)
+                found.append(model(batch.images.to(device)).float().cpu().numpy())
+        logits = np.concatenate(found) if found else np.zeros((0, len(inputs.classes)), np.float32)
+        scores = torch.from_numpy(logits)
+        probabilities = (scores.sigmoid() if self.multilabel else scores.softmax(1)).numpy()
+        floats = pa.list_(pa.float32(), len(inputs.classes))
+        return pa.table(
+            {
+                "id": pa.array(ids, pa.string()),
+                "logits": pa.array(list(logits), floats),
+                "probabilities": pa.array(list(probabilities), floats),
+            }
+        )
+
+    def evaluate(
+        self,
+        spec: ExperimentSpec,
+        predictions: pa.Table,
+        snapshot: DatasetSnapshot,
+        split: SplitName,
+        *,
+        folder: Path,
+        intervals: bool,
+    ) -> Evaluation:
+        """Measure against the snapshot's labels."""
+        targets = targets_of(snapshot, split, predictions["id"].to_pylist(), self.multilabel)
+        return evaluate_classification(
+            column_matrix(predictions, "probabilities"),
+            targets,
+            snapshot.classes,
+            metrics=spec.evaluation.metrics or metric_names(spec.task).default,
+            multilabel=self.multilabel,
+            bootstrap=spec.evaluation.bootstrap if intervals else 0,
+            seed=spec.training.seed,
+            specificity=spec.evaluation.specificity,
+        )
+
+
+def build_classification(task: ClassificationTask) -> Classification:
+    """Build from the `task` section."""
+    return Classification(task.multilabel)
+
+
+def class_weights(
+    how: str | Mapping[str, float] | None, classes: Sequence[str], counts: Mapping[str, int]
+) -> Tensor | None:
+    """Weight of each class in the loss, in class order.
+
+    Args:
+        how: `balanced` (n / (k x count), as in scikit-learn), weights by name, or nothing.
+        classes: Class names in order.
+        counts: Training images of each class.
+
+    Returns:
+        float32 of shape (classes,), or `None`.
+    """
+    if how is None:
+        return None
+    if isinstance(how, Mapping):
+        return torch.tensor([how.get(name, 1.0) for name in classes])
+    total = sum(counts.get(name, 0) for name in classes)
+    return torch.tensor([total / (len(classes) * max(counts.get(name, 0), 1)) for name in classes])
+
+
+def column_matrix(table: pa.Table, name: str) -> np.ndarray:
+    """A column of equally long lists as a float64 matrix (rows x length)."""
+    column = table[name].combine_chunks()
+    width = column.type.list_size
+    return np.asarray(column.flatten(), dtype=np.float64).reshape(len(table), width)
+
+
+def targets_of(
+    snapshot: DatasetSnapshot, split: SplitName, ids: Sequence[str], multilabel: bool
+) -> np.ndarray:
+    """Truth of these images, in their order: class indices, or a multi-hot matrix."""
+    index = {name: number for number, name in enumerate(snapshot.classes)}
+    labels = {row.id: [index[label] for label in row.labels] for row in read_rows(snapshot, split)}
+    if not multilabel:
+        return np.array([labels[i][0] for i in ids], dtype=np.int64)
+    hot = np.zeros((len(ids), len(snapshot.classes)), dtype=np.int64)
+    for row, image in enumerate(ids):
+        hot[row, labels[image]] = 1
+    return hot
