@@ -1,0 +1,56 @@
+"""What every command prints through: messages are data, so nothing in them is read as markup."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+
+from rich.console import Console
+from rich.text import Text
+
+from transferflow.errors import Problem
+
+
+@cache
+def output() -> Console:
+    """Console for results, on stdout."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+@cache
+def errors() -> Console:
+    """Console for errors, on stderr."""
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def printable(text: str) -> str:
+    """Show control characters as escapes, so that a file's content can't steer the terminal."""
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co", "Cn"} else _escape(c)
+        for c in text
+    )
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def problem_text(problem: Problem, title: str = "error") -> Text:
+    """Lay one problem out: where and what in the first line, then found, allowed and hint."""
+    text = Text()
+    text.append(f"{title}: ", style="bold red")
+    if problem.where:
+        text.append(f"{printable(problem.where)}: ", style="bold")
+    text.append(printable(problem.what))
+    for label, value in (("found", problem.found), ("allowed", problem.allowed), ("hint", problem.hint)):
+        if value:
+            text.append(f"\n    {label + ':':<9}", style="dim" if label != "hint" else "green")
+            text.append(printable(value).replace("\n", "\n             "))
+    return text
+
+
+def print_problems(problems: Iterable[Problem]) -> None:
+    """Print every problem on stderr."""
+    for problem in problems:
+        errors().print(problem_text(problem))

@@ -1,0 +1,96 @@
+"""The `transferflow` command: collects the command groups and turns every error into a message."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from transferflow import __version__
+from transferflow.cli.console import errors, output, print_problems, printable
+from transferflow.errors import TransferflowError
+
+INTERRUPTED = 130
+UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
+
+app = typer.Typer(
+    help="Commit a spec, get a trained, measured, explained and promoted vision model.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# The command groups. Their modules import torch, mlflow, pandas and the like inside the functions only,
+# so that `transferflow --help` and `transferflow validate` stay quick.
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output().print(f"transferflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")
+    ] = False,
+) -> None:
+    """Commit a spec, get a trained, measured, explained and promoted vision model."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    Args:
+        arguments: Words after the program's name; left out: those of the process.
+
+    Returns:
+        0, or the error's own code: 2 for a bad spec or usage, 130 when stopped, 70 for a bug, else 1.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    words, debug = _take_debug(words)
+    try:
+        app(args=words, prog_name="transferflow")
+    except TransferflowError as error:
+        if debug:
+            traceback.print_exc()
+        print_problems(error.problems)
+        return error.exit_code
+    except KeyboardInterrupt:
+        errors().print("interrupted")
+        return INTERRUPTED
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except Exception as error:  # a bug: the user gets one line, the developer the traceback
+        return _report_unexpected(error, debug)
+    return 0
+
+
+def _take_debug(words: list[str]) -> tuple[list[str], bool]:
+    """Take `--debug` out of the words, wherever it stands before a `--`."""
+    end = words.index("--") if "--" in words else len(words)
+    options = [word for word in words[:end] if word != "--debug"]
+    return options + words[end:], len(options) < end
+
+
+def _report_unexpected(error: Exception, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    text = printable(str(error)).strip()
+    first_line = text.splitlines()[0] if text else "no message"
+    errors().print(f"unexpected error: {type(error).__name__}: {first_line}", style="bold red", markup=False)
+    if not debug:
+        errors().print("    hint: run it again with --debug for the traceback, and report it", markup=False)
+    return UNEXPECTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
