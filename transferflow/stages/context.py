@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,3 +27,8 @@ class RunContext:
     def store(self) -> ArtifactStore:
         """The artifact store of this home."""
         return ArtifactStore(self.home)
+
+    @property
+    def registry_name(self) -> str:
+        """Which registry the models go to: part of the register stage's key."""
+        return self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "local"

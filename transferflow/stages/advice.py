@@ -1,0 +1,56 @@
+"""What a careful colleague would point out about a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from transferflow.models.layers import Backbone
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.freeze import FreezeNone
+from transferflow.tasks.base import ModelParts
+
+SMALL_DATA = 2000
+
+
+def collect_warnings(
+    spec: ExperimentSpec, parts: ModelParts, images: Mapping[str, int], will_train: bool
+) -> tuple[str, ...]:
+    """All warnings, in the order of the spec's sections."""
+    found = [*_few_images(spec, images), *_shrunken_activations(spec, parts)]
+    if will_train:
+        found += _weights_to_fetch(spec)
+    return tuple(found)
+
+
+def _few_images(spec: ExperimentSpec, images: Mapping[str, int]) -> Iterator[str]:
+    for split in ("val", "test"):
+        if 0 < images.get(split, 0) < 30:
+            yield f"only {images[split]} {split} images: the metrics will have wide intervals"
+    train = images.get("train", 0)
+    fine_tunes = spec.task.kind == "classification" and isinstance(spec.freeze, FreezeNone)
+    if fine_tunes and spec.optimizer.backbone_lr_scale is None and not spec.optimizer.layer_lr:
+        if train < SMALL_DATA and spec.optimizer.layer_decay is None:
+            yield (
+                f"{train} training images for full fine-tuning at one rate: for small data the guide "
+                "suggests `freeze: {policy: backbone}` or lower rates for the early layers"
+            )
+
+
+def _shrunken_activations(spec: ExperimentSpec, parts: ModelParts) -> Iterator[str]:
+    from transferflow.models.channels import mean_shrinks
+
+    backbone = getattr(parts.model, "backbone", None)
+    if spec.data.channels == 3 or spec.backbone.channel_adaptation != "mean":
+        return
+    if isinstance(backbone, Backbone) and mean_shrinks(backbone):
+        yield (
+            "channel_adaptation mean shrinks the first activations about threefold, and no batch norm "
+            "follows to restore them: consider `sum` or `fold`"
+        )
+
+
+def _weights_to_fetch(spec: ExperimentSpec) -> Iterator[str]:
+    from transferflow.models.weights import missing_weights
+
+    for missing in missing_weights(spec.backbone):
+        yield f"weights will be downloaded: {missing}"

@@ -1,0 +1,39 @@
+"""Every default that was taken: what the spec left open, and what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from transferflow.data.transforms import EvalTransform
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.guide import backbone_lr_scale
+from transferflow.spec.metrics import metric_names
+
+
+def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[str, Any]:
+    """Key path to value, for every key that the user left out and every `auto` or `null` that means one."""
+    values = dict(_defaults(spec))
+    names = metric_names(spec.task)
+    values["data.image_size"] = transform.image_size
+    values["optimizer.backbone_lr_scale"] = backbone_lr_scale(spec)
+    values["backbone.normalization"] = {"mean": list(transform.mean), "std": list(transform.std)}
+    if spec.evaluation.metrics is None:
+        values["evaluation.metrics"] = list(names.default)
+    if spec.registration.model is None:
+        values["registration.model"] = spec.name
+    if spec.registration.gate.metric is None:
+        values["registration.gate.metric"] = names.main
+    return {path: values[path] for path in sorted(values)}
+
+
+def _defaults(section: BaseModel, path: str = "") -> Iterator[tuple[str, Any]]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        here = f"{path}.{name}" if path else name
+        if isinstance(value, BaseModel):
+            yield from _defaults(value, here)
+        elif name not in section.model_fields_set:
+            yield here, list(value) if isinstance(value, tuple) else value
