@@ -1,18 +1,30 @@
-"""What an evaluation yields, for every task alike."""
+"""What an evaluation yields, for every task alike, and its form on disk."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from transferflow.errors import EvaluationError
 
 
 @dataclass(frozen=True)
 class MetricValue:
-    """A metric with its 95 % bootstrap interval over test images; `low`/`high` are `None` without one."""
+    """A metric with its 95 % bootstrap interval over test images; `low`/`high` are `None` without one.
+
+    Attributes:
+        value: The metric; `nan` where it can't be computed.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        reason: Why the value is `nan`; empty otherwise.
+    """
 
     value: float
     low: float | None = None
     high: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,3 +42,54 @@ class Evaluation:
     per_class: Mapping[str, Mapping[str, float]]
     images: int
     curves: Mapping[str, object] = field(default_factory=dict)
+
+
+def evaluation_to_json(evaluation: Evaluation) -> str:
+    """Write an evaluation as strict JSON; `nan` becomes `null`."""
+    document = {
+        "images": evaluation.images,
+        "metrics": {
+            name: {"value": _finite(m.value), "low": m.low, "high": m.high, "reason": m.reason}
+            for name, m in evaluation.metrics.items()
+        },
+        "per_class": {
+            name: {key: _finite(value) for key, value in row.items()}
+            for name, row in evaluation.per_class.items()
+        },
+        "curves": evaluation.curves,
+    }
+    return json.dumps(document, allow_nan=False, indent=1, ensure_ascii=False)
+
+
+def load_evaluation(text: str) -> Evaluation:
+    """Read what `evaluation_to_json` wrote.
+
+    Raises:
+        EvaluationError: The text is not such a document.
+    """
+    try:
+        document = json.loads(text)
+        return Evaluation(
+            metrics={
+                name: MetricValue(_number(m["value"]), m["low"], m["high"], m["reason"])
+                for name, m in document["metrics"].items()
+            },
+            per_class={
+                name: {key: _number(value) for key, value in row.items()}
+                for name, row in document["per_class"].items()
+            },
+            images=int(document["images"]),
+            curves=document["curves"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EvaluationError(
+            "The stored evaluation can't be read.", found=str(error), hint="Run the evaluation again."
+        ) from error
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

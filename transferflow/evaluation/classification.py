@@ -1,0 +1,135 @@
+"""Measure a classifier: metrics with intervals, per class, and the data of the figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from transferflow.evaluation.bootstrap import Statistic, bootstrap_values, percentile_interval, plain_value
+from transferflow.evaluation.classification_curves import classification_curves
+from transferflow.evaluation.classification_statistics import (
+    ClassificationSample,
+    build_class_counter,
+    build_sample,
+    build_statistic,
+)
+from transferflow.evaluation.ranking import auroc, average_precision, build_ranking, cumulative_counts
+from transferflow.evaluation.results import Evaluation, MetricValue
+
+
+def evaluate_classification(
+    probabilities: npt.ArrayLike,
+    targets: npt.NDArray[np.generic],
+    classes: Sequence[str],
+    *,
+    metrics: Sequence[str],
+    multilabel: bool,
+    bootstrap: int,
+    seed: int,
+    specificity: float,
+) -> Evaluation:
+    """Measure predicted probabilities against the truth.
+
+    A class without a test image has `nan` in its row and is left out of the means. Where a metric can't
+    be computed (AUROC with one class in the whole split) its value is `nan` and the reason is stored.
+
+    Args:
+        probabilities: Images x classes, 0..1.
+        targets: Class index per image, or images x classes of 0 and 1 when `multilabel`.
+        classes: Class names in order.
+        metrics: Names of metrics, as in `transferflow.spec.metrics`.
+        multilabel: Whether an image may have several classes; a probability of 0.5 says yes.
+        bootstrap: Resamples of the images for the 95 % intervals; 0 leaves them out.
+        seed: Seed of the resamples.
+        specificity: Fixed specificity at which sensitivity is reported, 0..1.
+
+    Returns:
+        The evaluation; for its curves see `classification_curves`.
+
+    Raises:
+        EvaluationError: No image, arrays that do not fit, probabilities out of range, unknown metric.
+    """
+    sample = build_sample(probabilities, targets, len(classes), multilabel=multilabel)
+    return Evaluation(
+        metrics=metric_values(
+            build_statistic(sample, metrics, specificity),
+            metrics,
+            sample.images,
+            bootstrap,
+            seed,
+            undefined=_undefined_reason(sample, classes),
+        ),
+        per_class=_class_table(sample, classes),
+        images=sample.images,
+        curves=classification_curves(sample, classes, specificity),
+    )
+
+
+def metric_values(
+    statistic: Statistic,
+    names: Sequence[str],
+    images: int,
+    resamples: int,
+    seed: int,
+    *,
+    undefined: str,
+) -> dict[str, MetricValue]:
+    """Values of a statistic with one column per name, each with its 95 % bootstrap interval.
+
+    Args:
+        statistic: Multiplicities (resamples x images) to values (resamples x names).
+        names: One name per column.
+        images: Number of images.
+        resamples: Number of resamples; 0 gives no intervals.
+        seed: Seed of the resamples.
+        undefined: The reason that stands beside a value that is `nan`.
+    """
+    plain = plain_value(statistic, images)
+    resampled = bootstrap_values(statistic, images, resamples, seed) if resamples else None
+    values: dict[str, MetricValue] = {}
+    for column, name in enumerate(names):
+        value = float(plain[column])
+        if math.isnan(value):
+            values[name] = MetricValue(value, reason=undefined)
+            continue
+        interval = percentile_interval(resampled[:, column]) if resampled is not None else None
+        low, high = interval or (None, None)
+        values[name] = MetricValue(value, low, high)
+    return values
+
+
+def _undefined_reason(sample: ClassificationSample, classes: Sequence[str]) -> str:
+    present = [name for c, name in enumerate(classes) if sample.truth[:, c].any()]
+    if len(present) == 1 and not sample.multilabel:
+        return f"All {sample.images} images are of one class ({present[0]}), so nothing can be ranked."
+    return "No class has both images that show it and images that do not."
+
+
+def _class_table(sample: ClassificationSample, classes: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+    weights = np.ones((1, sample.images))
+    counts = build_class_counter(sample)(weights)
+    table: dict[str, Mapping[str, float]] = {}
+    for c, name in enumerate(classes):
+        support = float(counts.support[0, c])
+        row = {
+            "support": support,
+            "precision": math.nan,
+            "recall": math.nan,
+            "f1": math.nan,
+            "auroc": math.nan,
+        }
+        if sample.multilabel:
+            row["average_precision"] = math.nan
+        if support:
+            ranked = cumulative_counts(build_ranking(sample.probabilities[:, c], sample.truth[:, c]), weights)
+            row["precision"] = float(counts.precision[0, c])
+            row["recall"] = float(counts.recall[0, c])
+            row["f1"] = float(counts.f1[0, c])
+            row["auroc"] = float(auroc(ranked)[0])
+            if sample.multilabel:
+                row["average_precision"] = float(average_precision(ranked)[0])
+        table[name] = row
+    return table
