@@ -28,12 +28,12 @@ def _few_images(spec: ExperimentSpec, images: Mapping[str, int]) -> Iterator[str
             yield f"only {images[split]} {split} images: the metrics will have wide intervals"
     train = images.get("train", 0)
     fine_tunes = spec.task.kind == "classification" and isinstance(spec.freeze, FreezeNone)
-    if fine_tunes and spec.optimizer.backbone_lr_scale is None and not spec.optimizer.layer_lr:
-        if train < SMALL_DATA and spec.optimizer.layer_decay is None:
-            yield (
-                f"{train} training images for full fine-tuning at one rate: for small data the guide "
-                "suggests `freeze: {policy: backbone}` or lower rates for the early layers"
-            )
+    rules = (spec.optimizer.backbone_lr_scale, spec.optimizer.layer_decay, spec.optimizer.layer_lr or None)
+    if fine_tunes and train < SMALL_DATA and all(rule is None for rule in rules):
+        yield (
+            f"{train} training images for full fine-tuning at one rate: for small data the guide "
+            "suggests `freeze: {policy: backbone}` or lower rates for the early layers"
+        )
 
 
 def _shrunken_activations(spec: ExperimentSpec, parts: ModelParts) -> Iterator[str]:

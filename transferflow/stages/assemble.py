@@ -100,7 +100,7 @@ def compile_job(
             validation, snapshot, "val", transform, snapshot.classes, folder / "validation"
         )
         predictions = task.predict(spec, model, inputs)
-        result = task.evaluate(spec, predictions, snapshot, "val", folder=inputs.folder, intervals=False)
+        result = task.evaluate(spec, predictions, snapshot, "val", folder=masks, intervals=False)
         return {name: metric.value for name, metric in result.metrics.items()}
 
     return TrainJob(

@@ -1,0 +1,59 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+comma := ,
+EXTRAS := clip$(comma)dask$(comma)demo$(comma)dev$(comma)dicom
+# One thread per test process: the tests run in parallel processes.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NO_ALBUMENTATIONS_UPDATE=1
+# uv is fast; pip is the fallback where an index is set up for pip alone.
+define install
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(1)]' \
+		|| $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(1)]'
+endef
+
+.PHONY: demo test check docs format browser clean
+.DELETE_ON_ERROR:
+
+$(BIN)/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/uv
+	@echo "installing transferflow (PyTorch is large: a minute or more)"
+	$(call install,demo)
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/uv
+	$(call install,$(EXTRAS))
+	@touch $@ $(VENV)/.demo
+
+data/digits-5k: | $(VENV)/.demo
+	$(BIN)/transferflow datasets fetch digits-5k $@
+
+demo: $(VENV)/.demo | data/digits-5k  ## set up, and train, measure and register the quickstart
+	$(BIN)/transferflow run specs/quickstart.yaml
+
+test: $(VENV)/.dev browser  ## set up, and run all tests
+	$(TEST_ENV) $(BIN)/pytest -n auto --dist worksteal
+
+check: $(VENV)/.dev  ## lint, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy transferflow pipelines
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev  ## write docs/spec-reference.md from the schema
+	$(BIN)/python -m transferflow.spec.reference
+
+browser:  # the report is tested in a real browser
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
+		{ echo "installing chromium"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; } || \
+		{ echo "the tests need chromium and chromedriver: install them and try again"; exit 1; }
+
+clean:
+	rm -rf .transferflow data/digits-5k build dist *.egg-info

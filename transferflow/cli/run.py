@@ -1,0 +1,119 @@
+"""`transferflow run` and `transferflow plan`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from transferflow.cli.console import output, printable
+from transferflow.spec.load import load_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transferflow.stages.context import RunContext
+    from transferflow.stages.outcome import StageOutcome
+
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a YAML file.")]
+Override = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value, as in optimizer.lr=3e-4."),
+]
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="Artifacts and cache; default: $TRANSFERFLOW_HOME or .transferflow"),
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option("--tracking-uri", help="MLflow server; default: $MLFLOW_TRACKING_URI or local files"),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Never download weights.")]
+
+
+def run(
+    spec: SpecFile,
+    overrides: Override = None,
+    home: Home = None,
+    tracking_uri: TrackingUri = None,
+    offline: Offline = False,
+    prefect: Annotated[
+        bool, typer.Option("--prefect/--no-prefect", help="Run as a Prefect flow, or in this process.")
+    ] = True,
+) -> None:
+    """Prepare, train, evaluate and register what SPEC says; stages whose inputs did not change are reused."""
+    loaded = load_spec(spec, overrides or ())
+    context = build_context(home, tracking_uri, offline)
+    if prefect:
+        from importlib import import_module
+
+        outcomes = import_module("transferflow.pipelines.flows").run_flow(spec, overrides or (), context)
+    else:
+        from transferflow.stages.pipeline import run_plan
+
+        _log_to_terminal()
+        outcomes = run_plan(loaded, context, on_stage=_print_stage)
+    _print_summary(spec, outcomes)
+
+
+def plan(
+    spec: SpecFile,
+    overrides: Override = None,
+    home: Home = None,
+    tracking_uri: TrackingUri = None,
+    offline: Offline = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Show what `run` would do: stages, layers with their rates, resolved defaults; changes nothing."""
+    loaded = load_spec(spec, overrides or ())
+    from transferflow.cli.plan_view import plan_view
+    from transferflow.stages.plan import compile_plan
+
+    compiled = compile_plan(loaded, build_context(home, tracking_uri, offline))
+    if as_json:
+        sys.stdout.write(json.dumps(compiled.to_json(), indent=2) + "\n")
+    else:
+        output().print(plan_view(compiled), soft_wrap=False)
+
+
+def build_context(home: Path | None, tracking_uri: str | None, offline: bool) -> RunContext:
+    """Surroundings of a run from the command line's options."""
+    from transferflow.stages.context import RunContext
+    from transferflow.store import default_home
+
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub and by our own downloads alike
+    folder = home.absolute() if home else default_home()
+    return RunContext(folder, tracking_uri, interactive=sys.stderr.isatty())
+
+
+def _log_to_terminal() -> None:
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("transferflow").setLevel(logging.INFO)
+
+
+def _print_stage(outcome: StageOutcome) -> None:
+    how = "reused" if outcome.reused else "done"
+    output().print(f"{outcome.stage:<9} {how:<6} {outcome.seconds:6.1f} s  {outcome.key[:12]}")
+
+
+def _print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
+    by_stage = {outcome.stage: outcome for outcome in outcomes}
+    out = output()
+    out.print()
+    for name, metric in by_stage["evaluate"].summary["metrics"].items():
+        interval = "" if metric["low"] is None else f"  (95 % {metric['low']:.4f} to {metric['high']:.4f})"
+        value = "not defined" if metric["value"] is None else f"{metric['value']:.4f}"
+        out.print(f"{name:<28} {value}{interval}")
+    registered = by_stage["register"].summary
+    out.print(f"\nverdict   {registered['verdict']}: {printable('; '.join(registered['reasons']))}")
+    out.print(f"model     {registered['model']} version {registered['version']} {registered['aliases']}")
+    out.print(f"report    {registered['report']}")
+    out.print("\nnext:")
+    out.print(f"  transferflow predict {registered['model']} IMAGE…   # use the model")
+    out.print(f"  transferflow plan {spec}   # see what a changed line would run again")
