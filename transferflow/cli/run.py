@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,28 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferflow.cli.console import output, printable
+from transferflow.cli.options import Home, Json, Offline, Override, SpecFile, TrackingUri, build_context
 from transferflow.spec.load import load_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transferflow.stages.context import RunContext
     from transferflow.stages.outcome import StageOutcome
-
-SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a YAML file.")]
-Override = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value, as in optimizer.lr=3e-4."),
-]
-Home = Annotated[
-    Path | None,
-    typer.Option("--home", help="Artifacts and cache; default: $TRANSFERFLOW_HOME or .transferflow"),
-]
-TrackingUri = Annotated[
-    str | None,
-    typer.Option("--tracking-uri", help="MLflow server; default: $MLFLOW_TRACKING_URI or local files"),
-]
-Offline = Annotated[bool, typer.Option("--offline", help="Never download weights.")]
 
 
 def run(
@@ -67,7 +51,7 @@ def plan(
     home: Home = None,
     tracking_uri: TrackingUri = None,
     offline: Offline = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what `run` would do: stages, layers with their rates, resolved defaults; changes nothing."""
     loaded = load_spec(spec, overrides or ())
@@ -79,17 +63,6 @@ def plan(
         sys.stdout.write(json.dumps(compiled.to_json(), indent=2) + "\n")
     else:
         output().print(plan_view(compiled), soft_wrap=False)
-
-
-def build_context(home: Path | None, tracking_uri: str | None, offline: bool) -> RunContext:
-    """Surroundings of a run from the command line's options."""
-    from transferflow.stages.context import RunContext
-    from transferflow.store import default_home
-
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub and by our own downloads alike
-    folder = home.absolute() if home else default_home()
-    return RunContext(folder, tracking_uri, interactive=sys.stderr.isatty())
 
 
 def _log_to_terminal() -> None:

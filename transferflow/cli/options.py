@@ -1,0 +1,40 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from transferflow.stages.context import RunContext
+
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a YAML file.")]
+Override = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value, as in optimizer.lr=3e-4."),
+]
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="Artifacts and cache; default: $TRANSFERFLOW_HOME or .transferflow"),
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option("--tracking-uri", help="MLflow server; default: $MLFLOW_TRACKING_URI or local files."),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Never download weights.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def build_context(home: Path | None, tracking_uri: str | None, offline: bool = False) -> RunContext:
+    """Surroundings of a run from the command line's options."""
+    from transferflow.stages.context import RunContext
+    from transferflow.store import default_home
+
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub and by our own downloads alike
+    folder = home.absolute() if home else default_home()
+    return RunContext(folder, tracking_uri, interactive=sys.stderr.isatty())
