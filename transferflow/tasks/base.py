@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from transferflow.data.batch import Batch
 from transferflow.data.records import DatasetSnapshot, SplitName
+from transferflow.evaluation.bootstrap import Statistic
+from transferflow.evaluation.pictures import Picture
 from transferflow.evaluation.results import Evaluation
 from transferflow.models.layers import LayerGroup, Preprocessing
 from transferflow.spec import ExperimentSpec
@@ -85,4 +87,33 @@ class VisionTask(Protocol):
         intervals: bool,
     ) -> Evaluation:
         """Measure the predictions (whose masks lie in `folder`) against the snapshot's truth."""
+        ...
+
+    def build_statistic(
+        self,
+        spec: ExperimentSpec,
+        predictions: pa.Table,
+        snapshot: DatasetSnapshot,
+        split: SplitName,
+        *,
+        folder: Path,
+        metric: str,
+    ) -> Statistic:
+        """The metric as a function of how often each image is drawn (resamples x images -> resamples).
+
+        Images come in the manifest's order, so that two models' statistics can be resampled together.
+        """
+        ...
+
+    def worst_cases(
+        self,
+        spec: ExperimentSpec,
+        predictions: pa.Table,
+        snapshot: DatasetSnapshot,
+        split: SplitName,
+        *,
+        folder: Path,
+        limit: int,
+    ) -> Sequence[Picture]:
+        """The worst cases of the split as pictures, worst first, at most `limit`."""
         ...
