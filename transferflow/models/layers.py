@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
@@ -15,10 +16,13 @@ class Block:
     Attributes:
         name: Module path, such as `layer1.0`.
         parameters: Full names as in `model.named_parameters()`.
+        step: How much deeper than the next block it counts: 1, or 0 where both share a rate (a final norm
+            goes with the block before it in ViTs, with the head in ConvNeXt; see timm's layer decay).
     """
 
     name: str
     parameters: tuple[str, ...]
+    step: Literal[0, 1] = 1
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,22 @@ class LayerGroup:
             replace(b, parameters=tuple(f"{prefix}.{p}" for p in b.parameters)) for b in self.blocks
         )
         return replace(self, blocks=blocks, modules=tuple(f"{prefix}.{m}" for m in self.modules))
+
+
+def head_distances(groups: Sequence[LayerGroup]) -> tuple[tuple[int, ...], ...]:
+    """Distance of every block of every group from the head (0), as layer-wise decay counts it.
+
+    Equal to `timm.optim.param_groups_layer_decay`: the rate of a block is lr x decay^distance.
+    """
+    distance = 0
+    found: list[tuple[int, ...]] = []
+    for group in reversed(groups):
+        row: list[int] = []
+        for block in reversed(group.blocks):
+            distance += block.step if group.part != "head" else 0
+            row.append(distance)
+        found.append(tuple(reversed(row)))
+    return tuple(reversed(found))
 
 
 @dataclass(frozen=True)
