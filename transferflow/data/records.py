@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Box:
     """An axis-aligned box in pixels of the image as it is seen (EXIF orientation applied).
 
@@ -22,6 +22,7 @@ class Box:
         y_max: Bottom edge, exclusive.
         label: Class name.
         crowd: Whether it stands for many objects at once (COCO `iscrowd`).
+        line: Line (JSON: index) of the box in its annotation file, for messages.
     """
 
     x_min: float
@@ -30,9 +31,10 @@ class Box:
     y_max: float
     label: str
     crowd: bool = False
+    line: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One image as its format lists it, before any file is opened.
 
@@ -45,6 +47,8 @@ class Record:
         group: Patient, scene or the like.
         split: Split that folders or columns name; `None` lets the stable hash decide.
         source: Where the format says so, such as `labels.csv:12`.
+        frame: Width and height of the image that the boxes were drawn on, as the format says;
+            (1, 1): the boxes are fractions of the image. A snapshot holds boxes in pixels only.
     """
 
     id: str
@@ -55,6 +59,7 @@ class Record:
     group: str | None = None
     split: SplitName | None = None
     source: str = ""
+    frame: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,7 @@ class DatasetSnapshot:
         counts: Images per split.
         class_counts: Images (detection: boxes; segmentation: images) of each class per split.
         quarantined: Number of files left out.
+        intensity: How values wider than 8 bits were mapped when the images were looked at.
     """
 
     path: Path
@@ -108,3 +114,4 @@ class DatasetSnapshot:
     counts: Mapping[SplitName, int]
     class_counts: Mapping[SplitName, Mapping[str, int]]
     quarantined: int
+    intensity: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,83 @@
+"""From the `data` section to a listing: every record of a data set, before any image is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import assert_never
+
+from transferflow.data.formats.image_folder import list_image_folder
+from transferflow.data.formats.table import list_table
+from transferflow.data.paths import resolve_root
+from transferflow.data.records import Listing, Record
+from transferflow.errors import DataError
+from transferflow.spec.data import (
+    CocoData,
+    Data,
+    DicomData,
+    ImageFolderData,
+    MaskFolderData,
+    TableData,
+    VocData,
+    YoloData,
+)
+from transferflow.spec.task import Task
+
+
+def load_listing(data: Data, task: Task, base: Path | None = None) -> Listing:
+    """List a data set in any of the formats; no image is opened.
+
+    Args:
+        data: The spec's `data` section.
+        task: The spec's `task` section.
+        base: Folder that `data.root` is relative to; left out: the working directory.
+
+    Raises:
+        DataError: If the root, a table or an annotation file is missing or can't be read as such.
+    """
+    root = resolve_root(data.root, base)
+    match data:
+        case ImageFolderData():
+            return list_image_folder(data, root)
+        case TableData():
+            return list_table(data, task, root)
+        case CocoData() | VocData() | YoloData() | MaskFolderData() | DicomData():
+            raise DataError(f"format {data.format} is not read yet", where="data.format")
+        case _:
+            assert_never(data)
+
+
+def listing_digest(listing: Listing) -> str:
+    """sha256 (hex) over the records and the size and time of every file they name.
+
+    It changes when a file is added, removed, touched or relabelled, and costs a `stat` per file.
+    """
+    state = hashlib.sha256(repr((str(listing.root), listing.classes)).encode())
+    for finding in listing.findings:
+        state.update(repr(finding).encode())
+    files: dict[str, str] = {}
+    for record in sorted(listing.records, key=lambda record: record.id):
+        state.update(_line(record).encode())
+        state.update(_stamp(listing.root / record.path).encode())
+        if record.mask is not None:
+            file = record.mask.partition("#")[0]
+            if file not in files:
+                files[file] = _stamp(listing.root / file)
+            state.update(files[file].encode())
+    return state.hexdigest()
+
+
+def _line(record: Record) -> str:
+    boxes = [(b.x_min, b.y_min, b.x_max, b.y_max, b.label, b.crowd) for b in record.boxes]
+    return repr(
+        (record.id, record.path, record.labels, boxes, record.mask, record.group, record.split, record.frame)
+    )
+
+
+def _stamp(path: Path) -> str:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - one call per file of large data sets
+    except OSError:
+        return "missing"
+    return f"{status.st_size}:{status.st_mtime_ns};"

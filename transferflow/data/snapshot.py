@@ -1,0 +1,150 @@
+"""A data set at one moment: built from a listing, kept in a folder, loaded again."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from transferflow.data.checks import class_counts
+from transferflow.data.examine import Examined, Progress, examine_listing
+from transferflow.data.manifest import MANIFEST, build_table, write_table
+from transferflow.data.records import SPLITS, DatasetSnapshot, Finding, Listing
+from transferflow.errors import DataError
+from transferflow.spec.data import Data
+from transferflow.spec.task import Task
+from transferflow.store import write_atomic
+
+SNAPSHOT = "snapshot.json"
+QUARANTINE = "quarantine.csv"
+FINDINGS = "findings.json"
+_SHOWN = 10
+
+
+def build_snapshot(
+    data: Data,
+    task: Task,
+    listing: Listing,
+    folder: Path,
+    *,
+    previous: DatasetSnapshot | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> DatasetSnapshot:
+    """Open every listed file once and write the snapshot into `folder`.
+
+    Args:
+        data: The spec's `data` section.
+        task: The spec's `task` section.
+        listing: What the format lists.
+        folder: Where `manifest.parquet`, `quarantine.csv`, `findings.json` and `snapshot.json` go.
+        previous: A former snapshot: its images keep their splits, and unchanged files are not read again.
+        workers: Threads that read and decode.
+        progress: Called with the number of files done and the number of all.
+
+    Raises:
+        DataError: If a finding is an error, or more files are bad than `data.max_bad_fraction` allows.
+    """
+    examined = examine_listing(data, task, listing, previous=previous, workers=workers, progress=progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_findings(examined.findings, folder)
+    refuse_errors(examined.findings, folder / FINDINGS)
+    write_table(build_table(examined.records, examined.splits, examined.facts), folder)
+    snapshot = _describe(data, listing, examined, folder)
+    fields = asdict(snapshot) | {"root": str(snapshot.root), "split": data.split.model_dump(mode="json")}
+    del fields["path"]
+    write_atomic(folder / SNAPSHOT, json.dumps(fields, indent=1, ensure_ascii=False))
+    return snapshot
+
+
+def _describe(data: Data, listing: Listing, examined: Examined, folder: Path) -> DatasetSnapshot:
+    counts = Counter(examined.splits)
+    return DatasetSnapshot(
+        path=folder,
+        root=listing.root,
+        fingerprint=fingerprint(examined, listing.classes),
+        classes=listing.classes,
+        channels=data.channels,
+        counts={split: counts[split] for split in SPLITS},
+        class_counts=class_counts(listing.classes, examined.records, examined.splits),
+        quarantined=sum(finding.severity == "quarantine" for finding in examined.findings),
+        intensity=data.intensity.model_dump(mode="json"),
+    )
+
+
+def fingerprint(examined: Examined, classes: Sequence[str]) -> str:
+    """sha256 (hex) over contents, labels and splits; names, folders, times and order do not count."""
+    lines = []
+    for record, split, sha in zip(
+        examined.records, examined.splits, examined.facts["sha256"].to_pylist(), strict=True
+    ):
+        boxes = sorted((b.label, b.x_min, b.y_min, b.x_max, b.y_max, b.crowd) for b in record.boxes)
+        line = json.dumps([sha, split, sorted(record.labels), boxes], ensure_ascii=True)
+        lines.append(hashlib.sha256(line.encode()).digest())
+    total = hashlib.sha256(json.dumps(list(classes)).encode())
+    for digest in sorted(lines):
+        total.update(digest)
+    return total.hexdigest()
+
+
+def write_findings(findings: Sequence[Finding], folder: Path) -> None:
+    """Write all findings as JSON, and the quarantined files as CSV."""
+    write_atomic(folder / FINDINGS, json.dumps([asdict(f) for f in findings], indent=1, ensure_ascii=False))
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["where", "kind", "reason"])
+    table.writerows([f.where, f.kind, f.reason] for f in findings if f.severity == "quarantine")
+    write_atomic(folder / QUARANTINE, text.getvalue())
+
+
+def refuse_errors(findings: Sequence[Finding], written: Path) -> None:
+    """Raise if any finding is an error.
+
+    Raises:
+        DataError: Shows the first findings and says where all of them are.
+    """
+    errors = [f for f in findings if f.severity == "error"]
+    if not errors:
+        return
+    bad = [f for f in findings if f.severity == "quarantine"]
+    shown = [f"{f.where}: {f.reason}" for f in [*errors, *bad][:_SHOWN]]
+    raise DataError(
+        f"the data set has {len(errors)} errors" if len(errors) > 1 else "the data set has an error",
+        found="\n           ".join(shown),
+        hint=f"`transferflow data check SPEC` lists all {len(errors) + len(bad)}",
+    )
+
+
+def load_snapshot(folder: Path) -> DatasetSnapshot:
+    """Load a snapshot that was built before.
+
+    Raises:
+        DataError: If a file is missing or damaged.
+    """
+    try:
+        fields = json.loads((folder / SNAPSHOT).read_text(encoding="utf-8"))
+        if not (folder / MANIFEST).is_file():
+            raise FileNotFoundError(MANIFEST)
+        return DatasetSnapshot(
+            path=folder,
+            root=Path(fields["root"]),
+            fingerprint=str(fields["fingerprint"]),
+            classes=tuple(fields["classes"]),
+            channels=int(fields["channels"]),
+            counts={split: int(fields["counts"][split]) for split in SPLITS},
+            class_counts={split: dict(fields["class_counts"][split]) for split in SPLITS},
+            quarantined=int(fields["quarantined"]),
+            intensity=dict(fields["intensity"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            "the snapshot is missing or damaged",
+            where=str(folder),
+            found=str(error),
+            hint="run the prepare stage again",
+        ) from error
