@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transferflow.cli.console import printable
-from transferflow.stages.layers import LayerRow
+from transferflow.report.contents import LayerRow
 from transferflow.stages.plan import Plan, StagePlan
 
 

@@ -96,9 +96,8 @@ def compile_job(
     validation = eval_loader(spec, snapshot, "val", transform, cache)
 
     def validate(model: nn.Module) -> Mapping[str, float]:
-        inputs = prediction_inputs(
-            validation, snapshot, "val", transform, snapshot.classes, folder / "validation"
-        )
+        masks = folder / "validation"
+        inputs = prediction_inputs(validation, snapshot, "val", transform, snapshot.classes, masks)
         predictions = task.predict(spec, model, inputs)
         result = task.evaluate(spec, predictions, snapshot, "val", folder=masks, intervals=False)
         return {name: metric.value for name, metric in result.metrics.items()}

@@ -88,7 +88,12 @@ def _plain(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "images": evaluation.images,
         "metrics": {
-            name: {"value": _finite(m.value), "low": _finite(m.low), "high": _finite(m.high)}
+            name: {
+                "value": _finite(m.value),
+                "low": _finite(m.low),
+                "high": _finite(m.high),
+                "reason": m.reason,
+            }
             for name, m in evaluation.metrics.items()
         },
         "per_class": {
@@ -113,9 +118,9 @@ def load_evaluation(folder: Path) -> Evaluation:
     )
 
 
-def _metric(data: Mapping[str, float | None]) -> MetricValue:
+def _metric(data: Mapping[str, Any]) -> MetricValue:
     value = data["value"]
-    return MetricValue(math.nan if value is None else value, data["low"], data["high"])
+    return MetricValue(math.nan if value is None else value, data["low"], data["high"], data["reason"])
 
 
 def _finite(value: float | None) -> float | None:

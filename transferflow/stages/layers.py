@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from transferflow.models.layers import LayerGroup
+from transferflow.report.contents import LayerRow
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.guide import backbone_lr_scale
 from transferflow.tasks.base import ModelParts
 from transferflow.training.freezing import compile_freeze
 from transferflow.training.job import FreezeSchedule, GroupRate
 from transferflow.training.rates import decide_rates
-
-
-@dataclass(frozen=True)
-class LayerRow:
-    """One layer group, as a reviewer wants to see it.
-
-    Attributes:
-        group: Its name.
-        part: backbone, neck or head.
-        parameters: Number of parameters.
-        trains: Whether it trains, per phase.
-        lr_low: Lowest absolute rate in it, before schedule and phase scale; `None` when it never trains.
-        lr_high: Highest; differs from `lr_low` under layer-wise decay.
-        weight_decay: Of the parameters that decay (norms and biases never do).
-        batch_norm: `eval` or `train` per phase; empty where the group has none.
-    """
-
-    group: str
-    part: str
-    parameters: int
-    trains: tuple[bool, ...]
-    lr_low: float | None
-    lr_high: float | None
-    weight_decay: float | None
-    batch_norm: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

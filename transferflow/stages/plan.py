@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from transferflow.data.listing import listing_digest, load_listing
@@ -86,7 +86,7 @@ class Plan:
             "classes": list(self.classes),
             "images": dict(self.images),
             "images_exact": self.exact,
-            "layers": [row.to_json() for row in self.training.rows],
+            "layers": [asdict(row) for row in self.training.rows],
             "phases": [
                 {"first_epoch": p.first_epoch, "frozen": sorted(p.frozen), "lr_scale": p.lr_scale}
                 for p in self.training.freeze.phases

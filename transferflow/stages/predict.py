@@ -12,7 +12,8 @@ import torch
 from transferflow.data.batch import Batch
 from transferflow.data.decode import decode_image
 from transferflow.errors import DataError, RegistryError
-from transferflow.registry.mlflow_registry import open_registry
+from transferflow.registry.base import parse_reference
+from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.stages.context import RunContext
 from transferflow.tasks.base import PredictionInputs
 from transferflow.tasks.build import build_task
@@ -59,9 +60,8 @@ def find_bundle(model: str, context: RunContext) -> Path:
         raise RegistryError(
             "the folder is no model bundle", where=model, allowed=f"a folder with {DESCRIPTION}"
         )
-    name, _, which = model.partition("@") if "@" in model else model.partition("/")
-    registry = open_registry(context.home, context.tracking_uri)
-    return registry.bundle(registry.find(name, which or "champion"))
+    registry = MlflowRegistry(context.home, context.tracking_uri)
+    return registry.bundle(registry.find(*parse_reference(model)))
 
 
 def open_model(model: str, context: RunContext) -> Bundle:

@@ -92,7 +92,7 @@ def _history(spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult) -
         "precision": result.precision,
         "device": result.device,
         "epochs": [dict(row) for row in result.history],
-        "layers": [row.to_json() for row in plan.rows],
+        "layers": [asdict(row) for row in plan.rows],
         "phases": [
             {"first_epoch": p.first_epoch, "frozen": sorted(p.frozen), "lr_scale": p.lr_scale}
             for p in plan.freeze.phases

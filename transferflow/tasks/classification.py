@@ -12,10 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transferflow.data.batch import Batch
-from transferflow.data.manifest import read_rows
+from transferflow.data.manifest import Row, read_rows
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.errors import PlanError
+from transferflow.evaluation.bootstrap import Statistic
 from transferflow.evaluation.classification import evaluate_classification
+from transferflow.evaluation.classification_statistics import build_sample, build_statistic
+from transferflow.evaluation.pictures import Panel, Picture
 from transferflow.evaluation.results import Evaluation
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.classifier import ImageClassifier
@@ -24,6 +27,7 @@ from transferflow.spec.head import LinearHead
 from transferflow.spec.metrics import metric_names
 from transferflow.spec.task import ClassificationTask
 from transferflow.tasks.base import ModelParts, PredictionInputs
+from transferflow.tasks.show import show_image
 
 
 class Classification:
@@ -117,6 +121,63 @@ class Classification:
             seed=spec.training.seed,
             specificity=spec.evaluation.specificity,
         )
+
+    def build_statistic(
+        self,
+        spec: ExperimentSpec,
+        predictions: pa.Table,
+        snapshot: DatasetSnapshot,
+        split: SplitName,
+        *,
+        folder: Path,
+        metric: str,
+    ) -> Statistic:
+        """The metric as a function of how often each image is drawn."""
+        targets = targets_of(snapshot, split, predictions["id"].to_pylist(), self.multilabel)
+        probabilities = column_matrix(predictions, "probabilities")
+        sample = build_sample(probabilities, targets, len(snapshot.classes), multilabel=self.multilabel)
+        statistic = build_statistic(sample, [metric], spec.evaluation.specificity)
+        return lambda weights: statistic(weights)[:, 0]
+
+    def worst_cases(
+        self,
+        spec: ExperimentSpec,
+        predictions: pa.Table,
+        snapshot: DatasetSnapshot,
+        split: SplitName,
+        *,
+        folder: Path,
+        limit: int,
+    ) -> Sequence[Picture]:
+        """Images whose truth got the least probability, worst first."""
+        probabilities = column_matrix(predictions, "probabilities")
+        ids = predictions["id"].to_pylist()
+        targets = targets_of(snapshot, split, ids, self.multilabel)
+        if self.multilabel:
+            truth_share = np.where(targets == 1, probabilities, 1 - probabilities).min(axis=1)
+        else:
+            truth_share = probabilities[np.arange(len(ids)), targets]
+        rows = {row.id: row for row in read_rows(snapshot, split)}
+        order = [int(n) for n in np.argsort(truth_share, kind="stable") if truth_share[n] < 0.5][:limit]
+        return [
+            self._case(spec, rows[ids[n]], probabilities[n], snapshot.classes, float(truth_share[n]))
+            for n in order
+        ]
+
+    def _case(
+        self,
+        spec: ExperimentSpec,
+        row: Row,
+        probabilities: np.ndarray,
+        classes: Sequence[str],
+        truth_share: float,
+    ) -> Picture:
+        likely = [classes[n] for n in np.flatnonzero(probabilities >= 0.5)]
+        said = ", ".join(likely) if self.multilabel else classes[int(probabilities.argmax())]
+        truth = ", ".join(row.labels)
+        image = show_image(row.absolute_path, spec.data.channels, spec.data.intensity)
+        title = f"{truth or '(none)'}, taken for {said or '(none)'}"
+        return Picture((Panel(image),), title, (row.id, f"probability of the truth {truth_share:.3f}"))
 
 
 def build_classification(task: ClassificationTask) -> Classification:

@@ -1,0 +1,134 @@
+"""Collects what the report shows from the artifacts of the first three stages."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from transferflow.data.manifest import Row, read_rows
+from transferflow.data.records import DatasetSnapshot
+from transferflow.evaluation.pictures import Panel, Picture
+from transferflow.report.contents import (
+    DataSummary,
+    LayerRow,
+    Lineage,
+    ReportData,
+    TrainingSummary,
+    VerdictSummary,
+)
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.metrics import metric_names
+from transferflow.stages.evaluate import MASKS, PREDICTIONS, load_evaluation
+from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.train import HISTORY
+from transferflow.tasks.build import build_task
+from transferflow.tasks.show import show_image
+from transferflow.training.job import PhaseProof
+
+SAMPLES, WORST = 12, 24
+PACKAGES = ("transferflow", "torch", "torchvision", "timm", "albumentations", "numpy")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The first three stages of a run, and the snapshot they worked on."""
+
+    spec: ExperimentSpec
+    snapshot: DatasetSnapshot
+    prepared: StageOutcome
+    trained: StageOutcome
+    evaluated: StageOutcome
+
+
+def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportData:
+    """Read the artifacts and lay out the report's data."""
+    spec, snapshot = finished.spec, finished.snapshot
+    history = json.loads((finished.trained.folder / HISTORY).read_text())
+    predictions = pq.read_table(finished.evaluated.folder / PREDICTIONS)
+    names = metric_names(spec.task)
+    worst = build_task(spec.task).worst_cases(
+        spec, predictions, snapshot, "test", folder=finished.evaluated.folder / MASKS, limit=WORST
+    )
+    return ReportData(
+        title=spec.name,
+        task=spec.task.kind,
+        evaluation=load_evaluation(finished.evaluated.folder),
+        classes=snapshot.classes,
+        main_metric=spec.registration.gate.metric or names.main,
+        training=_training(history),
+        data=DataSummary(
+            snapshot.counts,
+            snapshot.class_counts,
+            "boxes" if spec.task.kind == "detection" else "images",
+            snapshot.quarantined,
+            _samples(spec, read_rows(snapshot, "train")),
+        ),
+        lineage=_lineage(finished),
+        lower_is_better=names.lower_is_better,
+        facts=_facts(spec, history),
+        worst=tuple(worst),
+        verdict=verdict,
+    )
+
+
+def _training(history: dict[str, Any]) -> TrainingSummary:
+    return TrainingSummary(
+        history=history["epochs"],
+        metric=history["metric"],
+        best_epoch=history["best_epoch"],
+        layers=tuple(
+            LayerRow(**{**row, "trains": tuple(row["trains"]), "batch_norm": tuple(row["batch_norm"])})
+            for row in history["layers"]
+        ),
+        phase_starts=tuple(phase["first_epoch"] for phase in history["phases"]),
+        proofs=tuple(
+            PhaseProof(**{**proof, "groups": tuple(proof["groups"])}) for proof in history["freeze_proof"]
+        ),
+        stopped_early=history["stopped_early"],
+    )
+
+
+def _samples(spec: ExperimentSpec, rows: Sequence[Row]) -> tuple[Picture, ...]:
+    """Training images in turn from each class, so that rare classes are seen too."""
+    by_class: dict[str, list[Row]] = {}
+    for row in rows:
+        by_class.setdefault(", ".join(row.labels), []).append(row)
+    turns = [row for turn in range(SAMPLES) for group in by_class.values() for row in group[turn : turn + 1]]
+    return tuple(
+        Picture(
+            (Panel(show_image(row.absolute_path, spec.data.channels, spec.data.intensity)),),
+            ", ".join(row.labels),
+            (row.id,),
+        )
+        for row in turns[:SAMPLES]
+    )
+
+
+def _lineage(finished: Finished) -> Lineage:
+    stages = (finished.prepared, finished.trained, finished.evaluated)
+    return Lineage(
+        spec_text=yaml.safe_dump(
+            finished.spec.model_dump(mode="json", exclude_unset=True), sort_keys=False, allow_unicode=True
+        ),
+        fingerprint=finished.snapshot.fingerprint,
+        keys={stage.stage: stage.key for stage in stages},
+        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    )
+
+
+def _facts(spec: ExperimentSpec, history: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    seconds = sum(row.get("seconds", 0.0) for row in history["epochs"])
+    return (
+        ("backbone", f"{spec.backbone.name} ({spec.backbone.source})"),
+        ("weights", spec.backbone.weights),
+        ("freeze policy", spec.freeze.policy),
+        ("epochs", str(len(history["epochs"]))),
+        ("trained in", f"{seconds:.0f} s on {history['device']}, {history['precision']}"),
+    )
