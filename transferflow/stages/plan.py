@@ -111,7 +111,9 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
     parts = build_task(spec.task).build_model(spec, classes, pretrained=False, device="meta")
     training = compile_training_plan(spec, parts)
     stages = _stages(spec, context, prepared, snapshot)
-    images = dict(snapshot.counts) if snapshot else _expected_counts(listing, spec)
+    images: Mapping[str, int] = (
+        {split: snapshot.counts[split] for split in SPLITS} if snapshot else _expected_counts(listing, spec)
+    )
     will_train = not stages[1].reused
     return Plan(
         spec=spec,

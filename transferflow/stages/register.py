@@ -10,6 +10,7 @@ from typing import Any
 
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot import load_snapshot
+from transferflow.errors import RegistryError
 from transferflow.registry.base import CHAMPION, ModelRegistry, RegisteredVersion, RegistryEntry
 from transferflow.registry.gate import (
     ChampionComparison,
@@ -74,7 +75,11 @@ def register(
 def _is_there(registry: ModelRegistry, folder: Path) -> bool:
     """Whether the registry still has the version; somebody may have deleted it, or the whole registry."""
     summary = json.loads((folder / REGISTRATION).read_text())
-    return registry.has_version(summary["model"], summary["version"])
+    try:
+        registry.find(summary["model"], str(summary["version"]))
+    except RegistryError:
+        return False
+    return True
 
 
 def _register(finished: Finished, context: RunContext, registry: ModelRegistry, folder: Path) -> None:

@@ -172,7 +172,7 @@ class Classification:
         classes: Sequence[str],
         truth_share: float,
     ) -> Picture:
-        likely = [classes[n] for n in np.flatnonzero(probabilities >= 0.5)]
+        likely = [classes[int(n)] for n in np.flatnonzero(probabilities >= 0.5)]
         said = ", ".join(likely) if self.multilabel else classes[int(probabilities.argmax())]
         truth = ", ".join(row.labels)
         image = show_image(row.absolute_path, spec.data.channels, spec.data.intensity)

@@ -1,0 +1,57 @@
+"""Parts that tests of several folders share: small, real image folders and specs on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transferflow.spec import ExperimentSpec
+
+COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
+
+
+@pytest.fixture
+def colour_folder(tmp_path: Path) -> Path:
+    """Three classes of 20 noisy images of one colour each: easy to learn, cheap to train."""
+    random = np.random.default_rng(0)
+    root = tmp_path / "colours"
+    for name, colour in COLOURS.items():
+        (root / name).mkdir(parents=True)
+        for number in range(20):
+            noise = random.integers(-40, 40, (36, 36, 3))
+            image = np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(image).save(root / name / f"{number:02}.png")
+    return root
+
+
+@pytest.fixture
+def build_spec(colour_folder: Path) -> Callable[..., ExperimentSpec]:
+    """Build a tiny classification spec; keyword arguments replace whole sections."""
+
+    def build(**sections: Any) -> ExperimentSpec:
+        document: dict[str, Any] = {
+            "name": "colours",
+            "task": {"kind": "classification"},
+            "data": {
+                "format": "image_folder",
+                "root": str(colour_folder),
+                "image_size": 32,
+                "split": {"train": 0.6, "val": 0.2, "test": 0.2},
+            },
+            "backbone": {"source": "timm", "name": "test_resnet", "weights": "none"},
+            "optimizer": {"lr": 3e-3},
+            "augmentation": {"preset": "none"},
+            "training": {"epochs": 2, "batch_size": 12, "workers": 0, "device": "cpu", "precision": "fp32"},
+            "evaluation": {"bootstrap": 200},
+        }
+        return ExperimentSpec.model_validate(document | sections)
+
+    return build

@@ -1,0 +1,38 @@
+from transferflow.stages.keys import changed_inputs, prepare_inputs, train_inputs
+from transferflow.store import digest
+
+
+def test_key_ignores_what_cannot_change_the_result(build_spec):
+    training = {"epochs": 2, "batch_size": 12, "device": "cpu", "workers": 0}
+    elsewhere = {"epochs": 2, "batch_size": 12, "device": "cuda", "workers": 8}
+    one, two = build_spec(training=training), build_spec(training=elsewhere)
+    assert digest(train_inputs(one, "f" * 64)) == digest(train_inputs(two, "f" * 64))
+
+
+def test_key_changes_with_everything_that_shapes_the_weights(build_spec):
+    base = digest(train_inputs(build_spec(), "f" * 64))
+    changed = [
+        build_spec(optimizer={"lr": 1e-3}),
+        build_spec(freeze={"policy": "backbone"}),
+        build_spec(head={"dropout": 0.5}),
+        build_spec(augmentation={"preset": "similar_domain"}),
+        build_spec(training={"epochs": 2, "batch_size": 12, "seed": 1}),
+    ]
+    keys = {digest(train_inputs(spec, "f" * 64)) for spec in changed}
+    assert len(keys) == len(changed)
+    assert base not in keys
+    assert digest(train_inputs(build_spec(), "e" * 64)) != base
+
+
+def test_model_settings_do_not_prepare_the_data_again(build_spec):
+    one, two = build_spec(), build_spec(optimizer={"lr": 1e-4}, training={"epochs": 9})
+    assert prepare_inputs(one, "listing") == prepare_inputs(two, "listing")
+
+
+def test_changed_inputs_are_said_in_words(build_spec):
+    old = train_inputs(build_spec(), "f" * 64)
+    new = train_inputs(build_spec(optimizer={"lr": 3e-4}), "e" * 64)
+    assert changed_inputs(old, new) == [
+        "optimizer.lr: 0.003 → 0.0003",
+        "snapshot: ffffffffffff → eeeeeeeeeeee",
+    ]
