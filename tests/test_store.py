@@ -73,7 +73,7 @@ def test_digest_does_not_depend_on_the_order_of_keys():
 def test_atomic_write_keeps_the_old_file_when_it_fails(tmp_path):
     path = tmp_path / "f.json"
     write_atomic(path, json.dumps({"a": 1}))
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError, match="bytes-like"):
         write_atomic(path, 3)
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["f.json"]

@@ -130,14 +130,22 @@ class ArtifactStore:
             write_atomic(
                 beside / RECORD, json.dumps({"stage": stage, "key": key, "inputs": inputs, "files": files})
             )
-            if self.find(stage, key) is None:
-                if final.exists():
-                    shutil.rmtree(final)
-                beside.rename(final)
+            self._move_into_place(beside, stage, key)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         shutil.rmtree(self.home / "work" / stage / key, ignore_errors=True)
         return self.get(stage, key)
+
+    def _move_into_place(self, beside: Path, stage: str, key: str) -> None:
+        final = self.folder(stage, key)
+        try:
+            beside.rename(final)
+        except OSError:  # something stands there already
+            if self.find(stage, key) is None:
+                aside = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
+                final.rename(aside)  # damaged: out of the way in one step, so that nobody sees half of it
+                shutil.rmtree(aside)
+                beside.rename(final)
 
     def last_inputs(self, stage: str, name: str) -> Mapping[str, Any] | None:
         """Inputs of the last finished run of this stage for a spec name."""
