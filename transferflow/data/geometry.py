@@ -1,0 +1,78 @@
+"""Sizes, resizing and boxes: everything that moves pixels, without randomness."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+Size = tuple[int, int]
+"""Height and width in pixels."""
+Interpolation = Literal["bilinear", "bicubic"]
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def short_side_size(size: Size, short: int) -> Size:
+    """Size with the aspect kept and the short side `short` (rounded down, as torchvision does)."""
+    height, width = size
+    if height <= width:
+        return short, max(short, int(short * width / height))
+    return max(short, int(short * height / width)), short
+
+
+def long_side_size(size: Size, long: int) -> Size:
+    """Size with the aspect kept and the long side `long`; no side falls below one pixel."""
+    scale = long / max(size)
+    height, width = size
+    return max(1, min(long, round(height * scale))), max(1, min(long, round(width * scale)))
+
+
+def resize_image(image: Pixels, size: Size, interpolation: Interpolation) -> Pixels:
+    """Resize H x W x C with antialiasing, whatever the number of channels."""
+    if image.shape[:2] == size:
+        return image
+    shape, kind = (size[1], size[0]), _FILTERS[interpolation]
+    if image.shape[2] == 3:
+        return np.asarray(Image.fromarray(image).resize(shape, kind))
+    # Channel by channel: Pillow would take a fourth channel for transparency, and knows no fifth.
+    bands = [np.asarray(Image.fromarray(image[..., c]).resize(shape, kind)) for c in range(image.shape[2])]
+    return np.stack(bands, axis=-1)
+
+
+def resize_mask(mask: Pixels, size: Size) -> Pixels:
+    """Resize H x W class indices; each pixel takes its nearest neighbour."""
+    if mask.shape == size:
+        return mask
+    return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
+
+
+def centre_crop(image: Pixels, side: int) -> Pixels:
+    """Cut the central square; `image` is at least `side` high and wide."""
+    top, left = (round((extent - side) / 2) for extent in image.shape[:2])
+    return image[top : top + side, left : left + side]
+
+
+def pad_to_square(array: Pixels, side: int, fill: NDArray[np.uint8] | int) -> Pixels:
+    """Pad H x W (x C) at the bottom and the right, so that coordinates stay."""
+    if array.shape[:2] == (side, side):
+        return array
+    padded = np.empty((side, side, *array.shape[2:]), np.uint8)
+    padded[...] = fill
+    padded[: array.shape[0], : array.shape[1]] = array
+    return padded
+
+
+def scale_boxes(boxes: NDArray[np.float32], old: Size, new: Size) -> NDArray[np.float32]:
+    """Move boxes (N x 4, x_min y_min x_max y_max) from an image of size `old` to one of size `new`."""
+    factors = np.array([new[1] / old[1], new[0] / old[0]] * 2, np.float32)
+    return boxes.astype(np.float32) * factors
+
+
+def clip_boxes(boxes: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+    """Cut boxes at the border of the image."""
+    height, width = size
+    return np.clip(boxes, 0, np.array([width, height, width, height], np.float32))
