@@ -193,7 +193,7 @@ def test_operating_point_holds_on_the_data():
     p, y = sample(400, 2)
     point = evaluate(p, y, CLASSES[:2]).curves["operating_points"][0]
     positive = p[:, 1] >= point["threshold"]
-    assert point["class"] == "bee"
+    assert point["name"] == "bee"
     assert point["sensitivity"] == pytest.approx(positive[y == 1].mean())
     assert point["specificity"] == pytest.approx((~positive[y == 0]).mean())
     assert point["specificity"] >= 0.9

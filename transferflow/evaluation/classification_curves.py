@@ -40,11 +40,11 @@ def classification_curves(
         specificity: Fixed specificity of the operating points, 0..1.
 
     Returns:
-        `reliability` (see `reliability_bins`); `roc`: a list of {class, fpr, tpr, auroc};
-        `precision_recall`: a list of {class, recall, precision, average_precision};
-        `operating_points`: a list of {class, threshold, specificity, sensitivity, low, high};
+        `reliability` (see `reliability_bins`); `roc`: a list of {name, fpr, tpr, auroc};
+        `precision_recall`: a list of {name, recall, precision, average_precision};
+        `operating_points`: a list of {name, threshold, specificity, sensitivity, low, high};
         with exclusive classes also `confusion`: {classes, counts} with true rows, and `confused`:
-        a list of {truth, predicted, images}; with two of them `delong`: {class, auroc, low, high}.
+        a list of {truth, predicted, images}; with two of them `delong`: {name, auroc, low, high}.
     """
     curves: dict[str, object] = {
         "reliability": reliability_bins(*confidence_and_correct(sample)),
@@ -59,7 +59,7 @@ def classification_curves(
         interval = delong_interval(sample.probabilities[:, 1], sample.truth[:, 1])
         if np.isfinite(interval.value):
             curves["delong"] = {
-                "class": classes[1],
+                "name": classes[1],
                 "auroc": interval.value,
                 "low": interval.low,
                 "high": interval.high,
@@ -117,7 +117,7 @@ def _roc(name: str, counts: CumulativeCounts, area: float) -> dict[str, object]:
         curve = np.concatenate([[0.0], values[0] / values[0, -1]])
         return [round(float(v), 5) for v in curve[_thin(curve.size)]]
 
-    return {"class": name, "fpr": rate(counts.negatives), "tpr": rate(counts.positives), "auroc": area}
+    return {"name": name, "fpr": rate(counts.negatives), "tpr": rate(counts.positives), "auroc": area}
 
 
 def _precision_recall(name: str, counts: CumulativeCounts) -> dict[str, object]:
@@ -126,7 +126,7 @@ def _precision_recall(name: str, counts: CumulativeCounts) -> dict[str, object]:
     precision = positives / (positives + negatives)
     recall = positives / positives[-1]
     return {
-        "class": name,
+        "name": name,
         "recall": [0.0, *(round(float(v), 5) for v in recall[keep])],
         "precision": [float(precision[0]), *(round(float(v), 5) for v in precision[keep])],
         "average_precision": float(average_precision(counts)[0]),
@@ -146,7 +146,7 @@ def operating_point(
     found, false = (positives[allowed[-1]], negatives[allowed[-1]]) if allowed.size else (0.0, 0.0)
     interval = binomtest(int(found), int(positives[-1])).proportion_ci(method="wilson")
     return {
-        "class": name,
+        "name": name,
         "threshold": float(ranking.thresholds[allowed[-1]]) if allowed.size else None,
         "specificity": float(1 - false / negatives[-1]),
         "sensitivity": float(found / positives[-1]),

@@ -1,0 +1,138 @@
+"""Report data of several shapes, and a headless browser."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from transferflow.evaluation.classification import evaluate_classification
+from transferflow.evaluation.pictures import Panel, Picture
+from transferflow.report.contents import (
+    DataSummary,
+    LayerRow,
+    Lineage,
+    ReportData,
+    TrainingSummary,
+    VerdictSummary,
+)
+from transferflow.spec.metrics import MULTI_LABEL, SINGLE_LABEL
+from transferflow.training.job import PhaseProof
+
+SPEC_TEXT = """\
+name: digits
+task: {kind: classification}
+data: {format: image_folder, root: data/digits, image_size: 64}
+backbone: {source: package, name: efficientnet_lite0}
+freeze: {policy: until, until: blocks.3}
+optimizer: {kind: adamw, lr: 1e-3}
+"""
+
+
+def pictures(count, names, side=28, seed=0, hostile=""):
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        image = (rng.random((side, side * (1 + number % 2), 3)) * 255).astype(np.uint8)
+        image[side // 4 : side // 2, side // 4 : -side // 4] = (220, 120 + 10 * (number % 10), 40)
+        truth, taken = names[number % len(names)], names[(number + 1) % len(names)]
+        lines = (f"{truth}/{number:05}.png{hostile}", f"{taken} 0.98 · {truth} 0.01")
+        found.append(Picture((Panel(image),), f"{truth}, taken for {taken}", lines))
+    return tuple(found)
+
+
+def history(epochs=8):
+    rows = []
+    for epoch in range(epochs):
+        gain = 1 - np.exp(-epoch / 2)
+        rows.append(
+            {
+                "epoch": epoch,
+                "train_loss": 2.0 - 1.6 * gain,
+                "val_loss": 1.9 - 1.2 * gain + 0.02 * epoch,
+                "accuracy": 0.4 + 0.5 * gain,
+                "macro_f1": 0.35 + 0.5 * gain,
+                "seconds": 12.0,
+                "lr/blocks.4": 1e-4 * (1 - epoch / epochs),
+                "lr/blocks.6": 3e-4 * (1 - epoch / epochs),
+                "lr/head": 1e-3 * (1 - epoch / epochs),
+            }
+        )
+    return tuple(rows)
+
+
+def layers():
+    rows = [LayerRow("stem", "backbone", 928, (False, False), None, None, None, ("eval", "eval"))]
+    for block in range(7):
+        trains = (False, block > 2)
+        ever = block > 2
+        rows.append(
+            LayerRow(
+                f"blocks.{block}",
+                "backbone",
+                4000 * 2**block,
+                trains,
+                1e-4 if ever else None,
+                3e-4 if ever else None,
+                0.05 if ever else None,
+                ("eval", "train" if ever else "eval"),
+            )
+        )
+    rows.append(LayerRow("head", "head", 12810, (True, True), 1e-3, 1e-3, 0.05))
+    return tuple(rows)
+
+
+def report_data(classes=10, images=500, *, names=None, multilabel=False, hostile="", seed=0):
+    names = tuple(names or (f"class {c}" if classes > 10 else str(c) for c in range(classes)))
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, classes, images)
+    logits = rng.normal(size=(images, classes)) * 1.1
+    logits[np.arange(images), targets] += 3
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    truth = targets
+    if multilabel:
+        truth = (rng.random((images, classes)) < 0.25) | (np.eye(classes)[targets] > 0)
+        p = np.clip(0.55 * truth + 0.5 * rng.random((images, classes)), 0, 1)
+    evaluation = evaluate_classification(
+        p,
+        truth,
+        names,
+        metrics=(MULTI_LABEL if multilabel else SINGLE_LABEL).names,
+        multilabel=multilabel,
+        bootstrap=200,
+        seed=0,
+        specificity=0.9,
+    )
+    proof = PhaseProof(0, 2, ("stem", "blocks.0", "blocks.1"), 84, "ab" * 32, "ab" * 32)
+    counts = {"train": 8 * images, "val": images, "test": images}
+    return ReportData(
+        title=f"digits{hostile}",
+        task="classification",
+        evaluation=evaluation,
+        classes=names,
+        main_metric="accuracy",
+        training=TrainingSummary(history(), "accuracy", 6, layers(), (0, 3), (proof,), True),
+        data=DataSummary(
+            counts,
+            {split: dict.fromkeys(names, n // classes) for split, n in counts.items()},
+            quarantined=2,
+            samples=pictures(8, names, 200, 1),
+        ),
+        lineage=Lineage(
+            SPEC_TEXT + hostile,
+            "9f" * 32,
+            {"prepare": "1a" * 32, "train": "2b" * 32, "evaluate": "3c" * 32},
+            {"transferflow": "0.1.0", "torch": "2.15.0"},
+            "transferflow run specs/digits.yaml",
+        ),
+        facts=(("backbone", "efficientnet_lite0"), ("device", "cpu, bf16"), ("trained", "2026-11-23 18:30")),
+        worst=pictures(12, names, hostile=hostile),
+        verdict=VerdictSummary(
+            "PROMOTE", (f"accuracy 0.978 is at least 0.970.{hostile}", "There is no champion yet.")
+        ),
+        warnings=("Class 7 has 9 test images; its figures are wide open.",),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_report():
+    return report_data

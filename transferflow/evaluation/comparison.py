@@ -1,0 +1,96 @@
+"""Is the challenger better than the champion, on the same test images?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from transferflow.errors import EvaluationError
+from transferflow.evaluation.bootstrap import (
+    Statistic,
+    bootstrap_values,
+    percentile_interval,
+    plain_value,
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Challenger minus champion, paired on the same test images.
+
+    Attributes:
+        champion: The champion's metric.
+        challenger: The challenger's metric.
+        difference: Challenger minus champion; below 0 is good where lower is better.
+        low: Lower end of the difference's interval.
+        high: Upper end.
+        confidence: Coverage of the interval, 0..1.
+        p_better: Share of the resamples in which the challenger is better; a draw counts half.
+    """
+
+    champion: float
+    challenger: float
+    difference: float
+    low: float
+    high: float
+    confidence: float
+    p_better: float
+
+
+def compare_paired(
+    champion: Statistic,
+    challenger: Statistic,
+    *,
+    images: int,
+    resamples: int,
+    seed: int,
+    confidence: float = 0.95,
+    lower_is_better: bool = False,
+) -> Comparison:
+    """Paired bootstrap: both models are measured on the same resamples of the same images.
+
+    What makes an image hard is then shared by both and cancels in the difference, so that a gain shows
+    that two separate intervals would hide.
+
+    Args:
+        champion: The champion's metric: multiplicities (resamples x images) to values (resamples).
+        challenger: The challenger's, with the images in the same order.
+        images: Number of images.
+        resamples: Number of resamples, at least 1.
+        seed: Seed of the resamples.
+        confidence: Coverage of the interval, 0..1.
+        lower_is_better: Whether small values of the metric are good.
+
+    Raises:
+        EvaluationError: The metric is not defined on these images, or in most resamples.
+    """
+    before = float(plain_value(champion, images))
+    after = float(plain_value(challenger, images))
+    if not np.isfinite([before, after]).all():
+        raise EvaluationError(
+            "The two models can't be compared: the metric is not defined on these test images.",
+            found=f"champion {before}, challenger {after}",
+            hint="Choose another gate metric, or give every class test images.",
+        )
+    # The same seed gives both models the same resamples.
+    gains = bootstrap_values(challenger, images, resamples, seed) - bootstrap_values(
+        champion, images, resamples, seed
+    )
+    interval = percentile_interval(gains, confidence)
+    if interval is None:
+        raise EvaluationError(
+            "The two models can't be compared: the metric is undefined in most resamples.",
+            found=f"{images} test images",
+            hint="Add test images of the rare classes.",
+        )
+    valid = gains[np.isfinite(gains)] * (-1 if lower_is_better else 1)
+    return Comparison(
+        champion=before,
+        challenger=after,
+        difference=after - before,
+        low=interval[0],
+        high=interval[1],
+        confidence=confidence,
+        p_better=float((valid > 0).mean() + (valid == 0).mean() / 2),
+    )

@@ -1,0 +1,146 @@
+"""What a report shows, as plain data: nothing here knows how it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from transferflow.data.records import SplitName
+from transferflow.evaluation.pictures import Picture
+from transferflow.evaluation.results import Evaluation
+from transferflow.training.job import PhaseProof
+
+TaskKind = Literal["classification", "detection", "segmentation"]
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer group.
+
+    Attributes:
+        group: Its name.
+        part: backbone, neck or head.
+        parameters: Number of parameters.
+        trains: Whether it trains, per phase.
+        lr_low: Lowest absolute rate in it; `None` when it never trains.
+        lr_high: Highest; differs from `lr_low` under layer-wise decay.
+        weight_decay: Of the parameters that decay.
+        batch_norm: `eval` or `train` per phase; empty where the group has none.
+    """
+
+    group: str
+    part: str
+    parameters: int
+    trains: tuple[bool, ...]
+    lr_low: float | None = None
+    lr_high: float | None = None
+    weight_decay: float | None = None
+    batch_norm: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """How the model came to be.
+
+    Attributes:
+        history: One mapping per epoch; names that hold `loss` are drawn as losses, names that start with
+            `lr` as rates, `seconds` and `epoch` not at all, all others as metrics.
+        metric: Metric that chose the best epoch.
+        best_epoch: From 0.
+        layers: The layer table.
+        phase_starts: First epoch of each phase.
+        proofs: The freeze proof.
+        stopped_early: Whether patience ran out.
+    """
+
+    history: Sequence[Mapping[str, float]]
+    metric: str
+    best_epoch: int
+    layers: tuple[LayerRow, ...] = ()
+    phase_starts: tuple[int, ...] = (0,)
+    proofs: tuple[PhaseProof, ...] = ()
+    stopped_early: bool = False
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What the model was trained and measured on.
+
+    Attributes:
+        counts: Images per split.
+        class_counts: Images or objects of each class, per split.
+        counted: What `class_counts` counts: `images` or `boxes`.
+        quarantined: Number of files left out.
+        samples: A few training images as the model's owner would recognise them.
+    """
+
+    counts: Mapping[SplitName, int]
+    class_counts: Mapping[SplitName, Mapping[str, int]]
+    counted: str = "images"
+    quarantined: int = 0
+    samples: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where the numbers come from.
+
+    Attributes:
+        spec_text: The spec as YAML.
+        fingerprint: Of the snapshot.
+        keys: Stage name to key.
+        versions: Package name to version.
+        command: How to get the same result.
+    """
+
+    spec_text: str
+    fingerprint: str
+    keys: Mapping[str, str]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class VerdictSummary:
+    """What the gate decided, and why."""
+
+    decision: Literal["PROMOTE", "HOLD", "REJECT"]
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that one report shows.
+
+    Attributes:
+        title: The spec's name.
+        task: Which figures are drawn.
+        evaluation: Metrics, per-class table and curves.
+        classes: Class names in order.
+        main_metric: The metric that decides; its card comes first.
+        training: How it was trained.
+        data: What it was trained and measured on.
+        lineage: Where the numbers come from.
+        lower_is_better: Metrics of which less is better.
+        facts: Short facts under the title: backbone, device, time.
+        worst: Worst errors, worst first.
+        examples: Predictions beside the truth (detection, segmentation).
+        verdict: The gate's decision, where there is one yet.
+        warnings: What a careful colleague would point out.
+    """
+
+    title: str
+    task: TaskKind
+    evaluation: Evaluation
+    classes: tuple[str, ...]
+    main_metric: str
+    training: TrainingSummary
+    data: DataSummary
+    lineage: Lineage
+    lower_is_better: frozenset[str] = frozenset({"ece", "loss"})
+    facts: tuple[tuple[str, str], ...] = ()
+    worst: tuple[Picture, ...] = ()
+    examples: tuple[Picture, ...] = ()
+    verdict: VerdictSummary | None = None
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,70 @@
+"""Images inside the page: small, and encoded as data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from transferflow.evaluation.pictures import ImageArray, Picture
+
+LONGEST_SIDE = 320
+SMALL_SIDE = 96
+"""Images up to this size are kept as they are (PNG) and enlarged without smoothing."""
+JPEG_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class InlineImage:
+    """An image for an `<img>` tag.
+
+    Attributes:
+        uri: A data URI.
+        width: Pixels.
+        height: Pixels.
+        label: Text under it.
+        pixelated: Whether the browser should enlarge it without smoothing.
+    """
+
+    uri: str
+    width: int
+    height: int
+    label: str
+    pixelated: bool
+
+
+@dataclass(frozen=True)
+class InlinePicture:
+    """A picture whose panels are encoded."""
+
+    panels: tuple[InlineImage, ...]
+    title: str
+    lines: tuple[str, ...]
+
+
+def inline_image(image: ImageArray, label: str = "") -> InlineImage:
+    """Shrink where needed and encode.
+
+    Args:
+        image: uint8, height x width or height x width x 3.
+        label: Text under it.
+    """
+    picture = Image.fromarray(image)
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    small = max(picture.size) <= SMALL_SIDE
+    buffer = io.BytesIO()
+    if small:
+        picture.save(buffer, "PNG", optimize=True)
+    else:
+        picture.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
+    kind = "png" if small else "jpeg"
+    uri = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return InlineImage(uri, picture.width, picture.height, label, small)
+
+
+def inline_picture(picture: Picture) -> InlinePicture:
+    """Encode all panels of a picture."""
+    panels = tuple(inline_image(panel.image, panel.label) for panel in picture.panels)
+    return InlinePicture(panels, picture.title, picture.lines)

@@ -1,0 +1,79 @@
+"""One self-contained HTML page from report data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import assert_never
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from transferflow.report.charts import Chart
+from transferflow.report.classification_figures import classification_charts, operating_points
+from transferflow.report.contents import ReportData
+from transferflow.report.pictures import inline_picture
+from transferflow.report.sections import (
+    class_table,
+    confused_pairs,
+    data_table,
+    layer_table,
+    metric_cards,
+    parameter_share,
+    proof_table,
+)
+from transferflow.report.training_figures import training_charts
+from transferflow.report.wording import count, metric_label, number
+from transferflow.store import write_atomic
+
+TEMPLATE = "report.html"
+
+
+def write_report(data: ReportData, path: Path) -> None:
+    """Write one HTML file that needs nothing else: no network, no script, no other file.
+
+    Args:
+        data: What to show.
+        path: Where to; replaced in one step if it exists.
+
+    Raises:
+        EvaluationError: The evaluation's curves do not have the form of the task's figures.
+    """
+    write_atomic(path, render_report(data))
+
+
+def render_report(data: ReportData) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=PackageLoader("transferflow.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(count=count, metric=metric_label, number=number)
+    return environment.get_template(TEMPLATE).render(
+        data=data,
+        cards=metric_cards(data),
+        charts=task_charts(data),
+        points=operating_points(data.evaluation),
+        confused=confused_pairs(data.evaluation),
+        class_table=class_table(data.evaluation),
+        worst=[inline_picture(picture) for picture in data.worst],
+        examples=[inline_picture(picture) for picture in data.examples],
+        training_charts=training_charts(data.training),
+        layer_table=layer_table(data.training),
+        parameter_share=parameter_share(data.training.layers),
+        proof_table=proof_table(data.training),
+        data_table=data_table(data.data, data.classes),
+        samples=[inline_picture(picture) for picture in data.data.samples],
+    )
+
+
+def task_charts(data: ReportData) -> list[Chart]:
+    """Figures of the task's own kind."""
+    match data.task:
+        case "classification":
+            return classification_charts(data.evaluation)
+        case "detection" | "segmentation":
+            return []
+        case _ as never:
+            assert_never(never)

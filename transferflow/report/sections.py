@@ -1,0 +1,155 @@
+"""Tables and cards of the page: from report data to rows of text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transferflow.data.records import SPLITS
+from transferflow.evaluation.results import Evaluation
+from transferflow.report.contents import DataSummary, LayerRow, ReportData, TrainingSummary
+from transferflow.report.curves import CONFUSED, ConfusedPair, read_curve
+from transferflow.report.wording import (
+    DASH,
+    METRIC_MEANINGS,
+    count,
+    count_short,
+    interval,
+    metric_label,
+    number,
+    rate,
+)
+
+
+@dataclass(frozen=True)
+class MetricCard:
+    """A metric at a glance; `low`, `value` and `high` are percent of the bar, `None` without a bar."""
+
+    label: str
+    value: str
+    interval: str
+    note: str
+    main: bool
+    bar: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text; columns in `numeric` are set right."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    numeric: frozenset[int]
+
+
+def metric_cards(data: ReportData) -> list[MetricCard]:
+    """A card per metric, the main one first."""
+    metrics = data.evaluation.metrics
+    names = sorted(metrics, key=lambda name: name != data.main_metric)
+    cards = []
+    for name in names:
+        metric = metrics[name]
+        better = "; lower is better" if name in data.lower_is_better else ""
+        meaning = METRIC_MEANINGS.get(name, "")
+        note = metric.reason or (meaning if better in meaning else f"{meaning}{better}")
+        bar = None
+        if math.isfinite(metric.value) and 0 <= metric.value <= 1:
+            low = metric.low if metric.low is not None else metric.value
+            high = metric.high if metric.high is not None else metric.value
+            bar = (100 * low, 100 * metric.value, 100 * high)
+        cards.append(
+            MetricCard(
+                metric_label(name),
+                number(metric.value),
+                interval(metric),
+                note,
+                name == data.main_metric,
+                bar,
+            )
+        )
+    return cards
+
+
+def class_table(evaluation: Evaluation) -> Table:
+    """Per-class metrics in class order; a dash where a class has no test image."""
+    columns = list(dict.fromkeys(key for row in evaluation.per_class.values() for key in row))
+    rows = tuple(
+        (
+            name,
+            *(
+                count(row[key]) if key in COUNT_COLUMNS and key in row else number(row.get(key))
+                for key in columns
+            ),
+        )
+        for name, row in evaluation.per_class.items()
+    )
+    head = ("class", *(metric_label(key) for key in columns))
+    return Table(head, rows, frozenset(range(1, len(head))))
+
+
+COUNT_COLUMNS = frozenset({"support", "objects", "images", "pixels"})
+
+
+def confused_pairs(evaluation: Evaluation) -> list[ConfusedPair]:
+    """Most frequent mistakes, most frequent first."""
+    return read_curve(evaluation.curves, "confused", CONFUSED) or []
+
+
+def layer_table(training: TrainingSummary) -> Table:
+    """One row per layer group; a column per phase says whether it trains."""
+    starts = training.phase_starts
+    phases = ["state"] if len(starts) == 1 else [f"from epoch {start + 1}" for start in starts]
+    head = ("layer group", "part", "parameters", *phases, "learning rate", "weight decay", "batch norm")
+    rows = tuple(_layer_row(row) for row in training.layers)
+    return Table(head, rows, frozenset({2, 3 + len(phases), 4 + len(phases)}))
+
+
+def _layer_row(row: LayerRow) -> tuple[str, ...]:
+    states = ("trained" if trains else "frozen" for trains in row.trains)
+    norms = list(dict.fromkeys(row.batch_norm))
+    decay = DASH if row.weight_decay is None else f"{row.weight_decay:.2g}"
+    return (
+        row.group,
+        row.part,
+        count(row.parameters),
+        *states,
+        rate(row.lr_low, row.lr_high),
+        decay,
+        ", then ".join(norms) or DASH,
+    )
+
+
+def parameter_share(layers: Sequence[LayerRow]) -> str:
+    """`4.0 M of 11.2 M parameters train`, for the line above the table."""
+    total = sum(row.parameters for row in layers)
+    trained = sum(row.parameters for row in layers if any(row.trains))
+    return f"{count_short(trained)} of {count_short(total)} parameters train."
+
+
+def proof_table(training: TrainingSummary) -> Table:
+    """Freeze proof: digests before and after each phase."""
+    rows = tuple(
+        (
+            f"{proof.first_epoch + 1} to {proof.last_epoch + 1}",
+            ", ".join(proof.groups) or DASH,
+            count(proof.tensors),
+            proof.before[:16] or DASH,
+            proof.after[:16] or DASH,
+            "unchanged" if proof.holds else "CHANGED",
+        )
+        for proof in training.proofs
+    )
+    return Table(("epochs", "frozen groups", "tensors", "before", "after", "verdict"), rows, frozenset({2}))
+
+
+def data_table(data: DataSummary, classes: Sequence[str]) -> Table:
+    """Counts per class and split, and the images per split in the last row."""
+    splits = [split for split in SPLITS if split in data.counts]
+    rows = [
+        (name, *(count(data.class_counts.get(split, {}).get(name, 0)) for split in splits))
+        for name in classes
+    ]
+    rows.append(("all images", *(count(data.counts[split]) for split in splits)))
+    head = (f"class ({data.counted})", *splits)
+    return Table(head, tuple(rows), frozenset(range(1, len(head))))
