@@ -6,7 +6,7 @@ is what the decoded-image cache keeps, and what augmentation starts from. `fit` 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, Self
 
 import numpy as np
@@ -28,6 +28,7 @@ from transferflow.data.geometry import (
     scale_boxes,
     short_side_size,
 )
+from transferflow.data.sample import VOID, Sample
 from transferflow.errors import DataError, PlanError
 from transferflow.spec.backbone import Normalization
 from transferflow.spec.data import Data, FullRange, Intensity
@@ -95,13 +96,15 @@ class EvalTransform:
             case "letterbox":
                 return pad_to_square(image, self.image_size, self.fill)
 
-    def fit_mask(self, mask: Pixels, ignore_index: int) -> Pixels:
-        """Second step for a mask; the padding counts neither in the loss nor in the metrics."""
+    def fit_sample(self, sample: Sample) -> Sample:
+        """Second step for an image with its labels: a square of `image_size`, the padding void."""
         match self.mode:
             case "crop":
-                return np.ascontiguousarray(centre_crop(mask, self.image_size))
+                return Sample(self.fit(sample.image))
             case "letterbox":
-                return pad_to_square(mask, self.image_size, ignore_index)
+                mask = sample.mask
+                fitted = None if mask is None else pad_to_square(mask, self.image_size, VOID)
+                return replace(sample, image=self.fit(sample.image), mask=fitted)
 
     def normalize(self, images: Tensor) -> Tensor:
         """Map uint8, B x H x W x C, to normalised float32, B x C x H x W."""
