@@ -10,6 +10,7 @@ TransferflowError            exit code 1
 ├── EvaluationError          a metric can't be computed
 ├── StoreError               an artifact is missing or damaged
 ├── RegistryError            the model registry refused, or has no such model
+│   └── ChampionChangedError another run was promoted between comparison and promotion
 ├── MissingDependencyError   an optional package is not installed
 └── InterruptedRunError      exit code 130: stopped by the user; the run can be resumed
 ```
@@ -114,6 +115,10 @@ class StoreError(TransferflowError):
 
 class RegistryError(TransferflowError):
     """The model registry refused, or has no such model."""
+
+
+class ChampionChangedError(RegistryError):
+    """Another run was promoted between comparison and promotion: compare again."""
 
 
 class MissingDependencyError(TransferflowError):

@@ -1,0 +1,140 @@
+"""The interface of a model registry, and what goes in and out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from transferflow.evaluation.results import MetricValue
+from transferflow.registry.gate import Verdict
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+
+@dataclass(frozen=True)
+class RegistryEntry:
+    """Everything that a registry keeps about one evaluated model.
+
+    Attributes:
+        model: Name of the registered model.
+        run_name: How the run is called in the registry's pages.
+        evaluation_key: Key of the evaluate stage; one version exists per evaluation.
+        bundle: Folder with all that is needed to rebuild the model.
+        files: Further files to keep with the run (report, metrics, spec), by their own names.
+        params: The spec as plain JSON; nested keys are joined with dots.
+        metrics: Metrics on the test images, by name.
+        history: One mapping per epoch, from the first: losses, metrics, rates.
+        tags: Texts to find the version by: stage keys, versions, fingerprint of the test images.
+        dataset: Name of the data set.
+        dataset_digest: sha256 of the snapshot.
+        dataset_source: Where the data set came from.
+        description: What a person reads first, in Markdown.
+    """
+
+    model: str
+    run_name: str
+    evaluation_key: str
+    bundle: Path
+    dataset: str
+    dataset_digest: str
+    dataset_source: str
+    files: Sequence[Path] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, MetricValue] = field(default_factory=dict)
+    history: Sequence[Mapping[str, float]] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """One version of a registered model.
+
+    Attributes:
+        model: Name of the registered model.
+        version: Its number, from 1.
+        run_id: The registry's id of the run that made it.
+        aliases: Names that point to it, such as `champion`.
+        tags: Texts that it was registered with, and the verdict's.
+        created: Whether this call made it; `False`: it was there already.
+    """
+
+    model: str
+    version: int
+    run_id: str
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+    created: bool = False
+
+    @property
+    def evaluation_key(self) -> str:
+        """Key of the evaluate stage that it was registered with; empty for a version from elsewhere."""
+        return self.tags.get("evaluation_key", "")
+
+    @property
+    def uri(self) -> str:
+        """Its MLflow URI."""
+        return f"models:/{self.model}/{self.version}"
+
+
+class ModelRegistry(Protocol):
+    """A store of model versions with the aliases `champion` and `challenger`."""
+
+    @property
+    def location(self) -> str:
+        """Where it is, without any password; tells two registries apart."""
+        ...
+
+    def champion(self, model: str) -> RegisteredVersion | None:
+        """The promoted version, or `None` when there is none (or no such model)."""
+        ...
+
+    def find(self, model: str, alias_or_version: str = CHAMPION) -> RegisteredVersion:
+        """The version with this alias or number.
+
+        Raises:
+            RegistryError: If there is none, or the registry does not answer.
+        """
+        ...
+
+    def bundle(self, version: RegisteredVersion) -> Path:
+        """Local folder with the version's bundle; downloaded when the registry keeps it elsewhere.
+
+        Raises:
+            RegistryError: If the bundle is gone or is not one of transferflow's.
+        """
+        ...
+
+    def register(self, entry: RegistryEntry) -> RegisteredVersion:
+        """Log a run and make a version of it, unless this evaluation has one already.
+
+        Raises:
+            RegistryError: If the registry refuses or does not answer.
+        """
+        ...
+
+    def settle(
+        self, version: RegisteredVersion, verdict: Verdict, replacing: RegisteredVersion | None
+    ) -> RegisteredVersion:
+        """Write the verdict down and move the aliases as it says.
+
+        Args:
+            version: The challenger.
+            verdict: What was decided about it.
+            replacing: The champion that it was compared with; `None` when there was none.
+
+        Raises:
+            ChampionChangedError: If another run was promoted since the comparison.
+            RegistryError: If the registry refuses or does not answer.
+        """
+        ...
+
+
+def parse_reference(text: str) -> tuple[str, str]:
+    """Split `name`, `name@alias`, `name/3` or `models:/name@alias` into model and alias or version."""
+    plain = text.removeprefix("models:/")
+    model, separator, rest = plain.partition("@") if "@" in plain else plain.partition("/")
+    return model, rest if separator else CHAMPION

@@ -1,0 +1,73 @@
+"""Reading and making MLflow's registered models and versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transferflow.errors import RegistryError
+from transferflow.registry.base import RegisteredVersion
+from transferflow.registry.mlflow_run import TAG_PREFIX
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+MISSING = "RESOURCE_DOES_NOT_EXIST"
+THERE = "RESOURCE_ALREADY_EXISTS"
+
+
+def registered_model(client: MlflowClient, model: str) -> RegisteredModel | None:
+    """The registered model, or `None` when there is no such model."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_registered_model(model)
+    except MlflowException as error:
+        if error.error_code == MISSING:
+            return None
+        raise
+
+
+def version_of(client: MlflowClient, model: str, number: str) -> RegisteredVersion | None:
+    """The version with this number, or `None` when there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return read_version(client.get_model_version(model, number), created=False)
+    except MlflowException as error:
+        if error.error_code == MISSING:
+            return None
+        raise
+
+
+def ensure_model(client: MlflowClient, model: str) -> None:
+    """Make the registered model unless it is there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(model)
+    except MlflowException as error:
+        if error.error_code != THERE:
+            raise
+
+
+def versions_of_evaluation(client: MlflowClient, model: str, key: str) -> list[RegisteredVersion]:
+    """Versions of this evaluation, oldest first; a search has no aliases, so each is read again."""
+    if not key.isalnum():
+        raise RegistryError("not a valid evaluation key", found=repr(key))
+    found = client.search_model_versions(f"name='{model}' and tags.`{TAG_PREFIX}evaluation_key`='{key}'")
+    numbers = sorted(int(each.version) for each in found)
+    return [read_version(client.get_model_version(model, str(n)), created=False) for n in numbers]
+
+
+def read_version(version: ModelVersion, *, created: bool) -> RegisteredVersion:
+    """MLflow's version in our words, with just our own tags."""
+    ours = {k.removeprefix(TAG_PREFIX): v for k, v in version.tags.items() if k.startswith(TAG_PREFIX)}
+    return RegisteredVersion(
+        model=str(version.name),
+        version=int(version.version),
+        run_id=str(version.run_id or ""),
+        aliases=tuple(sorted(version.aliases)),
+        tags=ours,
+        created=created,
+    )
