@@ -15,13 +15,13 @@ from transferflow.errors import Problem
 @cache
 def output() -> Console:
     """Console for results, on stdout."""
-    return Console(soft_wrap=True, highlight=False)
+    return Console(soft_wrap=True, highlight=False, markup=False)
 
 
 @cache
 def errors() -> Console:
     """Console for errors, on stderr."""
-    return Console(stderr=True, soft_wrap=True, highlight=False)
+    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 def printable(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from transferflow import __version__
+from transferflow.cli import run, spec
 from transferflow.cli.console import errors, output, print_problems, printable
 from transferflow.errors import TransferflowError
 
@@ -25,6 +26,10 @@ app = typer.Typer(
 
 # The command groups. Their modules import torch, mlflow, pandas and the like inside the functions only,
 # so that `transferflow --help` and `transferflow validate` stay quick.
+app.command("validate")(spec.validate)
+app.command("plan")(run.plan)
+app.command("run")(run.run)
+app.command("schema")(spec.schema)
 
 
 def _print_version(wanted: bool) -> None:

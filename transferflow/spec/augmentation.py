@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, JsonValue, Tag
 
-from transferflow.spec.base import Fraction, NonNegative, Section, Text
+from transferflow.spec.base import ChosenByPresence, Fraction, NonNegative, Section, Text
 
 
 class Transform(Section):
@@ -30,13 +29,9 @@ class OneOf(Section):
     """Chance that one of them is applied."""
 
 
-def _step_kind(value: object) -> str:
-    has_one_of = "one_of" in value if isinstance(value, Mapping) else isinstance(value, OneOf)
-    return "one_of" if has_one_of else "transform"
-
-
 Step = Annotated[
-    Annotated[Transform, Tag("transform")] | Annotated[OneOf, Tag("one_of")], Discriminator(_step_kind)
+    Annotated[Transform, Tag("transform")] | Annotated[OneOf, Tag("one_of")],
+    Discriminator(ChosenByPresence("one_of", "one_of", "transform")),
 ]
 
 
@@ -62,11 +57,7 @@ class Custom(_Augmentation):
     """Transforms in order."""
 
 
-def _augmentation_kind(value: Any) -> Literal["preset", "custom"]:
-    is_custom = "transforms" in value if isinstance(value, Mapping) else isinstance(value, Custom)
-    return "custom" if is_custom else "preset"
-
-
 Augmentation = Annotated[
-    Annotated[Preset, Tag("preset")] | Annotated[Custom, Tag("custom")], Discriminator(_augmentation_kind)
+    Annotated[Preset, Tag("preset")] | Annotated[Custom, Tag("custom")],
+    Discriminator(ChosenByPresence("transforms", "custom", "preset")),
 ]

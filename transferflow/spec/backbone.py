@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictStr, model_validator
 
 from transferflow.spec.base import Fraction, Number, Positive, Section, Text
+from transferflow.spec.wording import Words
 
 TorchvisionName = Literal[
     "resnet18", "resnet50", "efficientnet_b0", "efficientnet_b4", "vit_b_16", "convnext_tiny"
 ]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$"), Words("64 hexadecimal digits, lower-case")]
 
 
 class Normalization(Section):

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from transferflow.spec.wording import Words
+
 Text = Annotated[StrictStr, Field(min_length=1)]
 Flag = StrictBool
-Count = Annotated[StrictInt, Field(ge=1)]
-Natural = Annotated[StrictInt, Field(ge=0)]
+Count = Annotated[StrictInt, Field(ge=1, le=1_000_000_000)]
+Natural = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
+Seed = Annotated[StrictInt, Field(ge=0, le=2**32 - 1)]
 Number = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False)]
-Name = Annotated[StrictStr, Field(pattern=r"^[a-z0-9-]+$", max_length=64)]
+Name = Annotated[
+    StrictStr,
+    Field(pattern=r"^[a-z0-9-]+$", max_length=64),
+    Words("lower-case letters, digits and hyphens, at most 64"),
+]
 
 
 class Section(BaseModel):
@@ -26,14 +34,48 @@ class Section(BaseModel):
     )
 
 
-def tag_of(field: str, default: str) -> Callable[[object], str]:
-    """Discriminate a union by `field`, which the user may leave out to mean `default`."""
+@dataclass(frozen=True)
+class ChosenByKey:
+    """A union told apart by the value of `key`, which the user may leave out to mean `default`."""
 
-    def pick(value: object) -> str:
+    __name__: ClassVar[str] = "key"  # pydantic asks every discriminator for it
+    key: str
+    default: str | None = None
+
+    def __call__(self, value: object) -> str:
+        """Tag of a mapping or a section."""
         if isinstance(value, Mapping):
-            tag = value.get(field, default)
+            tag = value.get(self.key, self.default)
         else:
-            tag = getattr(value, field, default)
+            tag = getattr(value, self.key, self.default)
         return tag if isinstance(tag, str) else repr(tag)
 
-    return pick
+
+@dataclass(frozen=True)
+class ChosenByPresence:
+    """A union told apart by whether `key` is there."""
+
+    __name__: ClassVar[str] = "presence"
+    key: str
+    present: str
+    absent: str
+
+    def __call__(self, value: object) -> str:
+        """Tag of a mapping or a section."""
+        has_key = self.key in value if isinstance(value, Mapping) else hasattr(value, self.key)
+        return self.present if has_key else self.absent
+
+
+@dataclass(frozen=True)
+class ChosenByForm:
+    """A union told apart by whether a mapping (or a text) stands there, so that only one member complains."""
+
+    __name__: ClassVar[str] = "form"
+    form: Literal["mapping", "text"]
+    fits: str
+    other: str
+
+    def __call__(self, value: object) -> str:
+        """Tag of a value."""
+        types: tuple[type, ...] = (Mapping, BaseModel) if self.form == "mapping" else (str,)
+        return self.fits if isinstance(value, types) else self.other

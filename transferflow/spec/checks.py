@@ -85,7 +85,7 @@ def _phases_fit_the_epochs(spec: ExperimentSpec) -> Iterator[Found]:
         if before_last >= spec.training.epochs:
             yield (
                 ("freeze", "phases"),
-                f"the last phase starts at epoch {before_last} and training ends after {spec.training.epochs}",
+                f"the last phase starts at epoch {before_last}; training ends after {spec.training.epochs}",
             )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StrictInt, model_validator
+from pydantic import Discriminator, Field, StrictInt, Tag, model_validator
 
-from transferflow.spec.base import Flag, Fraction, Natural, Number, Positive, Section, Text
+from transferflow.spec.base import ChosenByForm, Flag, Fraction, Number, Positive, Section, Seed, Text
 
 Colour = tuple[
     Annotated[StrictInt, Field(ge=0, le=255)],
@@ -26,7 +26,7 @@ class Split(Section):
     """Share of images that are only measured."""
     group_by: Text | None = None
     """Column whose equal values stay in one split (patient, scene, video)."""
-    seed: Natural = 0
+    seed: Seed = 0
     """Changes the assignment of every image."""
 
     @model_validator(mode="after")
@@ -98,7 +98,7 @@ class _Data(Section):
     root: Text
     """Folder of the data set, relative to the folder the command runs in; no path leaves it."""
     classes: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
-    """Class names in order; left out: what the data says, sorted."""
+    """Class names in order; left out: what the data says, in its own order (COCO, YOLO, masks) or sorted."""
     channels: Annotated[StrictInt, Field(ge=1, le=64)] = 3
     """Channels that the model sees; files of another kind are converted or rejected, never guessed."""
     image_size: Annotated[StrictInt, Field(ge=16, le=4096)] | None = None
@@ -109,6 +109,8 @@ class _Data(Section):
     """How values wider than 8 bits become 0..255."""
     max_bad_fraction: Fraction = 0.01
     """More unreadable files than this share fails before training."""
+    near_duplicates: Literal["auto", "error", "warning", "ignore"] = "auto"
+    """What images that look alike in two splits are; `auto`: an error for grouped data, else a warning."""
     cache: Cache | None = Cache()
     """Decoded-image cache; `null` decodes in every epoch."""
 
@@ -158,7 +160,10 @@ class CocoData(_BoxData):
     """COCO JSON: boxes, polygons and RLE masks, crowd regions."""
 
     format: Literal["coco"]
-    annotations: Text | SplitFiles
+    annotations: Annotated[
+        Annotated[Text, Tag("file")] | Annotated[SplitFiles, Tag("files")],
+        Discriminator(ChosenByForm("mapping", "files", "file")),
+    ]
     """The JSON file below `root`, or one per split."""
     images: Text = "."
     """Folder of the images, below `root`."""
@@ -174,6 +179,8 @@ class VocData(_BoxData):
     """Folder of the images, below `root`."""
     skip_difficult: Flag = False
     """Leave out objects marked `difficult`."""
+    one_based: Flag = False
+    """Coordinates count from 1, as in the original VOC sets; most tools count from 0."""
 
 
 class YoloData(_BoxData):

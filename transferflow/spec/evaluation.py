@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictInt, StrictStr
 
 from transferflow.spec.base import Count, Fraction, Natural, Number, Section, Text
+from transferflow.spec.wording import Words
 
-ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)]
+ModelName = Annotated[
+    StrictStr,
+    Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64),
+    Words("lower-case letters, digits, `.`, `_` and `-`, at most 64"),
+]
 
 
 class Evaluation(Section):

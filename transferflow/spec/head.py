@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from transferflow.spec.base import Count, Flag, Fraction, Section, Text, tag_of
+from transferflow.spec.base import ChosenByKey, Count, Flag, Fraction, Section, Text
 
 Dropout = Annotated[Fraction, Field(lt=1)]
 
@@ -73,5 +73,5 @@ Head = Annotated[
     | Annotated[SegmentationHead, Tag("deeplabv3")]
     | Annotated[SegmentationHead, Tag("fcn")]
     | Annotated[SegmentationHead, Tag("lite")],
-    Discriminator(tag_of("kind", "linear")),
+    Discriminator(ChosenByKey("kind", "linear")),
 ]

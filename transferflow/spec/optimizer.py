@@ -4,49 +4,38 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from transferflow.spec.base import Flag, Fraction, NonNegative, Number, Positive, Section, Text, tag_of
+from transferflow.spec.base import ChosenByKey, Flag, Fraction, NonNegative, Number, Positive, Section, Text
+from transferflow.spec.wording import Words
+
+
+def _positive_rate(value: float) -> float:
+    if value == 0:
+        raise ValueError("a rate of 0 still updates batch norm: to keep layers as they are, use `freeze`")
+    if value < 0:
+        raise ValueError(f"a learning rate must be above 0, found {value:g}")
+    return value
+
+
+Rate = Annotated[Number, AfterValidator(_positive_rate), Words("a number, above 0")]
 
 
 class _Optimizer(Section):
-    lr: Number = 1e-3
+    lr: Rate = 1e-3
     """Learning rate of the head, and of every group that no rule changes."""
-    layer_lr: dict[Text, Number] = {}
+    layer_lr: dict[Text, Rate] = {}
     """Absolute learning rate of layer groups, by name or pattern; wins over every other rule."""
     layer_decay: Annotated[Positive, Field(le=1)] | None = None
-    """Layer-wise decay: lr × layer_decay^(distance from the head)."""
+    """Layer-wise decay: lr * layer_decay^(distance from the head)."""
     backbone_lr_scale: Positive | None = None
     """Multiplies the learning rate of every backbone group."""
-
-    @field_validator("lr")
-    @classmethod
-    def _lr_is_positive(cls, value: float) -> float:
-        return _positive_rate(value)
-
-    @field_validator("layer_lr")
-    @classmethod
-    def _rates_are_positive(cls, value: dict[str, float]) -> dict[str, float]:
-        for group, rate in value.items():
-            try:
-                _positive_rate(rate)
-            except ValueError as error:
-                raise ValueError(f"{group}: {error}") from None
-        return value
 
     @model_validator(mode="after")
     def _one_rule_for_the_backbone(self) -> Self:
         if self.layer_decay is not None and self.backbone_lr_scale is not None:
             raise ValueError("layer_decay and backbone_lr_scale both set the backbone's rates: keep one")
         return self
-
-
-def _positive_rate(value: float) -> float:
-    if value == 0:
-        raise ValueError("a learning rate of 0 still updates batch norm: use `freeze` instead")
-    if value < 0:
-        raise ValueError(f"a learning rate must be above 0, found {value:g}")
-    return value
 
 
 class AdamW(_Optimizer):
@@ -63,7 +52,7 @@ class Sgd(_Optimizer):
     """Stochastic gradient descent with momentum."""
 
     kind: Literal["sgd"]
-    lr: Number = 1e-2
+    lr: Rate = 1e-2
     """Learning rate of the head, and of every group that no rule changes."""
     weight_decay: NonNegative = 1e-4
     """L2 penalty; never applied to norms and biases."""
@@ -80,7 +69,7 @@ class Sgd(_Optimizer):
 
 
 Optimizer = Annotated[
-    Annotated[AdamW, Tag("adamw")] | Annotated[Sgd, Tag("sgd")], Discriminator(tag_of("kind", "adamw"))
+    Annotated[AdamW, Tag("adamw")] | Annotated[Sgd, Tag("sgd")], Discriminator(ChosenByKey("kind", "adamw"))
 ]
 
 
@@ -104,5 +93,5 @@ class Constant(Section):
 
 Schedule = Annotated[
     Annotated[Cosine, Tag("cosine")] | Annotated[Constant, Tag("constant")],
-    Discriminator(tag_of("kind", "cosine")),
+    Discriminator(ChosenByKey("kind", "cosine")),
 ]

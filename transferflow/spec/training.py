@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
-from transferflow.spec.base import Count, Fraction, Natural, Positive, Section, Text
+from transferflow.spec.base import ChosenByForm, Count, Fraction, Natural, Positive, Section, Seed, Text
 
 
 class EarlyStopping(Section):
@@ -29,17 +29,26 @@ class Training(Section):
     """Arithmetic of the forward pass; `auto`: bf16 where the device has it and it is faster."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; never part of a stage's key."""
-    workers: Natural | Literal["auto"] = "auto"
+    workers: Annotated[
+        Annotated[Literal["auto"], Tag("auto")] | Annotated[Natural, Tag("number")],
+        Discriminator(ChosenByForm("text", "auto", "number")),
+    ] = "auto"
     """Processes that load images; never part of a stage's key."""
     early_stopping: EarlyStopping | None = None
     """Stop early."""
     ema: Annotated[Fraction, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights, which is then what is kept."""
-    class_weights: Literal["balanced"] | dict[Text, Positive] | None = None
+    class_weights: (
+        Annotated[
+            Annotated[Literal["balanced"], Tag("rule")] | Annotated[dict[Text, Positive], Tag("weights")],
+            Discriminator(ChosenByForm("mapping", "weights", "rule")),
+        ]
+        | None
+    ) = None
     """Weight of each class in the loss; `balanced`: inverse frequency."""
     label_smoothing: Annotated[Fraction, Field(lt=1)] = 0.0
     """Share of the target that is spread over all classes (classification)."""
     gradient_clip: Positive | None = None
     """Largest norm of the gradient."""
-    seed: Natural = 0
+    seed: Seed = 0
     """Seed of initialisation, order and augmentation."""

@@ -1,0 +1,118 @@
+"""`transferflow validate` and `transferflow schema`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.text import Text
+
+from transferflow.cli.console import output, printable, problem_text
+from transferflow.errors import Problem
+
+if TYPE_CHECKING:
+    from transferflow.spec.load import Document
+
+BAD_SPEC = 2
+_SUFFIXES = {".yaml", ".yml"}
+
+
+def validate(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Specs, or folders that are searched for them.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a value, as in optimizer.lr=3e-4."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Check specs without training, data or torch; exit code 2 if any is wrong."""
+    results = check_files(list(_spec_files(paths)), overrides or ())
+    if as_json:
+        rows = [_as_json(path, problems) for path, problems in results.items()]
+        sys.stdout.write(json.dumps({"ok": not any(results.values()), "specs": rows}, indent=2) + "\n")
+    else:
+        _print_results(results)
+    if not results or any(results.values()):
+        raise typer.Exit(BAD_SPEC)
+
+
+def schema(
+    file: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file.")
+    ] = None,
+) -> None:
+    """Write the JSON schema of specs, for the YAML support of editors."""
+    from transferflow.spec.schema import spec_schema
+    from transferflow.store import write_atomic
+
+    text = json.dumps(spec_schema(), indent=2, ensure_ascii=False) + "\n"
+    if file is None:
+        sys.stdout.write(text)
+        return
+    write_atomic(file, text)
+    output().print(f"wrote {printable(str(file))}; use it in a spec with a first line of")
+    output().print(f"  # yaml-language-server: $schema={printable(str(file))}")
+
+
+def check_files(files: Sequence[Path], overrides: Sequence[str] = ()) -> dict[Path, tuple[Problem, ...]]:
+    """Check every file and return its problems.
+
+    A file that another one of them extends need not be complete: what is missing in it is no problem.
+    """
+    from transferflow.spec.load import read_document
+
+    documents = {path: read_document(path, overrides) for path in files}
+    bases = {base for document in documents.values() for base in document.bases}
+    return {path: _problems(document, path.resolve() in bases) for path, document in documents.items()}
+
+
+def _problems(document: Document, is_base: bool) -> tuple[Problem, ...]:
+    from transferflow.spec.load import check_document
+
+    return check_document(document, is_base=is_base)[1]
+
+
+def _spec_files(paths: Sequence[Path]) -> Iterator[Path]:
+    seen: set[Path] = set()
+    for path in paths:
+        for file in sorted(_below(path)) if path.is_dir() else [path]:
+            if file not in seen:
+                seen.add(file)
+                yield file
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix in _SUFFIXES and not hidden and path.is_file():
+            yield path
+
+
+def _print_results(results: dict[Path, tuple[Problem, ...]]) -> None:
+    for path, problems in results.items():
+        status = Text("failed", style="bold red") if problems else Text("ok    ", style="green")
+        output().print(status + Text(f" {printable(str(path))}"))
+        for problem in problems:
+            output().print(problem_text(problem))
+    bad = sum(1 for problems in results.values() if problems)
+    if not results:
+        output().print("no specs found: name .yaml files, or folders that hold them")
+    elif bad:
+        count = sum(len(problems) for problems in results.values())
+        output().print(f"\n{bad} of {len(results)} specs failed, {count} problems")
+    else:
+        output().print(f"\nall {len(results)} specs are ok" if len(results) > 1 else "\n1 spec is ok")
+
+
+def _as_json(path: Path, problems: Sequence[Problem]) -> dict[str, Any]:
+    rows = [
+        {"where": p.where, "what": p.what, "found": p.found, "allowed": p.allowed, "hint": p.hint}
+        for p in problems
+    ]
+    return {"file": str(path), "ok": not problems, "problems": rows}
