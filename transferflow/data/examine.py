@@ -1,43 +1,26 @@
-"""A listing whose files have been opened: facts, splits and findings, before anything is written."""
+"""From a listing to what its files hold: every file opened once, the bad ones left out, the rest split."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from transferflow.data.checks import check_examined, check_share
-from transferflow.data.inspection import FACTS, Shard, inspect_shard
-from transferflow.data.manifest import FACT_FIELDS, read_table
-from transferflow.data.records import DatasetSnapshot, Finding, Listing, Record, SplitName
+from transferflow.data.boxes import fit_boxes
+from transferflow.data.examined import Examined, seen_of
+from transferflow.data.label_checks import check_labels, check_share
+from transferflow.data.leak_checks import check_leaks
+from transferflow.data.manifest import IMAGE_FIELDS, MASK_FIELDS, read_table
+from transferflow.data.mask_checks import check_masks
+from transferflow.data.mask_files import MaskFiles, pack_colours
+from transferflow.data.records import DatasetSnapshot, Finding, Listing, Record
+from transferflow.data.shards import ImageReader, Inspect, collect_facts, inspect_here
 from transferflow.data.split import KnownSplits, assign_splits
-from transferflow.spec.data import Data
-from transferflow.spec.task import Task
+from transferflow.spec.data import CocoData, Data, VocData, YoloData
+from transferflow.spec.task import SegmentationTask, Task
 
-SHARD_SIZE = 500
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Examined:
-    """What is known about a data set once every file has been opened.
-
-    Attributes:
-        records: Records that can be used, sorted by id; boxes in pixels as seen.
-        splits: Split of each.
-        facts: What inspection found about each; columns as in `manifest.FACT_FIELDS`.
-        findings: Everything that is odd or wrong, quarantined files included.
-    """
-
-    records: list[Record]
-    splits: list[SplitName]
-    facts: pa.Table
-    findings: list[Finding]
 
 
 def examine_listing(
@@ -46,48 +29,68 @@ def examine_listing(
     listing: Listing,
     *,
     previous: DatasetSnapshot | None = None,
-    workers: int = 1,
+    inspect: Inspect | None = None,
     progress: Progress | None = None,
 ) -> Examined:
     """Open every file once, leave out the bad ones, split the rest, and check the whole.
 
-    Files of the same path, size and time as in `previous` are not read again.
+    Args:
+        data: The spec's `data` section.
+        task: The spec's `task` section.
+        listing: What the format lists.
+        previous: A former snapshot: its images keep their splits, and files of the same path, size and
+            time are not read again.
+        inspect: Runs the shards; left out: one after the other in this process.
+        progress: Called with the number of files done and the number of all.
     """
-    records = sorted(listing.records, key=lambda record: record.id)
-    before = read_table(previous) if previous is not None and _same_view(previous, data, listing) else None
-    view = Shard(listing.root, (), data.channels, data.intensity)
-    facts = _collect_facts(view, records, before, workers, progress)
-    good = pc.is_null(facts["problem"])
-    bad = [
-        Finding(kind, "quarantine", record.source or record.path, f"{record.path}: {problem}")
-        for record, kind, problem in zip(
-            records, facts["problem_kind"].to_pylist(), facts["problem"].to_pylist(), strict=True
-        )
-        if problem is not None
-    ]
-    records = [record for record, keep in zip(records, good.to_pylist(), strict=True) if keep]
-    facts = facts.filter(good).select([field.name for field in FACT_FIELDS])
-    hashes = facts["sha256"].to_pylist()
-    known = known_splits(read_table(previous, ["id", "group", "sha256", "split"])) if previous else None
-    content = {record.id: sha for record, sha in zip(records, hashes, strict=True)}
-    assigned = assign_splits(records, data.split, content=content, known=known)
-    splits = [assigned[record.id] for record in records]
-    findings = [*listing.findings, *bad]
-    findings += check_examined(task, listing.classes, records, splits, facts)
-    findings += check_share(findings, len(listing.records), data.max_bad_fraction)
-    return Examined(records, splits, facts, findings)
+    inspect = inspect or inspect_here(1)
+    found = _read_images(data, listing, previous, inspect, progress)
+    if isinstance(data, CocoData | VocData | YoloData):
+        found = _fit_all(found, data)
+    if isinstance(task, SegmentationTask):
+        found = _read_masks(data, task, listing, found, previous, inspect)
+    content = dict(zip((record.id for record in found.records), found.hashes, strict=True))
+    known = known_splits(previous) if previous is not None else None
+    assigned = assign_splits(found.records, data.split, content=content, known=known)
+    found = replace(found, splits=[assigned[record.id] for record in found.records])
+    findings = [*found.findings, *check_labels(task, listing.classes, found, data.split)]
+    findings += check_leaks(found, data.near_duplicates)
+    return replace(found, findings=findings + check_share(findings, listing, data.max_bad_fraction))
 
 
-def known_splits(manifest: pa.Table) -> KnownSplits:
-    """Splits that a former manifest gave to groups, contents and ids."""
-    ids, groups, contents, splits = (
-        manifest[name].to_pylist() for name in ("id", "group", "sha256", "split")
-    )
+def known_splits(snapshot: DatasetSnapshot) -> KnownSplits:
+    """Splits that a former snapshot gave to groups, contents and ids."""
+    table = read_table(snapshot, ["id", "group", "sha256", "split"])
+    ids, groups, contents, splits = (table[name].to_pylist() for name in ("id", "group", "sha256", "split"))
     return KnownSplits(
         by_group={g: s for g, s in zip(groups, splits, strict=True) if g is not None},
         by_content=dict(zip(contents, splits, strict=True)),
         by_id=dict(zip(ids, splits, strict=True)),
     )
+
+
+def _read_images(
+    data: Data,
+    listing: Listing,
+    previous: DatasetSnapshot | None,
+    inspect: Inspect,
+    progress: Progress | None,
+) -> Examined:
+    records = sorted(listing.records, key=lambda record: record.id)
+    reader = ImageReader(listing.root, data.channels, data.intensity)
+    before = None
+    if previous is not None and _same_view(previous, data, listing):
+        before = read_table(previous, [field.name for field in (*IMAGE_FIELDS, *_NAMES)])
+
+    def report(done: int) -> None:
+        if progress:
+            progress(done, len(records))
+
+    facts = collect_facts(reader, [record.path for record in records], before, inspect, report)
+    return _drop_bad(Examined(records, facts, findings=list(listing.findings)))
+
+
+_NAMES = (pa.field("path", pa.string()),)
 
 
 def _same_view(previous: DatasetSnapshot, data: Data, listing: Listing) -> bool:
@@ -96,58 +99,56 @@ def _same_view(previous: DatasetSnapshot, data: Data, listing: Listing) -> bool:
     return (previous.root, previous.channels, previous.intensity) == (listing.root, data.channels, intensity)
 
 
-def _collect_facts(
-    view: Shard,
-    records: Sequence[Record],
-    before: pa.Table | None,
-    workers: int,
-    progress: Progress | None,
-) -> pa.Table:
-    """Facts of all records, in order; those of unchanged files come from `before`."""
-    names = [field.name for field in FACT_FIELDS]
-    old_rows = _unchanged(view.root, records, before) if before is not None else {}
-    fresh = [i for i in range(len(records)) if i not in old_rows]
-    shards = [
-        replace(view, paths=tuple(records[i].path for i in fresh[at : at + SHARD_SIZE]))
-        for at in range(0, len(fresh), SHARD_SIZE)
-    ]
-    done, tables = len(old_rows), [FACTS.empty_table()]
-    for table in _run_shards(shards, workers):
-        tables.append(table)
-        done += len(table)
-        if progress:
-            progress(done, len(records))
-    place = {i: n for n, i in enumerate(fresh)}
-    if before is not None and old_rows:
-        reused = before.select(names).take(pa.array(list(old_rows.values())))
-        place |= {i: len(fresh) + n for n, i in enumerate(old_rows)}
-        nulls = pa.nulls(len(reused), pa.string())
-        tables.append(reused.append_column("problem_kind", nulls).append_column("problem", nulls).cast(FACTS))
-    return pa.concat_tables(tables).take(pa.array([place[i] for i in range(len(records))], pa.int64()))
+def _drop_bad(found: Examined) -> Examined:
+    """Quarantine the files with a problem."""
+    problems = found.facts["problem"].to_pylist()
+    kinds = found.facts["problem_kind"].to_pylist()
+    findings = list(found.findings)
+    for record, kind, problem in zip(found.records, kinds, problems, strict=True):
+        if problem is not None:
+            where = record.source or record.path
+            findings.append(Finding(kind, "quarantine", where, f"{record.path}: {problem}"))
+    facts = found.facts.drop_columns(["problem", "problem_kind"])
+    return _keep(replace(found, facts=facts, findings=findings), [problem is None for problem in problems])
 
 
-def _unchanged(root: Path, records: Sequence[Record], before: pa.Table) -> dict[int, int]:
-    """Row in `before` of each record whose file has the same path, size and time."""
-    paths, sizes, times = (before[name].to_pylist() for name in ("path", "size", "mtime_ns"))
-    rows = {path: row for row, path in enumerate(paths)}
-    found = {}
-    for i, record in enumerate(records):
-        row = rows.get(record.path)
-        if row is None:
-            continue
-        try:
-            status = os.stat(root / record.path)  # noqa: PTH116 - one call per file of large data sets
-        except OSError:
-            continue
-        if (status.st_size, status.st_mtime_ns) == (sizes[row], times[row]):
-            found[i] = row
-    return found
+def _keep(found: Examined, wanted: Sequence[bool]) -> Examined:
+    if all(wanted):
+        return found
+    records = [record for record, keep in zip(found.records, wanted, strict=True) if keep]
+    return replace(found, records=records, facts=found.facts.filter(pa.array(wanted, pa.bool_())))
 
 
-def _run_shards(shards: Sequence[Shard], workers: int) -> Iterator[pa.Table]:
-    if workers <= 1:
-        yield from map(inspect_shard, shards)
-        return
-    # Threads are enough: hashing and decoding release the interpreter lock.
-    with ThreadPoolExecutor(workers) as pool:
-        yield from pool.map(inspect_shard, shards)
+def _fit_all(found: Examined, data: CocoData | VocData | YoloData) -> Examined:
+    """Lay all boxes onto their images."""
+    fitted: list[Record] = []
+    findings, wanted = list(found.findings), []
+    for record, seen in zip(found.records, seen_of(found.facts), strict=True):
+        laid, odd = fit_boxes(record, seen, data.boxes_outside)
+        findings += odd
+        wanted.append(laid is not None)
+        fitted.append(laid or record)
+    return _keep(replace(found, records=fitted, findings=findings), wanted)
+
+
+def _read_masks(
+    data: Data,
+    task: SegmentationTask,
+    listing: Listing,
+    found: Examined,
+    previous: DatasetSnapshot | None,
+    inspect: Inspect,
+) -> Examined:
+    reader = MaskFiles(listing.root, listing.classes, task.ignore_index, pack_colours(data))
+    before = None
+    # COCO masks are drawn with the class list, so that their values depend on it.
+    if previous is not None and (previous.root, previous.classes) == (reader.root, reader.classes):
+        before = read_table(previous, ["mask", *(field.name for field in MASK_FIELDS)])
+    names = [record.mask or "" for record in found.records]
+    masks = collect_facts(reader, names, before, inspect, lambda _: None)
+    for name in found.facts.column_names:
+        masks = masks.append_column(name, found.facts[name])
+    found = _drop_bad(replace(found, facts=masks))
+    wanted, classes, findings = check_masks(reader, found.records, seen_of(found.facts), found.facts)
+    found = _keep(replace(found, findings=found.findings + findings), wanted)
+    return replace(found, mask_classes=classes)

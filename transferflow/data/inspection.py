@@ -7,23 +7,14 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
 from transferflow.data.decode import decode_image, read_orientation
-from transferflow.data.manifest import FACT_FIELDS
 from transferflow.data.phash import perceptual_hash
 from transferflow.data.pixels import UnsuitableImageError
 from transferflow.errors import MissingDependencyError, TransferflowError
 from transferflow.spec.data import Intensity
 
-FACTS = pa.schema(
-    [
-        *FACT_FIELDS,
-        pa.field("problem_kind", pa.string()),
-        pa.field("problem", pa.string()),
-    ]
-)
 _SUFFIX_FORMATS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -48,7 +39,7 @@ _FOREIGN = (
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What one file holds; the fields are the columns of `FACTS`.
+    """What one image file holds.
 
     Attributes:
         sha256: Hash of the bytes.
@@ -77,30 +68,6 @@ class ImageFacts:
     note: str | None = None
     problem_kind: str | None = None
     problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Files to inspect: one unit of parallel work, on any machine that sees them.
-
-    Attributes:
-        root: Folder of the data set.
-        paths: POSIX paths below it.
-        channels: Channels that the model sees.
-        intensity: How values wider than 8 bits become 0..255.
-    """
-
-    root: Path
-    paths: tuple[str, ...]
-    channels: int
-    intensity: Intensity
-
-
-def inspect_shard(shard: Shard) -> pa.Table:
-    """Inspect the files of a shard; a table with the schema `FACTS`, a row per path, in order."""
-    facts = [inspect_image(shard.root / path, shard.channels, shard.intensity) for path in shard.paths]
-    columns = {name: [getattr(fact, name) for fact in facts] for name in FACTS.names}
-    return pa.table(columns, schema=FACTS)
 
 
 def inspect_image(path: Path, channels: int, intensity: Intensity) -> ImageFacts:

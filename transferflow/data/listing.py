@@ -7,11 +7,16 @@ import os
 from pathlib import Path
 from typing import assert_never
 
+from transferflow.data.formats.coco import list_coco
+from transferflow.data.formats.dicom import list_dicom
+from transferflow.data.formats.groups import add_groups
 from transferflow.data.formats.image_folder import list_image_folder
+from transferflow.data.formats.mask_folder import list_mask_folder
 from transferflow.data.formats.table import list_table
-from transferflow.data.paths import resolve_root
+from transferflow.data.formats.voc import list_voc
+from transferflow.data.formats.yolo import list_yolo
+from transferflow.data.paths import resolve_root, split_mask
 from transferflow.data.records import Listing, Record
-from transferflow.errors import DataError
 from transferflow.spec.data import (
     CocoData,
     Data,
@@ -37,13 +42,28 @@ def load_listing(data: Data, task: Task, base: Path | None = None) -> Listing:
         DataError: If the root, a table or an annotation file is missing or can't be read as such.
     """
     root = resolve_root(data.root, base)
+    listing = _list_format(data, task, root)
+    if data.split.group_by is None or isinstance(data, TableData | CocoData | DicomData):
+        return listing
+    return add_groups(listing, data.split.group_by)
+
+
+def _list_format(data: Data, task: Task, root: Path) -> Listing:
     match data:
         case ImageFolderData():
             return list_image_folder(data, root)
         case TableData():
             return list_table(data, task, root)
-        case CocoData() | VocData() | YoloData() | MaskFolderData() | DicomData():
-            raise DataError(f"format {data.format} is not read yet", where="data.format")
+        case CocoData():
+            return list_coco(data, task, root)
+        case VocData():
+            return list_voc(data, root)
+        case YoloData():
+            return list_yolo(data, root)
+        case MaskFolderData():
+            return list_mask_folder(data, root)
+        case DicomData():
+            return list_dicom(data, task, root)
         case _:
             assert_never(data)
 
@@ -61,7 +81,7 @@ def listing_digest(listing: Listing) -> str:
         state.update(_line(record).encode())
         state.update(_stamp(listing.root / record.path).encode())
         if record.mask is not None:
-            file = record.mask.partition("#")[0]
+            file = split_mask(record.mask)[0]
             if file not in files:
                 files[file] = _stamp(listing.root / file)
             state.update(files[file].encode())

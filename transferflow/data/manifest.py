@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from transferflow.data.boxes import Seen
+from transferflow.data.paths import split_mask
 from transferflow.data.phash import HASH_BYTES
 from transferflow.data.records import Box, DatasetSnapshot, Record, SplitName
 from transferflow.errors import DataError
@@ -37,7 +39,7 @@ RECORD_FIELDS = (
     pa.field("split", pa.string(), nullable=False),
     pa.field("source", pa.string()),
 )
-FACT_FIELDS = (
+IMAGE_FIELDS = (
     pa.field("sha256", pa.string()),
     pa.field("size", pa.int64()),
     pa.field("mtime_ns", pa.int64()),
@@ -49,8 +51,17 @@ FACT_FIELDS = (
     pa.field("phash", pa.binary(HASH_BYTES)),
     pa.field("note", pa.string()),
 )
+MASK_FIELDS = (
+    pa.field("mask_sha256", pa.string()),
+    pa.field("mask_size", pa.int64()),
+    pa.field("mask_mtime_ns", pa.int64()),
+    pa.field("mask_width", pa.int32()),
+    pa.field("mask_height", pa.int32()),
+    pa.field("mask_values", pa.list_(pa.int32())),
+)
+FACT_FIELDS = (*IMAGE_FIELDS, *MASK_FIELDS)
 MANIFEST_SCHEMA = pa.schema([*RECORD_FIELDS, *FACT_FIELDS])
-_ROW_COLUMNS = [field.name for field in RECORD_FIELDS] + ["sha256", "width", "height"]
+_ROW_COLUMNS = [field.name for field in RECORD_FIELDS] + ["sha256", "width", "height", "orientation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,7 @@ class Row:
         sha256: Hash of the image file.
         width: Width in pixels as it is seen (EXIF orientation applied).
         height: Height in pixels as it is seen.
+        orientation: EXIF orientation of the file, 1 to 8; width, height and boxes have it applied.
         root: Folder of the data set.
     """
 
@@ -83,7 +95,13 @@ class Row:
     sha256: str
     width: int
     height: int
+    orientation: int
     root: Path
+
+    @property
+    def seen(self) -> Seen:
+        """Size and orientation, as `MaskFiles.read` needs them."""
+        return Seen(self.width, self.height, self.orientation)
 
     @property
     def absolute_path(self) -> Path:
@@ -101,7 +119,7 @@ class Row:
         Raises:
             DataError: If it does not stand below the root.
         """
-        return None if self.mask is None else _below(self.root, self.mask.partition("#")[0])
+        return None if self.mask is None else _below(self.root, split_mask(self.mask)[0])
 
 
 def _below(root: Path, path: str) -> Path:
@@ -123,7 +141,9 @@ def build_table(records: list[Record], splits: list[SplitName], facts: pa.Table)
         "split": pa.array(splits, pa.string()),
         "source": pa.array([r.source for r in records], pa.string()),
     }
-    columns |= {field.name: facts[field.name] for field in FACT_FIELDS}
+    for field in FACT_FIELDS:
+        known = field.name in facts.column_names
+        columns[field.name] = facts[field.name] if known else pa.nulls(len(records), field.type)
     return pa.table(columns, schema=MANIFEST_SCHEMA)
 
 

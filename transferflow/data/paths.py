@@ -84,6 +84,12 @@ def require_folder(root: Path, name: str, key: str) -> str:
     return PurePosixPath(os.path.normpath(name)).as_posix()
 
 
+def split_mask(mask: str) -> tuple[str, str | None]:
+    """File of a record's mask, and the image's id where the file is a COCO JSON."""
+    file, _, image_id = mask.rpartition("#")
+    return (file, image_id) if file.endswith(".json") else (mask, None)
+
+
 class Members:
     """Finds files below one root; remembers the folders that it has resolved."""
 

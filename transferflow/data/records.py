@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 SplitName = Literal["train", "val", "test"]
+Severity = Literal["error", "warning", "quarantine"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
@@ -75,7 +76,7 @@ class Finding:
     """
 
     kind: str
-    severity: Literal["error", "warning", "quarantine"]
+    severity: Severity
     where: str
     reason: str
 
@@ -104,6 +105,7 @@ class DatasetSnapshot:
         class_counts: Images (detection: boxes; segmentation: images) of each class per split.
         quarantined: Number of files left out.
         intensity: How values wider than 8 bits were mapped when the images were looked at.
+        colours: Class name by packed RGB value (0xRRGGBB), for colour masks.
     """
 
     path: Path
@@ -115,3 +117,4 @@ class DatasetSnapshot:
     class_counts: Mapping[SplitName, Mapping[str, int]]
     quarantined: int
     intensity: Mapping[str, Any] = field(default_factory=dict)
+    colours: Mapping[int, str] | None = None

@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from transferflow.data.checks import class_counts
-from transferflow.data.examine import Examined, Progress, examine_listing
+from transferflow.data.examine import Progress, examine_listing
+from transferflow.data.examined import Examined
+from transferflow.data.label_checks import class_counts
 from transferflow.data.manifest import MANIFEST, build_table, write_table
+from transferflow.data.mask_files import pack_colours
 from transferflow.data.records import SPLITS, DatasetSnapshot, Finding, Listing
+from transferflow.data.shards import Inspect, inspect_here
 from transferflow.errors import DataError
 from transferflow.spec.data import Data
 from transferflow.spec.task import Task
@@ -35,6 +38,7 @@ def build_snapshot(
     previous: DatasetSnapshot | None = None,
     workers: int = 1,
     progress: Progress | None = None,
+    inspect: Inspect | None = None,
 ) -> DatasetSnapshot:
     """Open every listed file once and write the snapshot into `folder`.
 
@@ -46,11 +50,13 @@ def build_snapshot(
         previous: A former snapshot: its images keep their splits, and unchanged files are not read again.
         workers: Threads that read and decode.
         progress: Called with the number of files done and the number of all.
+        inspect: Runs the shards elsewhere, on other machines for instance; replaces `workers`.
 
     Raises:
         DataError: If a finding is an error, or more files are bad than `data.max_bad_fraction` allows.
     """
-    examined = examine_listing(data, task, listing, previous=previous, workers=workers, progress=progress)
+    inspect = inspect or inspect_here(workers)
+    examined = examine_listing(data, task, listing, previous=previous, inspect=inspect, progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
     write_findings(examined.findings, folder)
     refuse_errors(examined.findings, folder / FINDINGS)
@@ -71,20 +77,24 @@ def _describe(data: Data, listing: Listing, examined: Examined, folder: Path) ->
         classes=listing.classes,
         channels=data.channels,
         counts={split: counts[split] for split in SPLITS},
-        class_counts=class_counts(listing.classes, examined.records, examined.splits),
+        class_counts=class_counts(listing.classes, examined),
         quarantined=sum(finding.severity == "quarantine" for finding in examined.findings),
         intensity=data.intensity.model_dump(mode="json"),
+        colours=pack_colours(data),
     )
 
 
 def fingerprint(examined: Examined, classes: Sequence[str]) -> str:
     """sha256 (hex) over contents, labels and splits; names, folders, times and order do not count."""
     lines = []
-    for record, split, sha in zip(
-        examined.records, examined.splits, examined.facts["sha256"].to_pylist(), strict=True
+    masks: list[str | None] = [None] * len(examined.records)
+    if examined.mask_classes:
+        masks = examined.facts["mask_sha256"].to_pylist()
+    for record, split, sha, mask in zip(
+        examined.records, examined.splits, examined.hashes, masks, strict=True
     ):
         boxes = sorted((b.label, b.x_min, b.y_min, b.x_max, b.y_max, b.crowd) for b in record.boxes)
-        line = json.dumps([sha, split, sorted(record.labels), boxes], ensure_ascii=True)
+        line = json.dumps([sha, split, sorted(record.labels), boxes, mask])
         lines.append(hashlib.sha256(line.encode()).digest())
     total = hashlib.sha256(json.dumps(list(classes)).encode())
     for digest in sorted(lines):
@@ -140,6 +150,7 @@ def load_snapshot(folder: Path) -> DatasetSnapshot:
             class_counts={split: dict(fields["class_counts"][split]) for split in SPLITS},
             quarantined=int(fields["quarantined"]),
             intensity=dict(fields["intensity"]),
+            colours={int(k): v for k, v in fields["colours"].items()} if fields["colours"] else None,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(

@@ -96,20 +96,24 @@ def assign_splits(
     return result
 
 
-def decide_choices(declared: Iterable[SplitName | None]) -> dict[SplitName | None, int]:
-    """Bit set of the splits that a record may go to, by the split that its folder or column says.
+def cut_splits(declared: Iterable[SplitName | None]) -> dict[SplitName, SplitName]:
+    """Splits that have to be cut from another one: where everything is declared and one has no images.
 
-    Where everything is declared and one split has no images at all, it is cut from another one: test from
-    val, val from train, both from train.
+    Test is cut from val, val from train, and both from train where there is nothing else.
     """
     found = set(declared)
-    choices: dict[SplitName | None, int] = {None: _ALL} | {name: _BIT[name] for name in SPLITS}
     if found == {"train", "val"}:
-        choices["val"] = _BIT["val"] | _BIT["test"]
-    elif found == {"train", "test"}:
-        choices["train"] = _BIT["train"] | _BIT["val"]
-    elif found == {"train"}:
-        choices["train"] = _ALL
+        return {"test": "val"}
+    if found == {"train", "test"}:
+        return {"val": "train"}
+    return {"val": "train", "test": "train"} if found == {"train"} else {}
+
+
+def decide_choices(declared: Iterable[SplitName | None]) -> dict[SplitName | None, int]:
+    """Bit set of the splits that a record may go to, by the split that its folder or column says."""
+    choices: dict[SplitName | None, int] = {None: _ALL} | {name: _BIT[name] for name in SPLITS}
+    for name, source in cut_splits(declared).items():
+        choices[source] |= _BIT[name]
     return choices
 
 

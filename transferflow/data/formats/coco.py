@@ -1,0 +1,138 @@
+"""`coco`: boxes, polygons and RLE masks in one JSON file, or one per split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import assert_never
+
+from transferflow.data.boxes import bad_boxes_finding
+from transferflow.data.formats.coco_file import CocoAnnotation, CocoFile, CocoImage, load_coco_file
+from transferflow.data.formats.rle import segmentation_problem
+from transferflow.data.paths import Members, Refusal, require_file, require_folder
+from transferflow.data.records import SPLITS, Box, Finding, Listing, Record, SplitName
+from transferflow.errors import DataError
+from transferflow.spec.data import CocoData, SplitFiles
+from transferflow.spec.task import SegmentationTask, Task
+
+BACKGROUND = "background"
+
+
+def list_coco(data: CocoData, task: Task, root: Path) -> Listing:
+    """List the images of the annotation files, with boxes, or with a mask to be drawn.
+
+    Raises:
+        DataError: If a file is missing, is not COCO, or two files have different categories.
+    """
+    folder = require_folder(root, data.images, "data.images")
+    files: list[tuple[SplitName | None, str]]
+    match data.annotations:
+        case str(name):
+            files = [(None, name)]
+        case SplitFiles() as named:
+            files = [(split, getattr(named, split)) for split in SPLITS]
+        case _:
+            assert_never(data.annotations)
+    for _, name in files:
+        if not name.endswith(".json"):
+            raise DataError("a COCO file is named *.json", where="data.annotations", found=name)
+    reader = _Reader(root, folder, isinstance(task, SegmentationTask), data.split.group_by)
+    names: tuple[str, ...] | None = None
+    for split, name in files:
+        coco = load_coco_file(require_file(root, name, "data.annotations"), name)
+        if names is not None and set(names) != set(coco.categories):
+            raise DataError(
+                "the annotation files have different categories",
+                where=name,
+                found=", ".join(coco.categories),
+                allowed=", ".join(names),
+            )
+        names = coco.categories
+        reader.take(coco, name, split)
+    if not reader.records and not reader.findings:
+        raise DataError("the annotations list no image", where=files[0][1])
+    classes = data.classes or coco_classes(names or (), isinstance(task, SegmentationTask))
+    return Listing(root, classes, tuple(reader.records), tuple(reader.findings))
+
+
+def coco_classes(categories: Sequence[str], masks: bool) -> tuple[str, ...]:
+    """Class names of the categories; with masks, pixels without an object are `background`."""
+    if masks and BACKGROUND not in categories:
+        return (BACKGROUND, *categories)
+    return tuple(categories)
+
+
+class _Reader:
+    def __init__(self, root: Path, folder: str, masks: bool, group_by: str | None) -> None:
+        self.records: list[Record] = []
+        self.findings: list[Finding] = []
+        self._members = Members(root)
+        self._folder, self._masks, self._group_by = folder, masks, group_by
+        self._seen: dict[str, str] = {}
+
+    def take(self, coco: CocoFile, name: str, split: SplitName | None) -> None:
+        """Add the images of one annotation file."""
+        self.findings += coco.findings
+        for image in coco.images.values():
+            source = f"{name}:images[{image.index}]"
+            record = self._record(image, coco.annotations[image.id], name, split)
+            if isinstance(record, Finding):
+                self.findings.append(record)
+            elif record.id in self._seen:
+                reason = f"{record.id!r} is listed again; first in {self._seen[record.id]}"
+                self.findings.append(Finding("duplicate_id", "error", source, reason))
+            else:
+                self._seen[record.id] = source
+                self.records.append(record)
+
+    def _record(
+        self, image: CocoImage, annotations: Sequence[CocoAnnotation], name: str, split: SplitName | None
+    ) -> Record | Finding:
+        source = f"{name}:images[{image.index}]"
+        path = self._members.locate(f"{self._folder}/{image.file_name}")
+        if isinstance(path, Refusal):
+            return path.finding(source)
+        group = None
+        if self._group_by is not None:
+            if self._group_by not in image.extra:
+                return Finding("no_group", "error", source, f"the image has no entry {self._group_by!r}")
+            group = str(image.extra[self._group_by])
+        if self._masks:
+            bad = _mask_finding(image, annotations, name, path)
+            mask = f"{name}#{image.id}"
+            return bad or Record(
+                path, path, mask=mask, group=group, split=split, source=source, frame=image.size
+            )
+        boxes = _boxes(annotations)
+        if isinstance(boxes, int):
+            where = f"{name}:annotations[{boxes}]"
+            return Finding("bad_box", "quarantine", where, f"{path}: `bbox` is not four numbers")
+        bad = bad_boxes_finding(path, name, boxes, indexed=True)
+        return bad or Record(
+            path, path, boxes=boxes, group=group, split=split, source=source, frame=image.size
+        )
+
+
+def _boxes(annotations: Sequence[CocoAnnotation]) -> tuple[Box, ...] | int:
+    """Boxes, or the index of the first annotation that has none."""
+    boxes = []
+    for note in annotations:
+        if note.bbox is None:
+            return note.index
+        x, y, width, height = note.bbox
+        boxes.append(Box(x, y, x + width, y + height, note.label, note.crowd, note.index))
+    return tuple(boxes)
+
+
+def _mask_finding(
+    image: CocoImage, annotations: Sequence[CocoAnnotation], name: str, path: str
+) -> Finding | None:
+    if image.size is None:
+        where = f"{name}:images[{image.index}]"
+        return Finding("bad_image", "quarantine", where, f"{path}: masks need `width` and `height`")
+    for note in annotations:
+        problem = segmentation_problem(note.segmentation, image.size)
+        if problem:
+            where = f"{name}:annotations[{note.index}]"
+            return Finding("bad_mask", "quarantine", where, f"{path}: {problem}")
+    return None

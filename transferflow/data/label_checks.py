@@ -1,0 +1,102 @@
+"""Checks of labels, classes and split sizes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from transferflow.data.examined import Examined
+from transferflow.data.records import SPLITS, Finding, Listing, Severity, SplitName
+from transferflow.data.split import cut_splits
+from transferflow.data.split_advice import check_shares
+from transferflow.spec.data import Split
+from transferflow.spec.task import ClassificationTask, Task
+
+
+def check_labels(task: Task, classes: Sequence[str], found: Examined, split: Split) -> list[Finding]:
+    """Check that labels are known, and that every class is in every split."""
+    counts = class_counts(classes, found)
+    return [
+        *_check_names(task, classes, found),
+        *_check_splits(found),
+        *_check_classes(task, counts, found),
+        *check_shares(found, split),
+        *_check_notes(found),
+    ]
+
+
+def check_share(findings: Sequence[Finding], listing: Listing, allowed: float) -> list[Finding]:
+    """Return an error if the quarantined share of the listed files is above `allowed`."""
+    bad = sum(finding.severity == "quarantine" for finding in findings)
+    total = len(listing.records) + sum(finding.severity == "quarantine" for finding in listing.findings)
+    if bad <= allowed * total:
+        return []
+    reason = f"{bad} of {total} images can't be used ({bad / total:.1%}); allowed are {allowed:.1%}"
+    return [Finding("too_many_bad", "error", "data.max_bad_fraction", reason)]
+
+
+def class_counts(classes: Sequence[str], found: Examined) -> dict[SplitName, dict[str, int]]:
+    """Images (with boxes: boxes) of each class per split."""
+    counts = {split: dict.fromkeys(classes, 0) for split in SPLITS}
+    for row, split in enumerate(found.splits):
+        for label in found.labels_of(row):
+            if label in counts[split]:
+                counts[split][label] += 1
+    return counts
+
+
+def _check_names(task: Task, classes: Sequence[str], found: Examined) -> Iterator[Finding]:
+    known = set(classes)
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for row, record in enumerate(found.records):
+        for label in found.labels_of(row):
+            counts[label] += 1
+            first.setdefault(label, record.source or record.path)
+    for label in sorted(set(counts) - known):
+        reason = f"label {label!r} is not among the classes ({counts[label]} times): {_short(classes)}"
+        yield Finding("unknown_label", "error", first[label], reason)
+    alike = defaultdict(list)
+    for label in sorted(counts):
+        alike[" ".join(label.casefold().split())].append(label)
+    for same in alike.values():
+        if len(same) > 1:
+            reason = f"labels that differ in case or blanks alone: {', '.join(map(repr, same))}"
+            yield Finding("similar_labels", "warning", first[same[0]], reason)
+    if isinstance(task, ClassificationTask) and not task.multilabel and len(known) < 2:
+        yield Finding("one_class", "error", "data.classes", f"there is one class alone: {_short(classes)}")
+
+
+def _short(names: Sequence[str]) -> str:
+    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+
+
+def _check_splits(found: Examined) -> Iterator[Finding]:
+    for name, source in cut_splits(record.split for record in found.records).items():
+        reason = f"no folder or column says {name}: it is cut from {source} by the stable hash"
+        yield Finding("split_cut", "warning", f"data.split.{name}", reason)
+    for split in SPLITS:
+        if split not in found.splits:
+            reason = f"no image is in {split}, of {len(found.splits)} in all"
+            yield Finding("empty_split", "error", f"data.split.{split}", reason)
+
+
+def _check_classes(
+    task: Task, counts: Mapping[SplitName, Mapping[str, int]], found: Examined
+) -> Iterator[Finding]:
+    for split in SPLITS:
+        if split not in found.splits:
+            continue
+        for label, count in counts[split].items():
+            if not count:
+                fatal = split == "train" and isinstance(task, ClassificationTask)
+                reason = f"class {label!r} has no image in {split}"
+                severity: Severity = "error" if fatal else "warning"
+                yield Finding("class_missing", severity, f"data.split.{split}", reason)
+
+
+def _check_notes(found: Examined) -> Iterator[Finding]:
+    for record, note in zip(found.records, found.facts["note"].to_pylist(), strict=True):
+        if note is not None:
+            where = record.source or record.path
+            yield Finding("wrong_extension", "warning", where, f"{record.path}: {note}")
