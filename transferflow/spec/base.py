@@ -25,6 +25,9 @@ Name = Annotated[
     Words("lower-case letters, digits and hyphens, at most 64"),
 ]
 
+Found = tuple[tuple[str, ...], str]
+"""Key path and message of a rule between sections that is broken."""
+
 
 class Section(BaseModel):
     """Base of every section: frozen, no unknown keys, field docstrings become schema descriptions."""
@@ -32,6 +35,18 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+
+def without_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names as they are.
+
+    Raises:
+        ValueError: One of them stands there twice.
+    """
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"listed twice: {', '.join(twice)}")
+    return names
 
 
 @dataclass(frozen=True)

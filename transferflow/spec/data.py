@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, StrictInt, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, StrictInt, Tag, model_validator
 
-from transferflow.spec.base import ChosenByForm, Flag, Fraction, Number, Positive, Section, Seed, Text
+from transferflow.spec.base import (
+    ChosenByForm,
+    Flag,
+    Fraction,
+    Number,
+    Positive,
+    Section,
+    Seed,
+    Text,
+    without_repeats,
+)
+from transferflow.spec.paths import BelowRoot
 
 Colour = tuple[
     Annotated[StrictInt, Field(ge=0, le=255)],
@@ -93,11 +104,19 @@ class Columns(Section):
     split: Text = "split"
     """train, val or test; optional in the file."""
 
+    @model_validator(mode="after")
+    def _one_meaning_each(self) -> Self:
+        names = (self.path, self.label, self.group, self.split)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"one column can't have two meanings: {', '.join(twice)}")
+        return self
+
 
 class _Data(Section):
     root: Text
     """Folder of the data set, relative to the folder the command runs in; no path leaves it."""
-    classes: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    classes: Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(without_repeats)] | None = None
     """Class names in order; left out: what the data says, in its own order (COCO, YOLO, masks) or sorted."""
     channels: Annotated[StrictInt, Field(ge=1, le=64)] = 3
     """Channels that the model sees; files of another kind are converted or rejected, never guessed."""
@@ -114,13 +133,6 @@ class _Data(Section):
     cache: Cache | None = Cache()
     """Decoded-image cache; `null` decodes in every epoch."""
 
-    @model_validator(mode="after")
-    def _unique_classes(self) -> Self:
-        if self.classes and len(set(self.classes)) != len(self.classes):
-            twice = sorted({c for c in self.classes if self.classes.count(c) > 1})
-            raise ValueError(f"classes are listed twice: {', '.join(twice)}")
-        return self
-
 
 class ImageFolderData(_Data):
     """A folder per class; or train/val/test folders of class folders."""
@@ -132,7 +144,7 @@ class TableData(_Data):
     """A CSV or Parquet table with a row per image."""
 
     format: Literal["csv", "parquet"]
-    file: Text
+    file: BelowRoot
     """The table, below `root`."""
     columns: Columns = Columns()
     """Other names for the columns."""
@@ -148,11 +160,11 @@ class _BoxData(_Data):
 class SplitFiles(Section):
     """One annotation file per split."""
 
-    train: Text
+    train: BelowRoot
     """Annotations of the training images."""
-    val: Text
+    val: BelowRoot
     """Annotations of the validation images."""
-    test: Text
+    test: BelowRoot
     """Annotations of the test images."""
 
 
@@ -161,11 +173,11 @@ class CocoData(_BoxData):
 
     format: Literal["coco"]
     annotations: Annotated[
-        Annotated[Text, Tag("file")] | Annotated[SplitFiles, Tag("files")],
+        Annotated[BelowRoot, Tag("file")] | Annotated[SplitFiles, Tag("files")],
         Discriminator(ChosenByForm("mapping", "files", "file")),
     ]
     """The JSON file below `root`, or one per split."""
-    images: Text = "."
+    images: BelowRoot = "."
     """Folder of the images, below `root`."""
 
 
@@ -173,9 +185,9 @@ class VocData(_BoxData):
     """Pascal VOC: one XML per image."""
 
     format: Literal["voc"]
-    annotations: Text = "Annotations"
+    annotations: BelowRoot = "Annotations"
     """Folder of the XML files, below `root`."""
-    images: Text = "JPEGImages"
+    images: BelowRoot = "JPEGImages"
     """Folder of the images, below `root`."""
     skip_difficult: Flag = False
     """Leave out objects marked `difficult`."""
@@ -187,9 +199,9 @@ class YoloData(_BoxData):
     """YOLO: a text file per image, class names in a YAML or text file."""
 
     format: Literal["yolo"]
-    names: Text = "data.yaml"
+    names: BelowRoot = "data.yaml"
     """File with the class names, below `root`."""
-    images: Text = "images"
+    images: BelowRoot = "images"
     """Folder of the images, below `root`; `labels` stands beside it."""
 
 
@@ -197,9 +209,9 @@ class MaskFolderData(_Data):
     """A mask image per image, of the same name."""
 
     format: Literal["mask_folder"]
-    images: Text = "images"
+    images: BelowRoot = "images"
     """Folder of the images, below `root`."""
-    masks: Text = "masks"
+    masks: BelowRoot = "masks"
     """Folder of the masks, below `root`."""
     encoding: Literal["index", "rgb"] = "index"
     """`index`: pixel value (or palette index) is the class; `rgb`: colour is the class."""
@@ -210,6 +222,8 @@ class MaskFolderData(_Data):
     def _colours_belong_to_rgb(self) -> Self:
         if (self.encoding == "rgb") != (self.colours is not None):
             raise ValueError("`colours` goes with `encoding: rgb`, and is needed there")
+        if self.colours and len(set(self.colours.values())) < len(self.colours):
+            raise ValueError("two classes of `colours` have the same colour")
         return self
 
 
@@ -217,7 +231,7 @@ class DicomData(_Data):
     """DICOM files: a folder per class, or a table of paths."""
 
     format: Literal["dicom"]
-    file: Text | None = None
+    file: BelowRoot | None = None
     """CSV with a row per image, below `root`; left out: one folder per class."""
     columns: Columns = Columns()
     """Other names for the columns."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, StrictInt, StrictStr
+from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
-from transferflow.spec.base import Count, Fraction, Natural, Number, Section, Text
+from transferflow.spec.base import Count, Fraction, Natural, Number, Section, Text, without_repeats
+from transferflow.spec.cron import check_cron, check_timezone
 from transferflow.spec.wording import Words
 
 ModelName = Annotated[
@@ -16,22 +17,26 @@ ModelName = Annotated[
 ]
 
 
+Cron = Annotated[Text, AfterValidator(check_cron)]
+TimeZone = Annotated[Text, AfterValidator(check_timezone)]
+
+
 class Evaluation(Section):
     """What is measured on the test images."""
 
-    metrics: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    metrics: Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(without_repeats)] | None = None
     """Metrics to report; left out: all that the task has."""
     bootstrap: Annotated[StrictInt, Field(ge=0, le=100_000)] = 1000
     """Resamples of the test images for each 95 % interval; 0 switches intervals off."""
-    specificity: Fraction = 0.9
+    specificity: Annotated[Fraction, Field(gt=0, lt=1)] = 0.9
     """Fixed specificity at which sensitivity is reported (classification)."""
 
 
 class AgainstChampion(Section):
     """The challenger must beat the champion on the same test images."""
 
-    margin: Number = 0.0
-    """Least improvement of the gate's metric."""
+    margin: Annotated[Number, Field(ge=-1, le=1)] = 0.0
+    """Least improvement of the gate's metric; below 0: how much worse it may be."""
     confidence: Annotated[Fraction, Field(gt=0.5, lt=1)] = 0.95
     """Confidence of the paired comparison."""
 
@@ -41,7 +46,7 @@ class Gate(Section):
 
     metric: Text | None = None
     """Metric that decides; left out: the task's main metric."""
-    minimum: Number | None = None
+    minimum: Fraction | None = None
     """Worst value that may be promoted (for `ece`: largest)."""
     against_champion: AgainstChampion | None = AgainstChampion()
     """Comparison with the champion; `null` promotes without one."""
@@ -59,16 +64,16 @@ class Registration(Section):
 class CronSchedule(Section):
     """Run at fixed times."""
 
-    cron: Text
+    cron: Cron
     """Five cron fields: minute hour day month weekday."""
-    timezone: Text = "UTC"
+    timezone: TimeZone = "UTC"
     """IANA name of the time zone."""
 
 
 class Refresh(Section):
     """Train again when the data set has changed."""
 
-    poll: Text
+    poll: Cron
     """Cron fields: when to look for changes."""
     min_changed: Count = 1
     """Least number of added, removed or relabelled images."""

@@ -4,7 +4,9 @@
 - **A section that changes its variant starts afresh.** When the child names another `kind`, `policy`,
   `format` or `source` (or `transforms` instead of `preset`), and that variant has other keys, nothing of
   the base's section is kept: a weight decay meant for AdamW must not end up in SGD, and keys that the new
-  variant does not know must not be in the way. A child that does not name the variant keeps the base's.
+  variant does not know must not be in the way. A child that does not name the variant keeps the base's;
+  a base that neither names it nor uses a key that only one variant has (`data: {channels: 1}`) goes with
+  every variant.
 - `null` takes the base's value away, so that the default holds, unless null is a value of its own there
   (`data.cache: null`). In a mapping with free keys (`layer_lr`) it takes the entry away.
 - `--set` may point into a list: `freeze.phases.0.epochs=5`.
@@ -81,15 +83,31 @@ def _merge_into_list(base: ListNode, child: MapNode, slot: Slot | None) -> Node:
 def _changes_variant(base: MapNode, child: MapNode, shape: Shape) -> bool:
     if not isinstance(shape, VariantsShape):
         return False
-    asked, present = _named_variant(child, shape), variant_of(base, shape)
+    asked, present = _asked_variant(child, shape), _present_variant(base, shape)
     return asked is not None and present is not None and asked is not present
 
 
-def _named_variant(node: MapNode, shape: VariantsShape) -> type[BaseModel] | None:
-    """The variant that the mapping itself asks for, by its tag or by a key that only one variant has."""
+def _asked_variant(node: MapNode, shape: VariantsShape) -> type[BaseModel] | None:
+    """The variant that the child asks for in so many words."""
     if isinstance(shape.chooser, ChosenByKey):
-        named = node.get(shape.chooser.key)
-        return None if named is None or is_null(named) else variant_of(node, shape)
+        return variant_of(node, shape) if _names_its_tag(node, shape.chooser) else None
+    return _variant_by_keys(node, shape)
+
+
+def _present_variant(node: MapNode, shape: VariantsShape) -> type[BaseModel] | None:
+    """The variant that the base is; None when what it says holds for several."""
+    if isinstance(shape.chooser, ChosenByKey) and _names_its_tag(node, shape.chooser):
+        return variant_of(node, shape)
+    return _variant_by_keys(node, shape)
+
+
+def _names_its_tag(node: MapNode, chooser: ChosenByKey) -> bool:
+    named = node.get(chooser.key)
+    return named is not None and not is_null(named)
+
+
+def _variant_by_keys(node: MapNode, shape: VariantsShape) -> type[BaseModel] | None:
+    """The variant that alone has one of these keys."""
     models = set(shape.variants.values())
     for key in node.entries:
         owners = [model for model in models if key in model.model_fields]

@@ -1,0 +1,104 @@
+"""Rules between the data and the other sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from transferflow.spec.augmentation import Custom, OneOf
+from transferflow.spec.backbone import CheckpointBackbone
+from transferflow.spec.base import Found
+from transferflow.spec.data import DicomData, ImageFolderData, MaskFolderData
+from transferflow.spec.task import ClassificationTask
+from transferflow.spec.wording import did_you_mean
+
+if TYPE_CHECKING:
+    from transferflow.spec.experiment import ExperimentSpec
+
+
+_RGB = 3
+FORMATS = {
+    "classification": ("image_folder", "csv", "parquet", "dicom"),
+    "detection": ("coco", "voc", "yolo"),
+    "segmentation": ("mask_folder", "coco"),
+}
+
+
+def _format_belongs_to_the_task(spec: ExperimentSpec) -> Iterator[Found]:
+    formats = FORMATS[spec.task.kind]
+    if spec.data.format not in formats:
+        allowed = ", ".join(formats)
+        message = f"{spec.data.format} holds no labels for {spec.task.kind}; allowed: {allowed}"
+        yield ("data", "format"), message
+
+
+def _several_labels_need_a_table(spec: ExperimentSpec) -> Iterator[Found]:
+    one_folder_each = isinstance(spec.data, ImageFolderData) or (
+        isinstance(spec.data, DicomData) and spec.data.file is None
+    )
+    if isinstance(spec.task, ClassificationTask) and spec.task.multilabel and one_folder_each:
+        yield (
+            ("task", "multilabel"),
+            "a folder per class gives one label per image: use a table (format: csv)",
+        )
+
+
+def _statistics_fit_the_channels(spec: ExperimentSpec) -> Iterator[Found]:
+    given = spec.backbone.normalization
+    if given is None:
+        return
+    # A checkpoint's statistics are those of its own input, which may be RGB for a model of n channels.
+    allowed = {spec.data.channels} | ({_RGB} if isinstance(spec.backbone, CheckpointBackbone) else set())
+    if len(given.mean) not in allowed:
+        message = f"has {len(given.mean)} values for data.channels {spec.data.channels}: one per channel"
+        yield ("backbone", "normalization", "mean"), message
+
+
+def _colours_name_the_classes(spec: ExperimentSpec) -> Iterator[Found]:
+    if not isinstance(spec.data, MaskFolderData) or not spec.data.colours or not spec.data.classes:
+        return
+    for name in spec.data.colours:
+        if name not in spec.data.classes:
+            yield ("data", "colours", name), f"{name} is not in data.classes"
+    for name in spec.data.classes:
+        if name not in spec.data.colours:
+            yield ("data", "colours"), f"the class {name} of data.classes has no colour"
+
+
+def _weights_name_the_classes(spec: ExperimentSpec) -> Iterator[Found]:
+    weights, classes = spec.training.class_weights, spec.data.classes
+    if not isinstance(weights, dict) or classes is None:
+        return
+    for name in weights:
+        if name not in classes:
+            hint = did_you_mean(name, classes)
+            message = f"{name} is not in data.classes" + (f": {hint}" if hint else "")
+            yield ("training", "class_weights", name), message
+
+
+def _crop_fits_the_image(spec: ExperimentSpec) -> Iterator[Found]:
+    size = spec.data.image_size
+    if size is None or not isinstance(spec.augmentation, Custom):
+        return
+    for number, step in enumerate(spec.augmentation.transforms):
+        place: tuple[str, ...] = ("augmentation", "transforms", str(number))
+        candidates = step.one_of if isinstance(step, OneOf) else (step,)
+        for choice, transform in enumerate(candidates):
+            inner = (*place, "one_of", str(choice)) if isinstance(step, OneOf) else place
+            if "Crop" not in transform.name:
+                continue
+            for side in ("height", "width"):
+                value = transform.args.get(side)
+                if isinstance(value, int) and value > size:
+                    message = f"{transform.name} of {value} is larger than data.image_size {size}"
+                    yield (*inner, "args", side), message
+
+
+DATA_RULES = (
+    _format_belongs_to_the_task,
+    _several_labels_need_a_table,
+    _statistics_fit_the_channels,
+    _colours_name_the_classes,
+    _weights_name_the_classes,
+    _crop_fits_the_image,
+)
