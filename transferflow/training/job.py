@@ -146,7 +146,18 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class PhaseProof:
-    """Digests of what was frozen in one phase, before and after it."""
+    """Digests of what was frozen in one phase, before and after it.
+
+    Attributes:
+        first_epoch: First epoch of the phase.
+        last_epoch: Last epoch that was trained in it, included.
+        groups: Frozen groups.
+        tensors: Parameters and buffers that the digests cover.
+        before: sha256 (hex) at the start of the phase.
+        after: sha256 (hex) at its end.
+        left_out: Running statistics of batch norm that `batch_norm: train` updates, so that no digest
+            covers them.
+    """
 
     first_epoch: int
     last_epoch: int
@@ -154,6 +165,7 @@ class PhaseProof:
     tensors: int
     before: str
     after: str
+    left_out: int = 0
 
     @property
     def holds(self) -> bool:

@@ -1,0 +1,121 @@
+"""What trains at which epoch, and making it so: a frozen group neither learns nor drifts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, assert_never
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from transferflow.errors import PlanError
+from transferflow.models.layers import LayerGroup
+from transferflow.spec.freeze import (
+    Freeze,
+    FreezeBackbone,
+    FreezeLayers,
+    FreezeNone,
+    FreezePhases,
+    FreezeUntil,
+)
+from transferflow.training.job import FreezePhase, FreezeSchedule
+from transferflow.training.patterns import match_groups
+
+BatchNormMode = Literal["frozen", "train", "all_frozen"]
+
+
+def compile_freeze(freeze: Freeze, groups: Sequence[LayerGroup], epochs: int) -> FreezeSchedule:
+    """Resolve the freeze policy against a model's layer groups.
+
+    Args:
+        freeze: The spec section.
+        groups: The model's layer groups, from input to output.
+        epochs: Epochs of the training.
+
+    Raises:
+        PlanError: If a rule names a group that is not there, a phase starts after the end of training, or
+            nothing trains in a phase.
+    """
+    phases = _phases(freeze, groups)
+    late = next((phase for phase in phases if phase.first_epoch >= epochs), None)
+    if late is not None:
+        raise PlanError(
+            f"a phase starts after epoch {late.first_epoch}, and training has {epochs} epochs",
+            where="freeze.phases",
+            hint="raise training.epochs, or shorten the phases before it",
+        )
+    sizes = {group.name: len(group.parameters) for group in groups}
+    for phase in phases:
+        if sum(size for name, size in sizes.items() if name not in phase.frozen) == 0:
+            raise PlanError(
+                f"nothing trains from epoch {phase.first_epoch} on",
+                where="freeze",
+                found=f"frozen: {', '.join(name for name in sizes if name in phase.frozen)}",
+                hint="leave at least one group with parameters out of the frozen set, such as the head",
+            )
+    return FreezeSchedule(phases, freeze.batch_norm)
+
+
+def _phases(freeze: Freeze, groups: Sequence[LayerGroup]) -> tuple[FreezePhase, ...]:
+    names = [group.name for group in groups]
+    match freeze:
+        case FreezeNone():
+            return (FreezePhase(0, frozenset()),)
+        case FreezeBackbone():
+            return (FreezePhase(0, frozenset(g.name for g in groups if g.part == "backbone")),)
+        case FreezeUntil(until=until):
+            last = match_groups(until, groups, "freeze.until")[-1]
+            return (FreezePhase(0, frozenset(names[: names.index(last) + 1])),)
+        case FreezeLayers(layers=layers):
+            found = [match_groups(rule, groups, f"freeze.layers.{n}") for n, rule in enumerate(layers)]
+            return (FreezePhase(0, frozenset(name for match in found for name in match)),)
+        case FreezePhases():
+            return _gradual(freeze, groups)
+        case _:
+            assert_never(freeze)
+
+
+def _gradual(freeze: FreezePhases, groups: Sequence[LayerGroup]) -> tuple[FreezePhase, ...]:
+    first, found = 0, []
+    for number, phase in enumerate(freeze.phases):
+        where = f"freeze.phases.{number}.train"
+        trains = {name for rule in phase.train for name in match_groups(rule, groups, where)}
+        frozen = frozenset(group.name for group in groups if group.name not in trains)
+        found.append(FreezePhase(first, frozen, phase.lr_scale))
+        first += phase.epochs
+    return tuple(found)
+
+
+def apply_freeze(
+    model: nn.Module, groups: Sequence[LayerGroup], phase: FreezePhase, batch_norm: BatchNormMode
+) -> None:
+    """Set `requires_grad` and module modes for a phase; call it after every `model.train()`.
+
+    Frozen groups are put in eval mode whole, dropout and stochastic depth included, so that what they
+    compute for an image is fixed.
+
+    Args:
+        model: The model, in train mode.
+        groups: Its layer groups.
+        phase: What is frozen.
+        batch_norm: `frozen`: running statistics of frozen groups are kept; `train`: updated everywhere;
+            `all_frozen`: kept in every group.
+    """
+    parameters = dict(model.named_parameters())
+    for group in groups:
+        is_frozen = group.name in phase.frozen
+        for name in group.parameters:
+            parameters[name].requires_grad_(not is_frozen)
+        if is_frozen:
+            for path in group.modules:
+                model.get_submodule(path).eval()
+    if batch_norm == "frozen":
+        return
+    for module in model.modules():
+        if is_batch_norm(module):
+            module.train(batch_norm == "train")
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether it keeps running statistics (batch norm of any kind, not torchvision's frozen one)."""
+    return isinstance(module, _BatchNorm)

@@ -1,0 +1,117 @@
+"""The freeze proof: digests of everything in a frozen group, before and after it was frozen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from transferflow.errors import TrainingError
+from transferflow.models.layers import LayerGroup
+from transferflow.store import digest
+from transferflow.training.freezing import BatchNormMode, is_batch_norm
+from transferflow.training.job import FreezePhase, PhaseProof
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def frozen_digest(
+    model: nn.Module,
+    groups: Sequence[LayerGroup],
+    names: Collection[str],
+    batch_norm: BatchNormMode = "frozen",
+) -> tuple[str, int]:
+    """Digest parameters and buffers of some groups.
+
+    Args:
+        model: The model.
+        groups: Its layer groups.
+        names: Groups to digest.
+        batch_norm: With `train`, running statistics of batch norm are left out: they do change.
+
+    Returns:
+        sha256 (hex), and the number of tensors in it.
+    """
+    tensors = tensor_digests(model, groups, names, batch_norm)
+    return digest(tensors), len(tensors)
+
+
+def tensor_digests(
+    model: nn.Module,
+    groups: Sequence[LayerGroup],
+    names: Collection[str],
+    batch_norm: BatchNormMode = "frozen",
+) -> dict[str, str]:
+    """sha256 (hex) of each parameter and persistent buffer of some groups, by its name in the state dict."""
+    chosen = _tensors(model, groups, names)
+    left_out = set(_running_statistics(model)) if batch_norm == "train" else set()
+    return {name: _digest(tensor) for name, tensor in chosen.items() if name not in left_out}
+
+
+def count_left_out(
+    model: nn.Module, groups: Sequence[LayerGroup], names: Collection[str], batch_norm: BatchNormMode
+) -> int:
+    """Tensors of frozen groups that the proof can't cover, because `batch_norm: train` updates them."""
+    if batch_norm != "train":
+        return 0
+    return len(_tensors(model, groups, names).keys() & set(_running_statistics(model)))
+
+
+def close_phase(
+    phase: FreezePhase,
+    last_epoch: int,
+    before: Mapping[str, str],
+    after: Mapping[str, str],
+    left_out: int,
+) -> PhaseProof:
+    """Compare what was frozen before and after a phase.
+
+    Raises:
+        TrainingError: If a frozen tensor has changed; names the tensors.
+    """
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    if changed:
+        more = f" and {len(changed) - 8} more" if changed[8:] else ""
+        raise TrainingError(
+            f"{len(changed)} frozen tensors changed in epochs {phase.first_epoch} to {last_epoch}",
+            found=", ".join(changed[:8]) + more,
+            allowed="what is frozen keeps every bit",
+            hint="the model writes to its own weights or buffers: this is a defect of its adapter, report it",
+        )
+    return PhaseProof(
+        first_epoch=phase.first_epoch,
+        last_epoch=last_epoch,
+        groups=tuple(sorted(phase.frozen)),
+        tensors=len(before),
+        before=digest(dict(before)),
+        after=digest(dict(after)),
+        left_out=left_out,
+    )
+
+
+def _tensors(model: nn.Module, groups: Sequence[LayerGroup], names: Collection[str]) -> dict[str, Tensor]:
+    chosen = [group for group in groups if group.name in names]
+    parameters = {name for group in chosen for name in group.parameters}
+    paths = tuple(f"{path}." for group in chosen for path in group.modules)
+    return {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if isinstance(tensor, Tensor) and (name in parameters or name.startswith(paths))
+    }
+
+
+def _running_statistics(model: nn.Module) -> list[str]:
+    return [
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        if is_batch_norm(module)
+        for name in _STATISTICS
+    ]
+
+
+def _digest(tensor: Tensor) -> str:
+    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+    head = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
+    return hashlib.sha256(head + flat.view(torch.uint8).numpy().tobytes()).hexdigest()

@@ -1,0 +1,26 @@
+"""Which epoch is best, and when to stop: pure functions of the history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+History = Sequence[Mapping[str, float]]
+
+
+def decide_best(history: History, metric: str, *, lower_is_better: bool) -> int:
+    """Position of the epoch with the best metric; the earliest of equals.
+
+    Args:
+        history: At least one row.
+        metric: Key that every row has.
+        lower_is_better: Direction.
+    """
+    sign = 1.0 if lower_is_better else -1.0
+    return min(range(len(history)), key=lambda row: sign * history[row][metric])
+
+
+def decide_stop(history: History, metric: str, *, lower_is_better: bool, patience: int | None) -> bool:
+    """Whether the last `patience` epochs all failed to beat the best before them."""
+    if patience is None or not history:
+        return False
+    return len(history) - 1 - decide_best(history, metric, lower_is_better=lower_is_better) >= patience
