@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.patches import Rectangle
 
 from transferflow.evaluation.results import Evaluation
 from transferflow.report.charts import INK, MUTED, Chart, color, drawing, short, styled_figure, svg_of
@@ -118,11 +117,10 @@ def reliability_chart(bins: Reliability, evaluation: Evaluation) -> Chart:
             if accuracy is None or confidence is None:
                 continue
             middle, width = (low + high) / 2, (high - low) * 0.9
-            top.bar(middle, accuracy, width, color=color(0), alpha=0.85)
             base, gap = min(accuracy, confidence), abs(accuracy - confidence)
-            top.add_patch(
-                Rectangle((middle - width / 2, base), width, gap, facecolor=color(1), alpha=0.35, linewidth=0)
-            )
+            too_sure = confidence > accuracy
+            top.bar(middle, base, width, color=color(0), alpha=0.85)
+            top.bar(middle, gap, width, bottom=base, color=color(1 if too_sure else 0), alpha=0.4)
         top.set_ylabel("accuracy")
         top.set_ylim(0, 1.02)
         middles = (np.array(bins.low) + np.array(bins.high)) / 2
@@ -131,7 +129,7 @@ def reliability_chart(bins: Reliability, evaluation: Evaluation) -> Chart:
         bottom.set_ylabel("count")
         bottom.set_xlim(0, 1)
         svg = svg_of(figure, "reliability")
-    caption = "Blue: how often the model was right. Orange: the gap to how sure it was."
+    caption = "Orange: surer than right. Pale blue: more often right than sure."
     if ece is not None:
         caption += f" Calibration error {number(ece.value)}"
         caption += f" (95 %: {interval(ece)})." if interval(ece) else "."
@@ -148,7 +146,7 @@ def _roc_charts(curves: Mapping[str, object]) -> list[Chart]:
     with drawing(4.8, 3.6) as (figure, axes):
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--")
         for series, curve in enumerate(worst):
-            label = f"{short(curve.name)}  {number(curve.auroc)}"
+            label = f"{short(curve.name)}: {number(curve.auroc)}"
             axes.plot(curve.fpr, curve.tpr, color=color(series), label=label)
             point = points.get(curve.name)
             if point is not None and len(roc) == 1:
@@ -173,7 +171,7 @@ def _precision_recall_charts(curves: Mapping[str, object]) -> list[Chart]:
     worst = sorted(found, key=lambda curve: curve.average_precision)[:DRAWN_CURVES]
     with drawing(4.8, 3.6) as (figure, axes):
         for series, curve in enumerate(worst):
-            label = f"{short(curve.name)}  {number(curve.average_precision)}"
+            label = f"{short(curve.name)}: {number(curve.average_precision)}"
             axes.step(curve.recall, curve.precision, where="pre", color=color(series), label=label)
         axes.set_xlabel("recall")
         axes.set_ylabel("precision")

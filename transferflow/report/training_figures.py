@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from transferflow.report.charts import GRID, MUTED, Chart, color, drawing, short, svg_of
 from transferflow.report.contents import TrainingSummary
@@ -26,6 +26,8 @@ def training_charts(training: TrainingSummary) -> list[Chart]:
     rates = [n for n in names if n.startswith("lr") and n not in losses]
     metrics = [n for n in names if n not in losses and n not in rates and n not in HIDDEN]
     best = f"The dashed line is the epoch that was kept ({training.best_epoch + 1})."
+    if len(training.phase_starts) > 1:
+        best += " A gray band is where a new phase begins."
     charts = [
         _curves("Loss", "loss-curve", history, losses, training, best),
         _curves("Validation metrics", "metric-curve", history, metrics, training, best),
@@ -64,8 +66,10 @@ def _curves(
             label = short(_series_label(name), 26)
             axes.plot(epochs, values, color=color(number), marker="o", markersize=3, label=label)
         _mark_epochs(axes, training, len(history))
-        if slug == "rate-curve" and all((v[np.isfinite(v)] >= 0).all() for v in series.values()):
+        if slug == "rate-curve" and any((values > 0).any() for values in series.values()):
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _legend(axes, len(series))

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from transferflow.errors import EvaluationError
+from transferflow.evaluation.classification import evaluate_classification
+from transferflow.report.render import render_report, write_report
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+ODD_NAMES = (HOSTILE, "a$b$ \\frac{1}{", "long name " * 30, "猫 قط --> ]]>\x07")
+
+
+class Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+def tags(page):
+    parser = Tags()
+    parser.feed(page)
+    return parser.found
+
+
+def test_the_page_needs_nothing_else(make_report, tmp_path):
+    write_report(make_report(), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    for tag, attributes in tags(page):
+        assert tag not in {"script", "link", "iframe", "object"} or attributes.get("href") == "data:,"
+        for name, value in attributes.items():
+            if name in {"src", "href", "xlink:href"}:
+                assert value.startswith(("data:", "#")), (tag, name, value[:60])
+    assert "url(http" not in page
+    assert "@import" not in page
+
+
+def test_the_same_data_gives_the_same_page(make_report):
+    assert render_report(make_report()) == render_report(make_report())
+
+
+def test_hostile_text_stays_text(make_report):
+    page = render_report(make_report(4, 80, names=ODD_NAMES, hostile=HOSTILE))
+    found = tags(page)
+    assert not [tag for tag, _ in found if tag == "script"]
+    assert not [a for _, a in found if any(name.startswith("on") for name in a)]
+    assert not [a for tag, a in found if tag == "img" and not a["src"].startswith("data:")]
+    assert "a$b$ \\frac{1}{" in page
+
+
+@pytest.mark.parametrize("classes", [2, 3, 13, 41, 120, 250])
+def test_any_number_of_classes(make_report, classes):
+    page = render_report(make_report(classes, max(60, classes * 2)))
+    assert ("Confusion matrix" in page) == (classes <= 200)
+    assert page.count("<svg") == page.count("</svg>") >= 7
+
+
+def test_ids_are_unique_and_references_resolve(make_report):
+    page = render_report(make_report())
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", page)) <= set(ids)
+
+
+def test_multilabel_has_no_confusion_matrix(make_report):
+    page = render_report(make_report(5, 100, multilabel=True))
+    assert "Confusion matrix" not in page
+    assert "F1 per class" in page
+
+
+def test_a_test_split_of_one_class_says_why_auroc_is_missing(make_report):
+    evaluation = evaluate_classification(
+        np.tile([0.3, 0.7], (10, 1)),
+        np.ones(10, int),
+        ("ok", "scratch"),
+        metrics=["accuracy", "auroc"],
+        multilabel=False,
+        bootstrap=20,
+        seed=0,
+        specificity=0.9,
+    )
+    page = render_report(replace(make_report(2, 50, names=("ok", "scratch")), evaluation=evaluation))
+    assert "All 10 images are of one class (scratch)" in page
+
+
+def test_the_barest_report(make_report):
+    data = make_report(2, 20)
+    bare = replace(
+        data,
+        verdict=None,
+        worst=(),
+        warnings=(),
+        facts=(),
+        training=replace(data.training, history=(), layers=(), proofs=()),
+        data=replace(data.data, samples=(), class_counts={}),
+    )
+    page = render_report(bare)
+    assert 'href="#errors"' not in page
+    assert ">PROMOTE<" not in page
+
+
+def test_rates_that_reach_zero_and_losses_that_are_not_finite(make_report):
+    data = make_report(2, 20)
+    history = ({"loss": float("nan"), "lr/head": 0.0}, {"loss": float("inf"), "lr/head": 0.0})
+    page = render_report(replace(data, training=replace(data.training, history=history)))
+    assert "Learning rates" in page
+
+
+def test_curves_in_another_form_are_refused(make_report):
+    data = make_report(2, 20)
+    broken = replace(data.evaluation, curves={"roc": [{"name": "a"}]})
+    with pytest.raises(EvaluationError, match="curve roc can't be drawn"):
+        render_report(replace(data, evaluation=broken))
+
+
+def test_a_changed_frozen_tensor_is_shown_as_changed(make_report):
+    data = make_report(2, 20)
+    proof = replace(data.training.proofs[0], after="cd" * 32)
+    page = render_report(replace(data, training=replace(data.training, proofs=(proof,))))
+    assert '<span class="pill CHANGED">CHANGED</span>' in page
