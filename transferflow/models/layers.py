@@ -111,13 +111,15 @@ class Backbone(nn.Module):
         groups: Layer groups from the stem to the last block; parameter names are those of this module.
         levels: Feature maps that `forward_levels` returns, from fine to coarse.
         num_features: Width of the pooled features.
-        preprocessing: What the weights were trained with.
+        preprocessing: What the weights were trained with; mean and std are those of the model's channels.
+        first_convs: Paths of the modules that see the image.
     """
 
     groups: tuple[LayerGroup, ...]
     levels: tuple[FeatureLevel, ...]
     num_features: int
     preprocessing: Preprocessing
+    first_convs: tuple[str, ...] = ()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (B x C x H x W) to pooled features (B x num_features)."""

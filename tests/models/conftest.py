@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+from torchvision.models import get_model_weights
+
+from transferflow.models.downloads import file_sha256
+from transferflow.models.layers import Backbone
+from transferflow.spec.backbone import Backbone as Section
+
+SECTIONS: TypeAdapter[Any] = TypeAdapter(Section)
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_each_time(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+@pytest.fixture(scope="session")
+def section() -> Callable[..., Any]:
+    return lambda **values: SECTIONS.validate_python(values)
+
+
+@pytest.fixture
+def publish(tmp_path, monkeypatch) -> Callable[..., Path]:
+    """Put a state dict where torchvision keeps its downloads, under a name with its own hash."""
+
+    def put(name: str, state: Any, weights: str = "DEFAULT") -> Path:
+        folder = tmp_path / "torch" / "hub" / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / "draft.pth"
+        torch.save(state, draft)
+        path = draft.rename(folder / f"{name}-{file_sha256(draft)[:8]}.pth")
+        published = (
+            get_model_weights(name)[weights] if weights != "DEFAULT" else get_model_weights(name).DEFAULT
+        )
+        monkeypatch.setattr(published.value, "url", f"https://models.invalid/{path.name}")
+        return path
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def check_groups() -> Callable[[Backbone], None]:
+    """Every parameter in one group, every buffer below one group's modules, names unique, order kept."""
+
+    def check(model: Any) -> None:
+        owned = [name for group in model.groups for name in group.parameters]
+        assert sorted(owned) == sorted(name for name, _ in model.named_parameters())
+        names = [group.name for group in model.groups]
+        assert len(set(names)) == len(names)
+        below: dict[str, str] = {}
+        for group in model.groups:
+            for path in group.modules:
+                inside = model.get_submodule(path)
+                for name, _ in [*inside.named_parameters(), *inside.named_buffers()]:
+                    assert below.setdefault(f"{path}.{name}", group.name) == group.name
+        for name, _ in model.named_buffers():
+            assert name in below
+        for group in model.groups:
+            for name in group.parameters:
+                assert below.get(name, group.name) == group.name
+
+    return check

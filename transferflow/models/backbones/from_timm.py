@@ -1,0 +1,210 @@
+"""Any timm model as a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from transferflow.errors import PlanError, WeightsError
+from transferflow.models.backbones.grouping import compile_groups
+from transferflow.models.backbones.timm_slices import slice_timm
+from transferflow.models.backbones.timm_weights import TimmChoice
+from transferflow.models.channels import ChannelPlan, adapt_input, first_conv_paths
+from transferflow.models.layers import Backbone, FeatureLevel, Preprocessing
+
+FINEST_STRIDE = 4
+
+
+@dataclass(frozen=True)
+class LevelSource:
+    """Which of timm's intermediate outputs a feature level is."""
+
+    index: int
+    level: FeatureLevel
+
+
+class TimmBackbone(Backbone):
+    """A timm model without its classifier."""
+
+    def __init__(self, model: nn.Module, first_convs: Sequence[str], preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.model = model
+        self.preprocessing = preprocessing
+        self.first_convs = tuple(f"model.{path}" for path in first_convs)
+        self.num_features = _width(model)
+        self.groups = compile_groups(self, slice_timm(model, "model"))
+        sources = _level_sources(model)
+        self.levels = tuple(source.level for source in sources)
+        self._indices = [source.index for source in sources]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pooled features, B x num_features."""
+        features: Tensor = self.model(images)
+        return features
+
+    def forward_levels(self, images: Tensor) -> list[Tensor]:
+        """Feature maps, from fine to coarse; a plain ViT has one, normalised.
+
+        Raises:
+            PlanError: If the model gives no feature maps.
+        """
+        intermediates: Any = getattr(self.model, "forward_intermediates", None)
+        if not self.levels or intermediates is None:
+            raise PlanError(
+                "this backbone gives no feature maps, only pooled features",
+                where="backbone.name",
+                found=type(self.model).__name__,
+                allowed="a convolutional network, a ViT or a Swin for detection and segmentation",
+            )
+        found: list[Tensor] = intermediates(
+            images,
+            indices=self._indices,
+            norm=len(self._indices) == 1,
+            output_fmt="NCHW",
+            intermediates_only=True,
+        )
+        return found
+
+
+def build_timm(
+    choice: TimmChoice,
+    preprocessing: Preprocessing,
+    plan: ChannelPlan,
+    *,
+    file: Path | None = None,
+    device: str = "cpu",
+) -> TimmBackbone:
+    """Build the model, load `file` strictly, and adapt its first convolution.
+
+    Args:
+        choice: Model and tag.
+        preprocessing: What the weights were trained with; `image_size` is what the model is built for, and
+            what position embeddings are resampled to.
+        plan: Input channels.
+        file: Weights as timm publishes them; `None` leaves the library's random start.
+        device: `meta` for shapes alone.
+
+    Raises:
+        PlanError: If the model can't take the image size or the channels.
+        WeightsError: If the weights do not fit.
+    """
+    if file is None:
+        model = create_bare(choice, preprocessing.image_size, device)
+    else:
+        model = _create_with_weights(choice, preprocessing.image_size, file)
+    convs = first_convs(choice, model)
+    backbone = TimmBackbone(model, convs, adapt_input(model, preprocessing, plan, convs))
+    if device == "meta":
+        _check_size(backbone, choice.name, plan.channels)
+    return backbone
+
+
+def create_bare(choice: TimmChoice, image_size: int, device: str) -> nn.Module:
+    """Build the architecture without classifier, its weights random (or on `meta`: none).
+
+    Raises:
+        PlanError: If the model can't take the image size.
+    """
+    with torch.device(device):
+        return _create(choice, image_size, {"num_classes": 0})
+
+
+def first_convs(choice: TimmChoice, model: nn.Module) -> tuple[str, ...]:
+    """Paths of the modules that see the image."""
+    named = choice.config.first_conv
+    if not named:
+        return first_conv_paths(model)
+    return (named,) if isinstance(named, str) else tuple(str(path) for path in named)
+
+
+def _create(choice: TimmChoice, image_size: int, arguments: dict[str, Any]) -> nn.Module:
+    name = f"{choice.name}.{choice.tag}" if choice.tag else choice.name
+    sized: dict[str, Any] = {"img_size": image_size} if choice.config.fixed_input_size else {}
+    try:
+        model: nn.Module = timm.create_model(name, **arguments, **sized)
+    except (TypeError, ValueError, AssertionError, ZeroDivisionError) as error:
+        raise _size_error(choice.name, image_size, error) from error
+    return model
+
+
+def _create_with_weights(choice: TimmChoice, image_size: int, file: Path) -> nn.Module:
+    """Load with the classifier still on, so that timm checks every key, and take it off afterwards."""
+    overlay = {"file": str(file), "custom_load": file.suffix == ".npz"}
+    try:
+        model = _create(choice, image_size, {"pretrained": True, "pretrained_cfg_overlay": overlay})
+    except (RuntimeError, KeyError, OSError) as error:
+        raise _misfit(choice, file, str(error)) from error
+    reset: Any = getattr(model, "reset_classifier", None)
+    if reset is not None:
+        reset(0)
+    expected = set(create_bare(choice, image_size, "meta").state_dict())
+    if expected != set(model.state_dict()):
+        differing = sorted(expected ^ set(model.state_dict()))
+        raise _misfit(choice, file, f"keys without weights: {', '.join(differing[:8])}")
+    return model
+
+
+def _check_size(backbone: TimmBackbone, name: str, channels: int) -> None:
+    """Send shapes through the model, which costs no arithmetic on `meta`."""
+    side = backbone.preprocessing.image_size
+    images = torch.empty(2, channels, side, side, device="meta")
+    try:
+        with torch.no_grad():
+            features = backbone.eval()(images)
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
+        raise _size_error(name, side, error) from error
+    finally:
+        backbone.train()
+    if features.ndim != 2:
+        raise PlanError(
+            "this timm model gives no pooled features",
+            where="backbone.name",
+            found=f"{name}: an output of {features.ndim} dimensions",
+            allowed="a model for image classification",
+        )
+    backbone.num_features = features.shape[1]
+
+
+def _width(model: nn.Module) -> int:
+    width: Any = getattr(model, "head_hidden_size", None) or getattr(model, "num_features", 0)
+    return int(width)
+
+
+def _level_sources(model: nn.Module) -> list[LevelSource]:
+    """The last output of each stride from 4 on."""
+    info: Any = getattr(model, "feature_info", None)
+    if not hasattr(model, "forward_intermediates") or not isinstance(info, list):
+        return []
+    found: dict[int, LevelSource] = {}
+    for index, entry in enumerate(info):
+        stride = int(entry["reduction"])
+        if stride >= FINEST_STRIDE:
+            level = FeatureLevel(str(entry["module"]), int(entry["num_chs"]), stride)
+            found[stride] = LevelSource(index, level)
+    return [found[stride] for stride in sorted(found)]
+
+
+def _size_error(name: str, image_size: int, error: Exception) -> PlanError:
+    text = str(error).strip().splitlines()
+    return PlanError(
+        f"{name} can't take images of {image_size} pixels",
+        where="data.image_size",
+        found=f"{type(error).__name__}: {text[0] if text else ''}"[:300],
+        allowed="leave data.image_size out for the size that the weights were trained with, or take a "
+        "multiple of the model's patch or window",
+    )
+
+
+def _misfit(choice: TimmChoice, file: Path, found: str) -> WeightsError:
+    return WeightsError(
+        f"the weights do not fit {choice.name}",
+        where=str(file),
+        found=found.strip()[:800],
+        hint="delete the file and fetch it again with `transferflow weights fetch SPEC`",
+    )

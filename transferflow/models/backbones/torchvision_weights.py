@@ -1,0 +1,125 @@
+"""torchvision's published weights: names, files and what they were trained with."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision.models as library
+from torch import Tensor
+from torchvision.models import WeightsEnum
+
+from transferflow.errors import PlanError, WeightsError
+from transferflow.models.downloads import Progress
+from transferflow.models.layers import Preprocessing
+from transferflow.models.state_files import read_state
+from transferflow.models.weight_files import Url, WeightFile, fetch_weights
+
+NAMES = ("resnet18", "resnet50", "efficientnet_b0", "efficientnet_b4", "vit_b_16", "convnext_tiny")
+DENSE = {"resnet50": ("COCO_V1", "COCO_WITH_VOC_LABELS_V1")}
+LICENCE = "BSD-3-Clause"
+_HASH = re.compile(r"-([0-9a-f]{8,64})\.")
+
+
+def resolve_torchvision(name: str, weights: str) -> WeightsEnum | None:
+    """The published weights of that name; `None` for `none`, and for those of whole dense models.
+
+    Raises:
+        PlanError: If torchvision has no such backbone (of the six that are known here).
+        WeightsError: If the model has no such weights.
+    """
+    if name not in NAMES:
+        close = difflib.get_close_matches(name, NAMES, 3, 0.4)
+        raise PlanError(
+            "no such torchvision backbone",
+            where="backbone.name",
+            found=name,
+            allowed=", ".join(close or NAMES),
+            hint="timm has many more: `transferflow backbones list --source timm`",
+        )
+    if weights.lower() == "none" or weights in DENSE.get(name, ()):
+        return None
+    known = library.get_model_weights(name)
+    if weights == "DEFAULT":
+        return known.DEFAULT
+    if weights in known.__members__:
+        return known[weights]
+    raise WeightsError(
+        f"{name} has no such weights",
+        where="backbone.weights",
+        found=weights,
+        allowed=", ".join(["DEFAULT", "none", *known.__members__, *DENSE.get(name, ())]),
+    )
+
+
+def torchvision_file(weights: WeightsEnum) -> WeightFile:
+    """The file of published weights, in torch's own download folder (TORCH_HOME)."""
+    file_name = weights.url.rsplit("/", 1)[-1]
+    hashed = _HASH.search(file_name)
+    preprocessing = torchvision_preprocessing(weights)
+    return WeightFile(
+        source="torchvision",
+        name=type(weights).__name__.removesuffix("_Weights").lower(),
+        tag=weights.name,
+        location=Url(
+            weights.url,
+            Path(torch.hub.get_dir()) / "checkpoints" / file_name,
+            hashed.group(1) if hashed else None,
+        ),
+        licence=str(weights.meta.get("license", LICENCE)),
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+    )
+
+
+def load_torchvision_state(
+    weights: WeightsEnum, offline: bool = False, progress: Progress | None = None
+) -> dict[str, Tensor]:
+    """Read the state dict of any torchvision weights, downloaded where needed, its hash checked.
+
+    Raises:
+        WeightsError: If the file can't be had or is damaged.
+    """
+    return read_state(fetch_weights(torchvision_file(weights), offline=offline, progress=progress))
+
+
+def torchvision_preprocessing(weights: WeightsEnum, image_size: int | None = None) -> Preprocessing:
+    """What the weights were trained with, read from their own transforms.
+
+    Weights of detectors and segmenters name no statistics or sizes of their own: ImageNet's then.
+    """
+    transforms: Any = weights.transforms()
+    default = Preprocessing()
+    crop = _first(getattr(transforms, "crop_size", None)) or default.image_size
+    resize = _first(getattr(transforms, "resize_size", None))
+    fraction = min(crop / resize, 1.0) if resize else default.crop_fraction
+    filter_name = str(getattr(getattr(transforms, "interpolation", None), "value", "bilinear"))
+    return Preprocessing(
+        mean=tuple(getattr(transforms, "mean", default.mean)),
+        std=tuple(getattr(transforms, "std", default.std)),
+        interpolation="bicubic" if filter_name == "bicubic" else "bilinear",
+        image_size=image_size or crop,
+        crop_fraction=fraction,
+    )
+
+
+def known_torchvision() -> Mapping[str, tuple[str, ...]]:
+    """Names of the published weights of each backbone, the default first."""
+    found = {}
+    for name in NAMES:
+        known = library.get_model_weights(name)
+        best = known.DEFAULT.name
+        found[name] = (best, *(member for member in known.__members__ if member not in (best, "DEFAULT")))
+    return found
+
+
+def _first(size: object) -> int | None:
+    if isinstance(size, int):
+        return size
+    if isinstance(size, list | tuple) and size and isinstance(size[0], int):
+        return size[0]
+    return None

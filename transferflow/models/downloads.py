@@ -1,0 +1,194 @@
+"""Downloads that resume after a cut and are checked before they are used."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock
+
+from transferflow.errors import MissingDependencyError, WeightsError
+
+Progress = Callable[[int, int | None], None]
+CHUNK = 1 << 20
+TRIES = 6
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to bear with a server.
+
+    Attributes:
+        timeout: Seconds without a single byte after which the connection counts as cut.
+        tries: Connections in a row that may bring nothing new.
+        pause: Seconds before the second try; doubled for each further one.
+    """
+
+    timeout: float = 30.0
+    tries: int = TRIES
+    pause: float = 0.5
+
+
+def download(
+    url: str,
+    target: Path,
+    *,
+    sha256: str | None,
+    progress: Progress | None = None,
+    patience: Patience | None = None,
+) -> Path:
+    """Fetch `url` to `target`, resuming what an earlier try left; several processes may ask at once.
+
+    Args:
+        url: http(s), or any scheme that fsspec opens (s3, gs, …).
+        target: Final path; a part file stands beside it until the hash is right.
+        sha256: The file's hash, or the start of it (8 hex digits or more); without one nothing is resumed.
+        progress: Called with bytes so far and bytes in all (when the server says it).
+        patience: Timeouts and retries.
+
+    Raises:
+        WeightsError: If the server refuses, keeps cutting, or the content has another hash.
+    """
+    part = target.with_name(f"{target.name}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if target.is_file():
+            return target
+        resumed = sha256 is not None and part.is_file() and part.stat().st_size > 0
+        if not resumed:
+            part.unlink(missing_ok=True)
+        _fill(url, part, progress, patience or Patience(), can_resume=sha256 is not None)
+        if sha256 is not None and not file_sha256(part).startswith(sha256):
+            found = file_sha256(part)
+            part.unlink()
+            if not resumed:
+                raise _wrong_hash(url, sha256, found)
+            # The old part may belong to a file that has since been replaced: once more, from the start.
+            _fill(url, part, progress, patience or Patience(), can_resume=True)
+            if not (found := file_sha256(part)).startswith(sha256):
+                part.unlink()
+                raise _wrong_hash(url, sha256, found)
+        part.replace(target)
+    return target
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 (hex) of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class _Reader(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Arriving:
+    """Hands out what has come instead of waiting for a whole chunk, so that a cut loses little."""
+
+    def __init__(self, reply: http.client.HTTPResponse) -> None:
+        self._reply = reply
+
+    def read(self, size: int, /) -> bytes:
+        return self._reply.read1(size)
+
+
+def _fill(url: str, part: Path, progress: Progress | None, patience: Patience, *, can_resume: bool) -> None:
+    failures, reason = 0, ""
+    while failures < patience.tries:
+        if failures:
+            time.sleep(patience.pause * 2 ** (failures - 1))
+        before = part.stat().st_size if can_resume and part.is_file() else 0
+        try:
+            if _append(url, part, before, progress, patience.timeout):
+                return
+            reason = "the connection was cut"
+        except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
+            reason = f"{type(error).__name__}: {error}"
+        except urllib.error.HTTPError as error:
+            if error.code == 416:  # the part is longer than the file: it is another file's
+                part.unlink(missing_ok=True)
+            elif error.code < 500 and error.code not in (408, 429):
+                raise _refused(url, f"HTTP {error.code} {error.reason}") from error
+            reason = f"HTTP {error.code} {error.reason}"
+        except OSError as error:  # includes URLError: no route, no such host
+            reason = str(getattr(error, "reason", error))
+        grown = part.is_file() and part.stat().st_size > before
+        failures = 1 if grown and can_resume else failures + 1
+    raise _refused(url, reason)
+
+
+def _append(url: str, part: Path, offset: int, progress: Progress | None, timeout: float) -> bool:
+    """Append what is missing; return whether all that the server announced has come."""
+    with _open(url, offset, timeout) as (stream, start, total):
+        done = start
+        with part.open("ab" if start else "wb") as out:
+            while chunk := stream.read(CHUNK):
+                out.write(chunk)
+                done += len(chunk)
+                if progress is not None:
+                    progress(done, total)
+    return total is None or done >= total
+
+
+@contextmanager
+def _open(url: str, offset: int, timeout: float) -> Iterator[tuple[_Reader, int, int | None]]:
+    """Open at `offset`: the stream, the offset that it really starts at, and the whole length if known."""
+    if not url.startswith(("http://", "https://")):
+        with _open_with_fsspec(url, offset) as opened:
+            yield opened
+        return
+    headers = {"User-Agent": "transferflow"} | ({"Range": f"bytes={offset}-"} if offset else {})
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
+    with urllib.request.urlopen(request, timeout=timeout) as reply:  # noqa: S310
+        start = offset if reply.status == 206 else 0
+        length = reply.headers.get("Content-Length")
+        yield _Arriving(reply), start, start + int(length) if length and length.isdigit() else None
+
+
+@contextmanager
+def _open_with_fsspec(url: str, offset: int) -> Iterator[tuple[_Reader, int, int | None]]:
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"no support for {url.partition('://')[0]}:// is installed", where=url, hint=str(error)
+        ) from error
+    except ValueError as error:
+        raise _refused(url, str(error)) from error
+    try:
+        total = system.size(path)
+        stream = system.open(path, "rb")
+    except FileNotFoundError as error:
+        raise _refused(url, "no such file") from error
+    with stream:
+        stream.seek(offset)
+        yield stream, offset, total
+
+
+def _refused(url: str, reason: str) -> WeightsError:
+    return WeightsError(
+        "the weights could not be downloaded",
+        where=url,
+        found=reason,
+        hint="check the address and the network; what has come is kept, and the next try goes on from there",
+    )
+
+
+def _wrong_hash(url: str, wanted: str, found: str) -> WeightsError:
+    return WeightsError(
+        "the downloaded file is not the one that was asked for",
+        where=url,
+        found=f"sha256 {found[: max(len(wanted), 12)]}",
+        allowed=f"sha256 {wanted}",
+        hint="do not use it: the file was replaced or damaged on its way",
+    )
