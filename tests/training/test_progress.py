@@ -1,0 +1,38 @@
+import io
+import logging
+
+from rich.console import Console
+
+from transferflow.training.loop import train
+from transferflow.training.progress import LogHook, ProgressHook, build_hook, describe_epoch
+
+
+def test_a_log_line_per_epoch(build_job, caplog):
+    with caplog.at_level(logging.INFO, "transferflow.training"):
+        train(build_job(hooks=[LogHook()]))
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "training: 3 epochs of 3 steps"
+    assert [line.split("  ")[0] for line in lines[1:]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert all("accuracy" in line and "images/s" in line for line in lines[1:])
+
+
+def test_a_bar_with_time_left_and_live_loss(build_job):
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=160)
+    train(build_job(hooks=[ProgressHook(console)]))
+    text = screen.getvalue()
+    for part in ("epoch 1/3", "loss", "lr", "left", "images/s"):
+        assert part in text
+
+
+def test_who_watches_decides():
+    assert isinstance(build_hook(True), ProgressHook)
+    assert isinstance(build_hook(False), LogHook)
+
+
+def test_the_line_shows_the_first_metrics():
+    values = {"epoch": 2.0, "train_loss": 0.5, "train_cross_entropy": 0.5, "accuracy": 0.9, "auroc": 0.95}
+    values |= {"ece": 0.1, "f1": 0.8, "lr": 1e-3, "seconds": 2.0, "images_per_second": 50.0}
+    assert describe_epoch(2, 10, values) == (
+        "epoch  3/10  loss 0.5000  accuracy 0.9000  auroc 0.9500  ece 0.1000  lr 1.00e-03  2.0 s  50 images/s"
+    )

@@ -1,0 +1,94 @@
+"""What a person sees of a training: a progress bar on a terminal, a log line per epoch elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from transferflow.training.job import Hook
+
+logger = logging.getLogger("transferflow.training")
+SHOWN_METRICS = 3
+_NOT_METRICS = frozenset({"epoch", "lr", "seconds", "images_per_second"})
+
+
+def build_hook(interactive: bool) -> Hook:
+    """A progress bar where a person watches, else log lines."""
+    return ProgressHook(Console(stderr=True)) if interactive else LogHook()
+
+
+def describe_epoch(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
+    """One line: number, training loss, the first metrics, rate, time and speed."""
+    metrics = [name for name in values if name not in _NOT_METRICS and not name.startswith("train_")]
+    shown = ["train_loss", *metrics[:SHOWN_METRICS]]
+    width = len(str(epochs))
+    parts = [f"epoch {epoch + 1:>{width}}/{epochs}"]
+    parts += [f"{name.removeprefix('train_')} {values[name]:.4f}" for name in shown if name in values]
+    parts.append(f"lr {values['lr']:.2e}")
+    parts.append(f"{values['seconds']:.1f} s")
+    parts.append(f"{values['images_per_second']:.0f} images/s")
+    return "  ".join(parts)
+
+
+class LogHook:
+    """A log line per epoch on the logger `transferflow.training`."""
+
+    def __init__(self) -> None:
+        self._epochs = 0
+
+    def on_start(self, epochs: int, steps: int, first_epoch: int) -> None:
+        self._epochs = epochs
+        logger.info("training: %d epochs of %d steps", epochs - first_epoch, steps)
+
+    def on_step(self, epoch: int, step: int, loss: float, lr: float) -> None:
+        """Nothing: one line per epoch is enough."""
+
+    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+        logger.info("%s", describe_epoch(epoch, self._epochs, values))
+
+    def on_end(self) -> None:
+        """Nothing to close."""
+
+
+class ProgressHook:
+    """A bar over all steps with the time left and the live loss; a line stays for each finished epoch."""
+
+    def __init__(self, console: Console) -> None:
+        self._epochs = self._steps = 0
+        self._loss = 0.0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[live]}"),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("training", total=None, live="")
+
+    def on_start(self, epochs: int, steps: int, first_epoch: int) -> None:
+        self._epochs, self._steps = epochs, steps
+        self._bar.update(self._task, total=epochs * steps, completed=first_epoch * steps)
+        self._bar.start()
+
+    def on_step(self, epoch: int, step: int, loss: float, lr: float) -> None:
+        # A running mean: the loss of one batch jumps too much to be read.
+        self._loss = loss if step == 0 else 0.9 * self._loss + 0.1 * loss
+        self._bar.update(
+            self._task,
+            completed=epoch * self._steps + step + 1,
+            description=f"epoch {epoch + 1}/{self._epochs}",
+            live=f"loss {self._loss:.4f}  lr {lr:.1e}",
+        )
+
+    def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+        self._bar.console.print(describe_epoch(epoch, self._epochs, values), highlight=False)
+
+    def on_end(self) -> None:
+        self._bar.stop()
