@@ -53,4 +53,4 @@ def _weights_to_fetch(spec: ExperimentSpec) -> Iterator[str]:
     from transferflow.models.weights import missing_weights
 
     for missing in missing_weights(spec.backbone):
-        yield f"weights will be downloaded: {missing}"
+        yield f"weights will be downloaded: {missing.name}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from transferflow.data.augmentation import build_train_transform
+from transferflow.data.cache import CacheFolder
 from transferflow.data.loader import Loader, build_loader
 from transferflow.data.manifest import read_rows
 from transferflow.data.records import DatasetSnapshot, SplitName
@@ -35,6 +36,11 @@ def eval_transform_of(spec: ExperimentSpec, preprocessing: Preprocessing) -> Eva
     )
 
 
+def cache_folder(spec: ExperimentSpec, path: Path) -> CacheFolder | None:
+    """Where decoded images are kept; `None` when the spec wants none."""
+    return CacheFolder(path, spec.data.cache.max_gb) if spec.data.cache else None
+
+
 def eval_loader(
     spec: ExperimentSpec, snapshot: DatasetSnapshot, split: SplitName, transform: EvalTransform, cache: Path
 ) -> Loader:
@@ -48,8 +54,7 @@ def eval_loader(
         workers=spec.training.workers,
         task=spec.task,
         train=False,
-        cache=cache if spec.data.cache else None,
-        max_cache_gb=spec.data.cache.max_gb if spec.data.cache else 0.0,
+        cache=cache_folder(spec, cache),
     )
 
 
@@ -88,10 +93,7 @@ def compile_job(
         workers=spec.training.workers,
         task=spec.task,
         train=True,
-        cache=cache if spec.data.cache else None,
-        max_cache_gb=spec.data.cache.max_gb if spec.data.cache else 0.0,
-        mixup=spec.augmentation.mixup,
-        cutmix=spec.augmentation.cutmix,
+        cache=cache_folder(spec, cache),
     )
     validation = eval_loader(spec, snapshot, "val", transform, cache)
 
