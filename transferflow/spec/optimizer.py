@@ -18,7 +18,12 @@ def _positive_rate(value: float) -> float:
     return value
 
 
-Rate = Annotated[Number, AfterValidator(_positive_rate), Words("a number, above 0")]
+Rate = Annotated[
+    Number,
+    Field(json_schema_extra={"exclusiveMinimum": 0}),
+    AfterValidator(_positive_rate),  # rather than `gt=0`: its message names `freeze`
+    Words("a number, above 0"),
+]
 
 
 class _Optimizer(Section):
