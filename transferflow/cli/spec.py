@@ -73,9 +73,17 @@ def check_files(files: Sequence[Path], overrides: Sequence[str] = ()) -> dict[Pa
 
 
 def _problems(document: Document, is_base: bool) -> tuple[Problem, ...]:
-    from transferflow.spec.load import check_document
+    from transferflow.spec.augmentation import Custom
+    from transferflow.spec.load import check_document, place_problems
 
-    return check_document(document, is_base=is_base)[1]
+    spec, problems = check_document(document, is_base=is_base)
+    if spec is None or not isinstance(spec.augmentation, Custom):
+        return problems
+    # The one check that needs a heavy library, and only for specs that name its transforms.
+    from transferflow.data.augmentation import check_transforms
+
+    found = check_transforms(spec.augmentation, spec.data.channels, spec.task.kind)
+    return place_problems(document, [(("augmentation", *path), message) for path, message in found])
 
 
 def _spec_files(paths: Sequence[Path]) -> Iterator[Path]:

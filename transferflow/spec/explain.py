@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from transferflow.errors import Problem
 from transferflow.spec.advice import key_hint, moved_hint, value_hint
-from transferflow.spec.base import ChosenByKey
+from transferflow.spec.base import ChosenByKey, Found
 from transferflow.spec.experiment import CrossSectionError
 from transferflow.spec.locate import Spot, locate
 from transferflow.spec.merge import is_null, variant_of
@@ -60,6 +60,11 @@ def explain(
         found += _explain_one(item, tree, root, ignore_missing=ignore_missing)
     ordered = sorted(dict.fromkeys(found), key=lambda located: _order(located[0], tree.place))
     return [problem for _, problem in ordered]
+
+
+def explain_rules(found: Sequence[Found], tree: MapNode, root: Slot) -> tuple[Problem, ...]:
+    """Turn broken rules into problems, in the order in which they were found."""
+    return tuple(_broken_rule(path, message, tree, root)[1] for path, message in found)
 
 
 def _order(place: Place, top: Place) -> tuple[bool, str, int, int]:

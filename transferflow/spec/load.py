@@ -10,8 +10,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from transferflow.errors import Problem, SpecError
+from transferflow.spec.base import Found
 from transferflow.spec.experiment import ExperimentSpec
-from transferflow.spec.explain import explain
+from transferflow.spec.explain import explain, explain_rules
 from transferflow.spec.merge import drop_nulls, merge
 from transferflow.spec.override import read_overrides
 from transferflow.spec.reader import read_file, read_yaml
@@ -115,6 +116,13 @@ def check_document(
         problems = document.problems + tuple(problem for problem in found if problem.where not in known)
         return None, problems
     return (None if document.problems else spec), document.problems
+
+
+def place_problems(document: Document, found: Sequence[Found]) -> tuple[Problem, ...]:
+    """Give each broken rule that a later check found (`key path`, message) its place in the file."""
+    if document.tree is None:
+        return ()
+    return explain_rules(found, document.tree, ROOT)
 
 
 def preset_names() -> list[str]:

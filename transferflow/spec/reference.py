@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -91,12 +91,16 @@ def _section(path: str, shape: Shape, level: int) -> Iterator[str]:
             yield f"\n{'#' * level} {path}\n\n{_about(model)}\n\n{_table(model, path)}"
             yield from _inner(path, [model], level)
         case VariantsShape(variants=variants):
-            yield f"\n{'#' * level} {path}\n"
             models = list(dict.fromkeys(variants.values()))
+            yield f"\n{'#' * level} {path}\n"
+            shared = _shared_keys(models)
+            if shared:
+                yield f"\nEvery variant has these keys:\n\n{_table(models[0], path, shared)}"
             for model in models:
                 tags = [tag for tag, other in variants.items() if other is model]
+                own = [name for name in model.model_fields if name not in shared]
                 yield f"\n{'#' * (level + 1)} {path}: {_tag_title(shape, tags)}\n\n{_about(model)}\n\n"
-                yield _table(model, path)
+                yield _table(model, path, sorted(own, key=lambda name: name != shape.chooser.key))
             yield from _inner(path, models, level)
         case EitherShape(members=members):
             for member in members.values():
@@ -116,17 +120,32 @@ def _inner(path: str, models: list[type[BaseModel]], level: int) -> Iterator[str
                 yield from _section(f"{path}.{name}", slot.shape, min(level + 1, 4))
 
 
+def _shared_keys(models: list[type[BaseModel]]) -> list[str]:
+    """Keys that say the same in every variant."""
+    return [
+        name
+        for name, info in models[0].model_fields.items()
+        if all(
+            name in model.model_fields
+            and slots(model)[name] == slots(models[0])[name]
+            and _default(model, name) == _default(models[0], name)
+            and model.model_fields[name].description == info.description
+            for model in models
+        )
+    ]
+
+
 def _tag_title(shape: VariantsShape, tags: list[str]) -> str:
-    if isinstance(shape.chooser, ChosenByKey):
-        return f"{shape.chooser.key} {', '.join(tags)}"
-    return (
-        f"with `{shape.chooser.key}`" if shape.chooser.present in tags else f"without `{shape.chooser.key}`"
-    )
+    chooser = shape.chooser
+    if isinstance(chooser, ChosenByKey):
+        return f"{chooser.key} {', '.join(tags)}"
+    return f"{'with' if chooser.present in tags else 'without'} `{chooser.key}`"
 
 
-def _table(model: type[BaseModel], path: str) -> str:
+def _table(model: type[BaseModel], path: str, names: Sequence[str] = ()) -> str:
     lines = ["| Key | Type | Default | Meaning |", "|---|---|---|---|"]
-    for name, slot in slots(model).items():
+    for name in names or model.model_fields:
+        slot = slots(model)[name]
         meaning = " ".join((model.model_fields[name].description or _about(model)).split())
         cells = (f"`{name}`", _type(slot, f"{path}.{name}".lstrip(".")), _default(model, name), meaning)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
