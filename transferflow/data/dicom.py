@@ -85,3 +85,12 @@ def _stored_range(values: Values, file: Dataset) -> tuple[float, float]:
     if int(file.PixelRepresentation):
         return float(-(2 ** (bits - 1))), float(2 ** (bits - 1) - 1)
     return 0.0, float(2**bits - 1)
+
+
+def read_dicom_text(path: Path, keyword: str) -> str | None:
+    """Text of one element of the header, such as PatientID; `None` if it is empty or not there."""
+    import pydicom
+
+    file = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=[keyword])
+    value = file.get(keyword)
+    return str(value).strip() or None if value is not None else None

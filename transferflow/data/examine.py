@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -17,7 +18,7 @@ from transferflow.data.mask_files import MaskFiles, pack_colours
 from transferflow.data.records import DatasetSnapshot, Finding, Listing, Record
 from transferflow.data.shards import ImageReader, Inspect, collect_facts, inspect_here
 from transferflow.data.split import KnownSplits, assign_splits
-from transferflow.spec.data import CocoData, Data, VocData, YoloData
+from transferflow.spec.data import CocoData, Data, DicomData, VocData, YoloData
 from transferflow.spec.task import SegmentationTask, Task
 
 Progress = Callable[[int, int], None]
@@ -77,26 +78,39 @@ def _read_images(
     progress: Progress | None,
 ) -> Examined:
     records = sorted(listing.records, key=lambda record: record.id)
-    reader = ImageReader(listing.root, data.channels, data.intensity)
+    reader = build_reader(data, listing.root)
     before = None
-    if previous is not None and _same_view(previous, data, listing):
-        before = read_table(previous, [field.name for field in (*IMAGE_FIELDS, *_NAMES)])
+    if previous is not None and (previous.root, previous.view) == (reader.root, reader.view):
+        before = read_table(previous, ["path", *(field.name for field in IMAGE_FIELDS)])
 
     def report(done: int) -> None:
         if progress:
             progress(done, len(records))
 
     facts = collect_facts(reader, [record.path for record in records], before, inspect, report)
-    return _drop_bad(Examined(records, facts, findings=list(listing.findings)))
+    found = _drop_bad(Examined(records, facts, findings=list(listing.findings)))
+    return _take_groups(found, data.split.group_by) if reader.group_tag else found
 
 
-_NAMES = (pa.field("path", pa.string()),)
+def _take_groups(found: Examined, required: str | None) -> Examined:
+    """Groups that the files themselves name."""
+    groups = found.facts["header_group"].to_pylist()
+    records = [replace(r, group=group) for r, group in zip(found.records, groups, strict=True)]
+    missing = [record for record in records if record.group is None]
+    findings = [
+        Finding("no_group", "error", record.path, f"its header has no {required!r}")
+        for record in missing
+        if required is not None
+    ]
+    return replace(found, records=records, findings=found.findings + findings)
 
 
-def _same_view(previous: DatasetSnapshot, data: Data, listing: Listing) -> bool:
-    """Whether the former snapshot saw the same files in the same way."""
-    intensity = data.intensity.model_dump(mode="json")
-    return (previous.root, previous.channels, previous.intensity) == (listing.root, data.channels, intensity)
+def build_reader(data: Data, root: Path) -> ImageReader:
+    """How the images of a data set are looked at; DICOM files of a folder are grouped by patient."""
+    tag = None
+    if isinstance(data, DicomData) and data.file is None:
+        tag = data.split.group_by or "PatientID"
+    return ImageReader(root, data.channels, data.intensity, tag)
 
 
 def _drop_bad(found: Examined) -> Examined:

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from transferflow.data.decode import decode_image, read_orientation
+from transferflow.data.dicom import read_dicom_text
 from transferflow.data.phash import perceptual_hash
 from transferflow.data.pixels import UnsuitableImageError
 from transferflow.errors import MissingDependencyError, TransferflowError
@@ -51,6 +52,7 @@ class ImageFacts:
         orientation: EXIF orientation, 1 to 8.
         brightness: Mean value, 0 to 1, as the model sees it before normalisation.
         phash: Perceptual hash; `None` for a flat image.
+        header_group: What the file itself says about its group (DICOM).
         note: What is odd about a file that can be used.
         problem_kind: Why the file can't be used, as a slug.
         problem: The same in a sentence.
@@ -65,13 +67,22 @@ class ImageFacts:
     orientation: int = 1
     brightness: float = 0.0
     phash: bytes | None = None
+    header_group: str | None = None
     note: str | None = None
     problem_kind: str | None = None
     problem: str | None = None
 
 
-def inspect_image(path: Path, channels: int, intensity: Intensity) -> ImageFacts:
+def inspect_image(
+    path: Path, channels: int, intensity: Intensity, group_tag: str | None = None
+) -> ImageFacts:
     """Read and decode one image file; never raises for what is in it.
+
+    Args:
+        path: The file.
+        channels: Channels that the model sees.
+        intensity: How values wider than 8 bits become 0..255.
+        group_tag: DICOM element to read as the group.
 
     Raises:
         MissingDependencyError: If the package that reads this kind of file is not installed.
@@ -88,6 +99,7 @@ def inspect_image(path: Path, channels: int, intensity: Intensity) -> ImageFacts
     try:
         file_format, mode, orientation = _read_header(path)
         pixels = decode_image(path, channels, intensity)
+        group = read_dicom_text(path, group_tag) if group_tag else None
     except MissingDependencyError:
         raise
     except Exception as error:  # a damaged file makes decoders raise anything
@@ -102,6 +114,7 @@ def inspect_image(path: Path, channels: int, intensity: Intensity) -> ImageFacts
         orientation=orientation,
         brightness=float(pixels.mean()) / 255,
         phash=perceptual_hash(gray),
+        header_group=group,
         note=_decide_note(path.suffix.lower(), file_format),
     )
 

@@ -18,7 +18,7 @@ def check_labels(task: Task, classes: Sequence[str], found: Examined, split: Spl
     counts = class_counts(classes, found)
     return [
         *_check_names(task, classes, found),
-        *_check_splits(found),
+        *_check_cut(found),
         *_check_classes(task, counts, found),
         *check_shares(found, split),
         *_check_notes(found),
@@ -71,14 +71,10 @@ def _short(names: Sequence[str]) -> str:
     return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
 
 
-def _check_splits(found: Examined) -> Iterator[Finding]:
+def _check_cut(found: Examined) -> Iterator[Finding]:
     for name, source in cut_splits(record.split for record in found.records).items():
         reason = f"no folder or column says {name}: it is cut from {source} by the stable hash"
         yield Finding("split_cut", "warning", f"data.split.{name}", reason)
-    for split in SPLITS:
-        if split not in found.splits:
-            reason = f"no image is in {split}, of {len(found.splits)} in all"
-            yield Finding("empty_split", "error", f"data.split.{split}", reason)
 
 
 def _check_classes(

@@ -49,6 +49,7 @@ IMAGE_FIELDS = (
     pa.field("orientation", pa.int8()),
     pa.field("brightness", pa.float32()),
     pa.field("phash", pa.binary(HASH_BYTES)),
+    pa.field("header_group", pa.string()),
     pa.field("note", pa.string()),
 )
 MASK_FIELDS = (

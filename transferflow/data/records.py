@@ -104,7 +104,7 @@ class DatasetSnapshot:
         counts: Images per split.
         class_counts: Images (detection: boxes; segmentation: images) of each class per split.
         quarantined: Number of files left out.
-        intensity: How values wider than 8 bits were mapped when the images were looked at.
+        view: How the images were looked at: facts of another view can't be reused.
         colours: Class name by packed RGB value (0xRRGGBB), for colour masks.
     """
 
@@ -116,5 +116,5 @@ class DatasetSnapshot:
     counts: Mapping[SplitName, int]
     class_counts: Mapping[SplitName, Mapping[str, int]]
     quarantined: int
-    intensity: Mapping[str, Any] = field(default_factory=dict)
+    view: Mapping[str, Any] = field(default_factory=dict)
     colours: Mapping[int, str] | None = None

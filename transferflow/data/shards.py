@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import pyarrow as pa
 
@@ -29,11 +29,19 @@ class ImageReader:
         root: Folder of the data set.
         channels: Channels that the model sees.
         intensity: How values wider than 8 bits become 0..255.
+        group_tag: DICOM element that holds the group, such as PatientID.
     """
 
     root: Path
     channels: int
     intensity: Intensity
+    group_tag: str | None = None
+
+    @property
+    def view(self) -> dict[str, Any]:
+        """What facts depend on besides the files, as JSON data."""
+        intensity = self.intensity.model_dump(mode="json")
+        return {"channels": self.channels, "intensity": intensity, "group_tag": self.group_tag}
 
 
 @dataclass(frozen=True)
@@ -58,8 +66,8 @@ def inspect_shard(shard: Shard) -> pa.Table:
     """Open the files of a shard; a row per name, in order, with the columns of `facts_schema`."""
     facts: Sequence[object]
     match shard.reader:
-        case ImageReader(root, channels, intensity):
-            facts = [inspect_image(root / name, channels, intensity) for name in shard.names]
+        case ImageReader(root, channels, intensity, tag):
+            facts = [inspect_image(root / name, channels, intensity, tag) for name in shard.names]
         case MaskFiles() as reader:
             facts = [inspect_mask(reader, name) for name in shard.names]
         case _:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from transferflow.data.examine import Progress, examine_listing
+from transferflow.data.examine import Progress, build_reader, examine_listing
 from transferflow.data.examined import Examined
 from transferflow.data.label_checks import class_counts
 from transferflow.data.manifest import MANIFEST, build_table, write_table
@@ -79,7 +79,7 @@ def _describe(data: Data, listing: Listing, examined: Examined, folder: Path) ->
         counts={split: counts[split] for split in SPLITS},
         class_counts=class_counts(listing.classes, examined),
         quarantined=sum(finding.severity == "quarantine" for finding in examined.findings),
-        intensity=data.intensity.model_dump(mode="json"),
+        view=build_reader(data, listing.root).view,
         colours=pack_colours(data),
     )
 
@@ -149,7 +149,7 @@ def load_snapshot(folder: Path) -> DatasetSnapshot:
             counts={split: int(fields["counts"][split]) for split in SPLITS},
             class_counts={split: dict(fields["class_counts"][split]) for split in SPLITS},
             quarantined=int(fields["quarantined"]),
-            intensity=dict(fields["intensity"]),
+            view=dict(fields["view"]),
             colours={int(k): v for k, v in fields["colours"].items()} if fields["colours"] else None,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -18,30 +18,40 @@ Unevenness = tuple[int, float]
 
 
 def check_shares(found: Examined, split: Split) -> Iterator[Finding]:
-    """Point out splits that chance made uneven, in small sets whose splits the hash decides.
+    """Report splits without images (errors) and, in small sets, splits that chance made uneven.
 
     Uneven: a split is more than a quarter smaller or larger than its share, or a class with three images
     or more is missing in one.
     """
+    advice = _advise_seed(found, split)
+    for name in SPLITS:
+        if name not in found.splits:
+            reason = f"no image is in {name}, of {len(found.splits)} in all{advice}"
+            yield Finding("empty_split", "error", f"data.split.{name}", reason)
+    if advice and set(found.splits) == set(SPLITS):
+        sizes = Counter(found.splits)
+        shares = ", ".join(f"{name} {sizes[name] / len(found.splits):.1%}" for name in SPLITS)
+        reason = f"chance made the splits uneven: {shares}{advice}"
+        yield Finding("uneven_split", "warning", "data.split", reason)
+
+
+def _advise_seed(found: Examined, split: Split) -> str:
+    """A better seed, in words; empty where the splits are even, or folders and columns say them."""
     if not _ENOUGH <= len(found.records) <= _MANY or any(record.split for record in found.records):
-        return
+        return ""
     labels = [set(found.labels_of(row)) for row in range(len(found.records))]
-    now = unevenness(found.splits, labels, split)
-    if now[0] == 0 and now[1] <= _FAR:
-        return
+    best, seed = unevenness(found.splits, labels, split), split.seed
+    if best[0] == 0 and best[1] <= _FAR:
+        return ""
     content = dict(zip((record.id for record in found.records), found.hashes, strict=True))
-    best, seed = now, split.seed
     for other in range(_SEEDS):
         assigned = assign_splits(found.records, split.model_copy(update={"seed": other}), content=content)
         then = unevenness([assigned[record.id] for record in found.records], labels, split)
         if then < best:
             best, seed = then, other
-    sizes = Counter(found.splits)
-    shares = ", ".join(f"{name} {sizes[name] / len(found.splits):.1%}" for name in SPLITS)
-    reason = f"chance made the splits uneven: {shares}"
-    if seed != split.seed:
-        reason += f"; before a first training, data.split.seed: {seed} is the best of {_SEEDS}"
-    yield Finding("uneven_split", "warning", "data.split", reason)
+    if seed == split.seed:
+        return ""
+    return f"; before a first training, data.split.seed: {seed} is the best of {_SEEDS}"
 
 
 def unevenness(splits: Sequence[SplitName], labels: Sequence[set[str]], split: Split) -> Unevenness:

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transferflow.data.manifest import read_rows
+from transferflow.data.mask_files import mask_files_of
+from transferflow.errors import DataError
+
+CLASSES = ["sky", "tree"]
+VALUES = np.zeros((16, 24), np.uint8)
+VALUES[4:9, 3:20] = 1
+VALUES[0, 0] = 255
+
+
+def write_mask(path, values=VALUES, mode="L"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(values)
+    if mode == "P":
+        image = image.convert("P") if image.mode != "P" else image
+        image = Image.fromarray(values, "P")
+        image.putpalette([7, 7, 7, 200, 0, 0] + [0, 0, 0] * 254)
+    image.save(path)
+
+
+@pytest.fixture
+def masks(tmp_path, paint):
+    def write(count=12, mode="L", values=VALUES):
+        for i in range(count):
+            paint(tmp_path / "images" / f"{i}.jpg", seed=i)
+            write_mask(tmp_path / "masks" / f"{i}.png", values, mode)
+        return tmp_path
+
+    return write
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_index_and_palette_masks(masks, snapshot_of, mode):
+    snapshot = snapshot_of(masks(mode=mode), "segmentation", format="mask_folder", classes=CLASSES)
+    row = read_rows(snapshot)[0]
+    assert np.array_equal(mask_files_of(snapshot, 255).read(row.mask, row.seen), VALUES)
+    assert sum(snapshot.class_counts[split]["tree"] for split in snapshot.class_counts) == 12
+
+
+def test_colour_masks(masks, snapshot_of):
+    colours = np.zeros((16, 24, 3), np.uint8)
+    colours[4:9, 3:20] = (200, 0, 10)
+    snapshot = snapshot_of(
+        masks(values=colours),
+        "segmentation",
+        format="mask_folder",
+        encoding="rgb",
+        colours={"sky": [0, 0, 0], "tree": [200, 0, 10]},
+    )
+    row = read_rows(snapshot)[0]
+    wanted = np.where(VALUES == 255, 0, VALUES)
+    assert np.array_equal(mask_files_of(snapshot, 255).read(row.mask, row.seen), wanted)
+
+
+def test_unknown_values_are_errors(masks, snapshot_of):
+    values = VALUES.copy()
+    values[1, 1] = 7
+    with pytest.raises(DataError, match="value 7 is in 12 masks"):
+        snapshot_of(masks(values=values), "segmentation", format="mask_folder", classes=CLASSES)
+
+
+def test_unknown_colours_are_errors(masks, snapshot_of):
+    colours = np.zeros((16, 24, 3), np.uint8)
+    colours[0, 0] = (1, 2, 3)
+    with pytest.raises(DataError, match=r"colour \[1, 2, 3\] is in 12 masks"):
+        snapshot_of(
+            masks(values=colours),
+            "segmentation",
+            format="mask_folder",
+            encoding="rgb",
+            colours={"sky": [0, 0, 0], "tree": [9, 9, 9]},
+        )
+
+
+def test_masks_that_do_not_fit_are_quarantined(masks, snapshot_of):
+    root = masks(40)
+    write_mask(root / "masks" / "0.png", VALUES[:8])
+    (root / "masks" / "1.png").write_bytes(b"none")
+    write_mask(root / "masks" / "2.png", np.zeros((16, 24, 3), np.uint8))
+    (root / "masks" / "3.png").unlink()
+    snapshot = snapshot_of(root, "segmentation", format="mask_folder", classes=CLASSES, max_bad_fraction=0.2)
+    assert snapshot.quarantined == 4
+    table = (snapshot.path / "quarantine.csv").read_text()
+    for text in ("size_mismatch", "24 x 16 pixels, its mask 24 x 8", "bad_mask", "RGB image", "no_mask"):
+        assert text in table
+
+
+def test_pairing(masks, paint, list_data):
+    root = masks(1)
+    paint(root / "images" / "train" / "a.png")
+    write_mask(root / "masks" / "train" / "a_mask.png")
+    paint(root / "images" / "b.png")
+    paint(root / "images" / "b.jpg")
+    write_mask(root / "masks" / "b.png")
+    paint(root / "images" / "c.png")
+    write_mask(root / "masks" / "c.png")
+    write_mask(root / "masks" / "c.tif")
+    write_mask(root / "masks" / "lone.png")
+    listing = list_data(root, "segmentation", format="mask_folder", classes=CLASSES)
+    assert {r.id: (r.mask, r.split) for r in listing.records} == {
+        "images/0.jpg": ("masks/0.png", None),
+        "images/b.jpg": ("masks/b.png", None),
+        "images/train/a.png": ("masks/train/a_mask.png", "train"),
+    }
+    assert [(f.kind, f.where) for f in listing.findings] == [
+        ("duplicate_id", "images/b.png"),
+        ("ambiguous_mask", "images/c.png"),
+        ("lone_mask", "masks/lone.png"),
+    ]
+
+
+def test_classes_are_needed(masks, list_data):
+    with pytest.raises(DataError, match="index masks need `classes`"):
+        list_data(masks(1), "segmentation", format="mask_folder")

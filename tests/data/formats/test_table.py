@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from transferflow.errors import DataError
+
+
+@pytest.fixture
+def root(tmp_path, paint):
+    for name in "abcdefgh":
+        paint(tmp_path / "img" / f"{name}.png")
+    return tmp_path
+
+
+def test_labels_stay_text(root, list_data):
+    (root / "labels.csv").write_text(
+        "path,label,group\nimg/a.png,no,007\nimg/b.png,yes,7\nimg/c.png,NA,\nimg/d.png,001,x\nimg/e.png,1e3,x\n"
+    )
+    listing = list_data(root, format="csv", file="labels.csv")
+    assert [r.labels[0] for r in listing.records] == ["no", "yes", "NA", "001", "1e3"]
+    assert [r.group for r in listing.records] == ["007", "7", None, "x", "x"]
+    assert listing.classes == ("001", "1e3", "NA", "no", "yes")
+    assert listing.records[2].source == "labels.csv:4"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_other_columns_delimiters_and_bom(root, list_data, delimiter):
+    rows = [["bild", "art", "patient_id", "teil"], ["img\\a.png", '"x; y, z"', "p1", "Valid"]]
+    text = "\r\n".join(delimiter.join(row) for row in rows)
+    (root / "t.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    listing = list_data(
+        root,
+        format="csv",
+        file="t.csv",
+        columns={"path": "bild", "label": "art", "split": "teil"},
+        split={"group_by": "patient_id"},
+    )
+    record = listing.records[0]
+    assert (record.path, record.labels, record.group, record.split) == (
+        "img/a.png",
+        ("x; y, z",),
+        "p1",
+        "val",
+    )
+
+
+def test_each_bad_row_has_its_line(root, list_data):
+    outside = root.parent / "outside.png"
+    outside.write_bytes(b"x")
+    (root / "img" / "link.png").symlink_to(outside)
+    (root / "labels.csv").write_text(
+        "path,label,split\n"
+        "img/a.png,x,train\n"
+        '"img/b.png","two\nlines",train\n'
+        "img/missing.png,x,train\n"
+        "../outside.png,x,train\n"
+        "img/link.png,x,\n"
+        "img/c.png,x,holdout\n"
+        "img/d.png,,train\n"
+        ",x,train\n"
+        "img/./a.png,y,train\n"
+        "img/e.png,x\n"
+        "img,x,train\n"
+        f"{outside},x,train\n"
+        f"{root / 'img' / 'f.png'},x,test\n"
+    )
+    listing = list_data(root, format="csv", file="labels.csv")
+    assert [(r.id, r.split) for r in listing.records] == [
+        ("img/a.png", "train"),
+        ("img/b.png", "train"),
+        ("img/f.png", "test"),
+    ]
+    assert [(f.where, f.kind, f.severity) for f in listing.findings] == [
+        ("labels.csv:5", "missing", "quarantine"),
+        ("labels.csv:6", "outside_root", "error"),
+        ("labels.csv:7", "outside_root", "error"),
+        ("labels.csv:8", "unknown_split", "error"),
+        ("labels.csv:9", "no_label", "quarantine"),
+        ("labels.csv:10", "bad_row", "error"),
+        ("labels.csv:11", "duplicate_id", "error"),
+        ("labels.csv:12", "bad_row", "error"),
+        ("labels.csv:13", "not_a_file", "quarantine"),
+        ("labels.csv:14", "outside_root", "error"),
+    ]
+
+
+def test_multilabel(root, list_data):
+    (root / "labels.csv").write_text("path,label\nimg/a.png,x| y |x\nimg/b.png,\nimg/c.png,z\n")
+    listing = list_data(root, format="csv", file="labels.csv", multilabel=True)
+    assert [r.labels for r in listing.records] == [("x", "y"), (), ("z",)]
+    assert listing.classes == ("x", "y", "z")
+    single = list_data(root, format="csv", file="labels.csv")
+    assert single.records[0].labels == ("x| y |x",)
+
+
+def test_parquet_is_read_like_csv(root, list_data):
+    table = pa.table(
+        {
+            "path": ["img/a.png", "img/b.png", "img/c.png"],
+            "label": [["x", "y"], [], None],
+            "group": [1.0, 2.0, None],
+        }
+    )
+    pq.write_table(table, root / "t.parquet")
+    listing = list_data(root, format="parquet", file="t.parquet", multilabel=True)
+    assert [(r.labels, r.group, r.source) for r in listing.records] == [
+        (("x", "y"), "1", "t.parquet:2"),
+        ((), "2", "t.parquet:3"),
+        ((), None, "t.parquet:4"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no column|no rows"),
+        (b"path,label\n", "no rows"),
+        (b"path,wrong\nimg/a.png,x\n", "no column 'label'"),
+        (b"path,path\nimg/a.png,x\n", "two columns of the same name: 'path'"),
+        (b"path,label\nimg/a.png,\xff\xfe\n", "not UTF-8"),
+        (b'path,label\nimg/a.png,"x\n', "can't be read as CSV"),
+    ],
+)
+def test_tables_that_are_none(root, list_data, content, message):
+    (root / "labels.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        list_data(root, format="csv", file="labels.csv")
+
+
+def test_bad_encoding_names_the_line(root, list_data):
+    (root / "labels.csv").write_bytes(b"path,label\nimg/a.png,x\nimg/b.png,\xe4\n")
+    with pytest.raises(DataError, match=r"labels\.csv:3"):
+        list_data(root, format="csv", file="labels.csv")
+
+
+def test_missing_table(root, list_data):
+    with pytest.raises(DataError, match="no such file") as error:
+        list_data(root, format="csv", file="none.csv")
+    assert str(root / "none.csv") in str(error.value)
+    (root / "t.parquet").write_bytes(b"no parquet")
+    with pytest.raises(DataError, match="can't be read as Parquet"):
+        list_data(root, format="parquet", file="t.parquet")
