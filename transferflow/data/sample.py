@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from transferflow.data.geometry import Pixels
+from transferflow.data.geometry import Pixels, Size
 
 VOID = 255
 """In a mask: a pixel that counts neither in the loss nor in the metrics (padding, unlabelled)."""
@@ -28,3 +28,18 @@ class Sample:
     boxes: NDArray[np.float32] | None = None
     labels: NDArray[np.int64] | None = None
     mask: Pixels | None = None
+
+
+@dataclass(frozen=True)
+class Resized:
+    """An image after the first step of the evaluation transform.
+
+    Attributes:
+        image: uint8, H x W x C.
+        mask: uint8, H x W, of the same size (segmentation).
+        original: Height and width of the decoded image, in which boxes are given.
+    """
+
+    image: Pixels
+    mask: Pixels | None
+    original: Size

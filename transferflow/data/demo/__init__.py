@@ -1,0 +1,1 @@
+"""Small real data sets, made from data files that Python packages carry."""
