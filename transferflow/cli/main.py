@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from transferflow import __version__
-from transferflow.cli import datasets, run, spec
+from transferflow.cli import data, datasets, run, spec
 from transferflow.cli.console import errors, output, print_problems, printable
 from transferflow.errors import TransferflowError
 
@@ -31,6 +31,7 @@ app.command("plan")(run.plan)
 app.command("run")(run.run)
 app.command("schema")(spec.schema)
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(data.app, name="data")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,175 @@
+"""`transferflow data`: what is in a data set, what is wrong with it, what changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from transferflow.cli.console import output, printable
+from transferflow.cli.options import Home, Json, Override, SpecFile
+from transferflow.errors import DataError
+
+if TYPE_CHECKING:
+    from transferflow.data.diff import Change, SnapshotDiff
+    from transferflow.data.records import DatasetSnapshot, Finding, Severity
+
+app = typer.Typer(help="Look at a data set before and between trainings.", no_args_is_help=True)
+
+_SHOWN = 10
+_MIN_PREFIX = 6
+_COLOURS: dict[Severity, str] = {"error": "bold red", "quarantine": "yellow", "warning": "cyan"}
+
+
+@app.command("check")
+def check(
+    spec: SpecFile,
+    overrides: Override = None,
+    home: Home = None,
+    as_json: Json = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Findings of a kind to print.")] = _SHOWN,
+) -> None:
+    """Open every file of a spec's data set and list what is wrong; exit code 1 if it can't be used."""
+    from transferflow.data.checks import check_listing
+    from transferflow.data.listing import load_listing
+    from transferflow.spec.load import load_spec
+    from transferflow.stages.prepare import previous_snapshot
+    from transferflow.stages.watch import progress_counter
+    from transferflow.store import ArtifactStore
+
+    loaded = load_spec(spec, overrides or ())
+    listing = load_listing(loaded.data, loaded.task)
+    with progress_counter("checking images", sys.stderr.isatty()) as progress:
+        findings = check_listing(
+            loaded.data,
+            loaded.task,
+            listing,
+            previous=previous_snapshot(ArtifactStore(home), loaded),
+            workers=os.cpu_count() or 1,
+            progress=progress,
+        )
+    failed = any(finding.severity == "error" for finding in findings)
+    if as_json:
+        report = {
+            "ok": not failed,
+            "root": str(listing.root),
+            "classes": listing.classes,
+            "images": len(listing.records),
+            "findings": [asdict(finding) for finding in findings],
+        }
+        sys.stdout.write(json.dumps(report, indent=2) + "\n")
+    else:
+        output().print(f"{len(listing.records)} images below {printable(str(listing.root))}")
+        _print_findings(findings, limit)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _print_findings(findings: Sequence[Finding], limit: int) -> None:
+    if not findings:
+        output().print("nothing is wrong")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("severity", "kind", "where", "reason"):
+        table.add_column(title, overflow="fold")
+    shown: Counter[str] = Counter()
+    for finding in findings:
+        shown[finding.kind] += 1
+        if shown[finding.kind] <= limit:
+            severity = Text(finding.severity, style=_COLOURS[finding.severity])
+            table.add_row(severity, finding.kind, printable(finding.where), printable(finding.reason))
+    output().print(table)
+    hidden = sum(max(0, count - limit) for count in shown.values())
+    if hidden:
+        output().print(f"and {hidden} more; --json and --limit show them")
+    counts = Counter(finding.severity for finding in findings)
+    output().print("\n" + ", ".join(f"{counts[name]} {name}" for name in _COLOURS if counts[name]))
+
+
+@app.command("diff")
+def diff(
+    old: Annotated[str, typer.Argument(metavar="A", help="Folder or key of a snapshot.")],
+    new: Annotated[str, typer.Argument(metavar="B", help="Folder or key of a later one.")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Show what changed between two snapshots: images, labels, splits, and shifts."""
+    from transferflow.data.diff import compare_snapshots
+
+    result = compare_snapshots(find_snapshot(old, home), find_snapshot(new, home))
+    if as_json:
+        sys.stdout.write(json.dumps(result.to_json(), indent=2) + "\n")
+    else:
+        _print_diff(result)
+
+
+def find_snapshot(name: str, home: Path | None) -> DatasetSnapshot:
+    """Snapshot in a folder, or in the store under a key or the start of one.
+
+    Raises:
+        DataError: If there is none, or several keys start so.
+    """
+    from transferflow.data.snapshot import SNAPSHOT, load_snapshot
+    from transferflow.store import ArtifactStore
+
+    if (Path(name) / SNAPSHOT).is_file():
+        return load_snapshot(Path(name))
+    stored = ArtifactStore(home).folder("prepare", "key").parent
+    keys = sorted(path.name for path in stored.glob("[!.]*")) if stored.is_dir() else []
+    found = [key for key in keys if key.startswith(name)] if len(name) >= _MIN_PREFIX else []
+    if len(found) == 1:
+        return load_snapshot(stored / found[0])
+    raise DataError(
+        "several snapshots have such a key" if found else "there is no such snapshot",
+        found=name,
+        allowed=f"a folder with {SNAPSHOT}, or a key: {', '.join(key[:12] for key in keys) or '(none yet)'}",
+        hint="`transferflow run SPEC` makes snapshots; their folders are printed by `transferflow plan`",
+    )
+
+
+def _print_diff(result: SnapshotDiff) -> None:
+    output().print(f"{result.old[:12]} → {result.new[:12]}: {result.kept} images kept")
+    _print_names("added", result.added)
+    _print_names("removed", result.removed)
+    for title in ("renamed", "edited", "relabelled", "moved"):
+        changes: Sequence[Change] = getattr(result, title)
+        _print_names(title, [f"{c.id}: {c.old[:40]} → {c.new[:40]}" for c in changes])
+    _print_classes(result.classes.old, result.classes.new)
+    shift = result.classes
+    effect = f"Cramér's V {shift.cramers_v:.3f}"
+    output().print(f"class shift: chi-square {shift.statistic:.4g}, p = {shift.p_value:.3g}, {effect}")
+    for title, numbers, digits in (("size", result.size, 1), ("brightness", result.brightness, 3)):
+        output().print(
+            f"{title}: mean {numbers.old_mean:.{digits}f} → {numbers.new_mean:.{digits}f}, "
+            f"KS {numbers.statistic:.3f}, p = {numbers.p_value:.3g}"
+        )
+
+
+def _print_names(title: str, names: Sequence[str]) -> None:
+    output().print(Text(f"{title}: {len(names)}", style="bold" if names else "dim"))
+    for name in names[:_SHOWN]:
+        output().print(f"    {printable(name)}")
+    if len(names) > _SHOWN:
+        output().print(f"    … and {len(names) - _SHOWN} more (--json shows all)")
+
+
+def _print_classes(old: Mapping[str, int], new: Mapping[str, int]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class")
+    for title in ("old", "new", "share"):
+        table.add_column(title, justify="right")
+    totals = max(1, sum(old.values())), max(1, sum(new.values()))
+    for name in dict.fromkeys((*old, *new)):
+        counts = old.get(name, 0), new.get(name, 0)
+        shares = f"{counts[0] / totals[0]:.1%} → {counts[1] / totals[1]:.1%}"
+        table.add_row(printable(name), str(counts[0]), str(counts[1]), shares)
+    output().print(table)
