@@ -19,7 +19,7 @@ from transferflow.spec.tree import ListNode, MapNode, Place, ScalarNode, path_te
 from transferflow.spec.wording import did_you_mean
 
 _Located = tuple[Place, Problem]
-_LONGEST_MESSAGE = 500
+_LONGEST_MESSAGE = 2000
 _NOT_CALLED = "default_factory_not_called"  # follows from an error that is reported anyway
 _WRONG_FORM = {
     "model_type": "must be a mapping",
@@ -157,7 +157,7 @@ def _wrong_value(spot: Spot, kind: str, message: str, cause: object) -> _Located
 
 def _broken_rule(path: Sequence[str], message: str, tree: MapNode, root: Slot) -> _Located:
     keys = tuple(int(step) if step.isdecimal() else step for step in path)
-    spot = replace(locate(keys, tree, root), path=keys)
+    spot = replace(locate(keys, tree, root, tagged=False), path=keys)
     return spot.place, _problem(spot, spot.place, message)
 
 

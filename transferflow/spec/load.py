@@ -13,9 +13,10 @@ from transferflow.errors import Problem, SpecError
 from transferflow.spec.base import Found
 from transferflow.spec.experiment import ExperimentSpec
 from transferflow.spec.explain import explain, explain_rules
+from transferflow.spec.files import read_file
 from transferflow.spec.merge import drop_nulls, merge
 from transferflow.spec.override import read_overrides
-from transferflow.spec.reader import read_file, read_yaml
+from transferflow.spec.reader import read_yaml
 from transferflow.spec.shape import SectionShape, Slot
 from transferflow.spec.tree import MapNode, Node, ScalarNode, plain, show
 from transferflow.spec.wording import did_you_mean

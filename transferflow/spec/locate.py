@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from transferflow.spec.merge import fitting, slot_of
-from transferflow.spec.shape import EitherShape, SectionShape, Shape, Slot, VariantsShape
+from transferflow.spec.shape import EitherShape, ScalarShape, SectionShape, Shape, Slot, VariantsShape
 from transferflow.spec.tree import Key, ListNode, MapNode, Node, Place
 
 
@@ -35,19 +35,20 @@ class Spot:
     variants: VariantsShape | None = None
 
 
-def locate(path: Sequence[Key], tree: MapNode, root: Slot) -> Spot:
-    """Follow pydantic's path through the tree, leaving out the union tags that it puts in.
+def locate(path: Sequence[Key], tree: MapNode, root: Slot, *, tagged: bool = True) -> Spot:
+    """Follow a path through the tree, leaving out the union tags that pydantic puts in.
 
     Args:
-        path: `loc` of a pydantic error, or a key path without tags.
+        path: `loc` of a pydantic error, or a key path.
         tree: The spec.
         root: What the spec may be.
+        tagged: Whether each union on the way has its tag in the path, as pydantic's paths do.
     """
     spot = Spot((), tree.place, tree, root)
     for step in path:
-        shape = spot.slot.shape if spot.slot else None
+        shape = spot.slot.shape if spot.slot and tagged else None
         if isinstance(shape, EitherShape) and step in shape.members:
-            spot = replace(spot, slot=Slot(shape.members[str(step)]))
+            spot = replace(spot, slot=Slot(_member(shape, str(step))))
         elif isinstance(shape, VariantsShape) and step in shape.variants:
             spot = replace(spot, slot=Slot(SectionShape(shape.variants[str(step)])), variants=shape)
         elif step != "[key]":
@@ -56,6 +57,12 @@ def locate(path: Sequence[Key], tree: MapNode, root: Slot) -> Spot:
                 break  # a label of pydantic's inside free-form values
             spot = inner
     return spot
+
+
+def _member(shape: EitherShape, tag: str) -> Shape:
+    member = shape.members[tag]
+    # Whoever wrote a single value may well have meant the other form: name both.
+    return replace(member, words=shape.words) if isinstance(member, ScalarShape) else member
 
 
 def _child(spot: Spot, step: Key) -> Spot | None:

@@ -10,16 +10,15 @@ import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from transferflow.errors import Problem
 from transferflow.spec.scalars import ScalarError, resolve_scalar
+from transferflow.spec.syntax import syntax_problem
 from transferflow.spec.tree import Entry, ListNode, MapNode, Node, Place, ScalarNode, path_text, shorten
 
-MAX_BYTES = 1_000_000
 MAX_NODES = 100_000
 MAX_DEPTH = 32
 MERGE_KEY = "<<"
@@ -32,26 +31,6 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 class _StopReading(Exception):  # noqa: N818 -- not an error of its own: the problem is already noted
     """The file can't be read any further."""
-
-
-def read_file(path: Path, source: str) -> tuple[bytes, list[Problem]]:
-    """Read a spec's bytes; on failure return the problem, never raise."""
-    try:
-        if path.is_dir():
-            return b"", [Problem("is a folder, not a spec", source, hint="name a .yaml file in it")]
-        if not path.is_file():
-            what = "is not a regular file" if path.exists() else "there is no such file"
-            return b"", [Problem(what, source)]
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return b"", [Problem(f"can't be read: {reason}", source)]
-    if len(data) > MAX_BYTES:
-        return b"", [
-            Problem("the file is too large for a spec", source, allowed=f"at most {MAX_BYTES:,} bytes")
-        ]
-    return data, []
 
 
 def read_yaml(data: bytes | str, source: str, note: str = "") -> tuple[Node | None, list[Problem]]:
@@ -132,7 +111,9 @@ class _Reader:
         try:
             yield from yaml.parse(text, Loader=_LOADER)
         except yaml.MarkedYAMLError as error:
-            self.problems.append(_syntax_problem(error, text, self))
+            mark = error.problem_mark or error.context_mark
+            where = self.place(mark.line, mark.column) if mark else Place(self.source, note=self.note)
+            self.problems.append(syntax_problem(error, text, where))
             raise _StopReading from None
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             # The pure Python parser lets an impossible escape such as "\UFFFFFFFF" through to chr().
@@ -284,29 +265,3 @@ class _Reader:
             else:
                 self.add("`<<` takes a mapping, or a list of mappings", node.place)
         return entries
-
-
-def _syntax_problem(error: yaml.MarkedYAMLError, text: str, reader: _Reader) -> Problem:
-    mark = error.problem_mark or error.context_mark
-    place = reader.place(mark.line, mark.column) if mark else Place(reader.source, note=reader.note)
-    lines = text.splitlines()
-    line = lines[mark.line] if mark and mark.line < len(lines) else ""
-    what = error.problem or "is not YAML"
-    if "cannot start any token" in what and line[mark.column if mark else 0 :].startswith("\t"):
-        return Problem(
-            "a tab where YAML wants spaces", str(place), found=shorten(line), hint="indent with spaces"
-        )
-    hint = _SYNTAX_HINTS.get(what, "")
-    context = f" {error.context}" if error.context else ""
-    if context and error.context_mark and mark and error.context_mark.line != mark.line:
-        context += f" that starts in line {error.context_mark.line + 1}"
-    return Problem(f"is not YAML: {what}{context}", str(place), found=shorten(line.strip()), hint=hint)
-
-
-_SYNTAX_HINTS = {
-    "mapping values are not allowed in this context": "a value that has `: ` in it needs quotes",
-    "did not find expected key": "check the indentation here and in the line above",
-    "could not find expected ':'": "a key needs `: ` behind it",
-    "did not find expected ',' or '}'": "a `{` is not closed, or a comma is missing",
-    "did not find expected ',' or ']'": "a `[` is not closed, or a comma is missing",
-}
