@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from transferflow.evaluation.bootstrap import Statistic, bootstrap_values, percentile_interval, plain_value
 from transferflow.evaluation.classification_curves import classification_curves
 from transferflow.evaluation.classification_statistics import (
     ClassificationSample,
@@ -16,8 +15,9 @@ from transferflow.evaluation.classification_statistics import (
     build_sample,
     build_statistic,
 )
+from transferflow.evaluation.intervals import metric_values
 from transferflow.evaluation.ranking import auroc, average_precision, build_ranking, cumulative_counts
-from transferflow.evaluation.results import Evaluation, MetricValue
+from transferflow.evaluation.results import Evaluation
 
 
 def evaluate_classification(
@@ -66,39 +66,6 @@ def evaluate_classification(
         images=sample.images,
         curves=classification_curves(sample, classes, specificity),
     )
-
-
-def metric_values(
-    statistic: Statistic,
-    names: Sequence[str],
-    images: int,
-    resamples: int,
-    seed: int,
-    *,
-    undefined: str,
-) -> dict[str, MetricValue]:
-    """Values of a statistic with one column per name, each with its 95 % bootstrap interval.
-
-    Args:
-        statistic: Multiplicities (resamples x images) to values (resamples x names).
-        names: One name per column.
-        images: Number of images.
-        resamples: Number of resamples; 0 gives no intervals.
-        seed: Seed of the resamples.
-        undefined: The reason that stands beside a value that is `nan`.
-    """
-    plain = plain_value(statistic, images)
-    resampled = bootstrap_values(statistic, images, resamples, seed) if resamples else None
-    values: dict[str, MetricValue] = {}
-    for column, name in enumerate(names):
-        value = float(plain[column])
-        if math.isnan(value):
-            values[name] = MetricValue(value, reason=undefined)
-            continue
-        interval = percentile_interval(resampled[:, column]) if resampled is not None else None
-        low, high = interval or (None, None)
-        values[name] = MetricValue(value, low, high)
-    return values
 
 
 def _undefined_reason(sample: ClassificationSample, classes: Sequence[str]) -> str:

@@ -108,21 +108,22 @@ def _ranking_curves(
     }
 
 
-def _thin(length: int) -> npt.NDArray[np.intp]:
+def thin(length: int) -> npt.NDArray[np.intp]:
+    """Indices that keep at most `CURVE_POINTS` points of a curve, with both ends."""
     return np.unique(np.linspace(0, length - 1, min(length, CURVE_POINTS)).round().astype(np.intp))
 
 
 def _roc(name: str, counts: CumulativeCounts, area: float) -> dict[str, object]:
     def rate(values: FloatArray) -> list[float]:
         curve = np.concatenate([[0.0], values[0] / values[0, -1]])
-        return [round(float(v), 5) for v in curve[_thin(curve.size)]]
+        return [round(float(v), 5) for v in curve[thin(curve.size)]]
 
     return {"name": name, "fpr": rate(counts.negatives), "tpr": rate(counts.positives), "auroc": area}
 
 
 def _precision_recall(name: str, counts: CumulativeCounts) -> dict[str, object]:
     positives, negatives = counts.positives[0], counts.negatives[0]
-    keep = _thin(positives.size)
+    keep = thin(positives.size)
     precision = positives / (positives + negatives)
     recall = positives / positives[-1]
     return {

@@ -1,0 +1,236 @@
+"""Measure a detector as COCO does: precision and recall with intervals, per class and per size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from transferflow.errors import EvaluationError
+from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean
+from transferflow.evaluation.classification_curves import CURVE_CLASSES, thin
+from transferflow.evaluation.detection_matching import (
+    AREAS,
+    ClassMatches,
+    ImageTruth,
+    match_classes,
+)
+from transferflow.evaluation.detection_statistics import (
+    build_detection_statistic,
+    class_values,
+    needed_areas,
+    share,
+    threshold_counts,
+)
+from transferflow.evaluation.intervals import metric_values
+from transferflow.evaluation.results import Evaluation
+
+IOU50 = 0
+"""Index of IoU 0.5 among the thresholds: the one that the curves are drawn at."""
+SWEEP_POINTS = 100
+
+
+def evaluate_detection(
+    predictions: pa.Table,
+    truths: Sequence[ImageTruth],
+    classes: Sequence[str],
+    *,
+    metrics: Sequence[str],
+    bootstrap: int,
+    seed: int,
+) -> Evaluation:
+    """Measure predicted boxes against the truth.
+
+    Boxes are matched once; each resample only counts anew. The values equal those of pycocotools on the
+    same boxes (whose areas are taken as object sizes), at most 100 boxes per image and class.
+
+    Args:
+        predictions: A row per box: `id`, `label`, `score`, `x_min`, `y_min`, `x_max`, `y_max`, in pixels of
+            the original image. May be empty.
+        truths: Every image of the split, also those without boxes.
+        classes: Class names in order.
+        metrics: Names of metrics, as in `transferflow.spec.metrics`.
+        bootstrap: Resamples of the images for the 95 % intervals; 0 leaves them out.
+        seed: Seed of the resamples.
+
+    Returns:
+        The evaluation; for its curves see `detection_curves`.
+
+    Raises:
+        EvaluationError: No image, a prediction of an unknown image or class, numbers that are not finite,
+            or an unknown metric.
+    """
+    if not truths:
+        raise EvaluationError("There is no image to evaluate.", hint="Give the split a share of the data.")
+    needed_areas(metrics)
+    matches = match_classes(predictions, truths, classes, tuple(AREAS))
+    statistic = build_detection_statistic(matches, metrics)
+    return Evaluation(
+        metrics=metric_values(
+            statistic,
+            metrics,
+            len(truths),
+            bootstrap,
+            seed,
+            undefined="The images hold no true box of this kind and size.",
+        ),
+        per_class={
+            name: class_values(of_class["all"]) for name, of_class in zip(classes, matches, strict=True)
+        },
+        images=len(truths),
+        curves=detection_curves(matches, classes),
+    )
+
+
+def detection_statistic(
+    predictions: pa.Table, truths: Sequence[ImageTruth], classes: Sequence[str], metric: str
+) -> Statistic:
+    """One metric as a function of image multiplicities (resamples x images -> resamples)."""
+    matches = match_classes(predictions, truths, classes, needed_areas([metric]))
+    statistic = build_detection_statistic(matches, [metric])
+    return lambda weights: statistic(weights)[:, 0]
+
+
+def detection_curves(
+    matches: Sequence[Mapping[str, ClassMatches]], classes: Sequence[str]
+) -> dict[str, object]:
+    """What the figures draw, as plain JSON, all at IoU 0.5.
+
+    Returns:
+        `precision_recall`: a list of {name, recall, precision, average_precision};
+        `sizes`: {name, objects, average_precision, average_recall}, one entry per size bucket;
+        `thresholds`: {score, precision, recall, f1, best}, over all classes: what a least score costs.
+    """
+    curves = [
+        curve
+        for name, of_class in zip(classes, matches, strict=True)
+        if (curve := _precision_recall(name, of_class["all"])) is not None
+    ]
+    worst = sorted(curves, key=lambda curve: curve.average_precision)[:CURVE_CLASSES]
+    return {
+        "precision_recall": [
+            {
+                "name": curve.name,
+                "recall": curve.recall,
+                "precision": curve.precision,
+                "average_precision": curve.average_precision,
+            }
+            for curve in worst
+        ],
+        "sizes": _sizes(matches),
+        "thresholds": _thresholds([of_class["all"] for of_class in matches]),
+    }
+
+
+@dataclass(frozen=True)
+class _Curve:
+    name: str
+    recall: list[float]
+    precision: list[float]
+    average_precision: float
+
+
+def _precision_recall(name: str, matches: ClassMatches) -> _Curve | None:
+    objects = float(matches.objects.sum())
+    if not objects:
+        return None
+    scores, found, false = threshold_counts(matches, IOU50)
+    average = class_values(matches)["ap50"]
+    if not scores.size:
+        return _Curve(name, [0.0], [0.0], average)
+    precision, recall = share(found, false, objects)
+    keep = thin(scores.size)
+    return _Curve(
+        name,
+        [0.0, *(round(float(v), 5) for v in recall[keep])],
+        [float(precision[0]), *(round(float(v), 5) for v in precision[keep])],
+        average,
+    )
+
+
+def _sizes(matches: Sequence[Mapping[str, ClassMatches]]) -> dict[str, list[object]]:
+    buckets = [name for name in AREAS if name != "all"]
+    rows = [[class_values(of_class[bucket]) for of_class in matches] for bucket in buckets]
+
+    def mean(row: Sequence[Mapping[str, float]], key: str) -> float | None:
+        value = float(nan_mean(np.array([values[key] for values in row])))
+        return value if math.isfinite(value) else None
+
+    return {
+        "name": list(buckets),
+        "objects": [int(sum(values["objects"] for values in row)) for row in rows],
+        "average_precision": [mean(row, "ap") for row in rows],
+        "average_recall": [mean(row, "average_recall") for row in rows],
+    }
+
+
+def _thresholds(matches: Sequence[ClassMatches]) -> dict[str, object]:
+    counted = [threshold_counts(m, IOU50) for m in matches]
+    objects = float(sum(m.objects.sum() for m in matches))
+    scores = np.linspace(0, 1, SWEEP_POINTS, endpoint=False)
+    found, false = np.zeros(SWEEP_POINTS), np.zeros(SWEEP_POINTS)
+    for of_class, right, wrong in counted:
+        above = np.searchsorted(-of_class, -scores, side="right")
+        found += _at(right, above)
+        false += _at(wrong, above)
+    precision, recall = share(found, false, objects)
+    f1 = 2 * found / np.maximum(found + false + objects, 1.0)
+    return {
+        "score": scores.round(4).tolist(),
+        "precision": [float(v) if math.isfinite(v) else None for v in precision],
+        "recall": [float(v) if math.isfinite(v) else None for v in recall],
+        "f1": f1.tolist(),
+        "best": float(scores[f1.argmax()]),
+    }
+
+
+def _at(cumulative: FloatArray, above: npt.NDArray[np.intp]) -> FloatArray:
+    taken: FloatArray = np.concatenate([[0.0], cumulative])[above]
+    return taken
+
+
+@dataclass(frozen=True)
+class ImageMistakes:
+    """How a detector did on one image, at IoU 0.5 and a least score.
+
+    Attributes:
+        id: The image.
+        found: True boxes that were found.
+        missed: True boxes that were not.
+        false: Predicted boxes that meet none.
+    """
+
+    id: str
+    found: int
+    missed: int
+    false: int
+
+
+def count_mistakes(
+    predictions: pa.Table, truths: Sequence[ImageTruth], classes: Sequence[str], score: float
+) -> list[ImageMistakes]:
+    """Mistakes per image, in the order of `truths`; crowds are left out.
+
+    Args:
+        predictions: As in `evaluate_detection`.
+        truths: Every image of the split.
+        classes: Class names in order.
+        score: Least score of a box that counts, 0..1.
+    """
+    found, false = np.zeros(len(truths), int), np.zeros(len(truths), int)
+    objects = np.zeros(len(truths), int)
+    for of_class in match_classes(predictions, truths, classes, ("all",)):
+        matches = of_class["all"]
+        counts = (matches.scores >= score) & ~matches.ignored[IOU50]
+        right = matches.matched[IOU50]
+        found += np.bincount(matches.images[counts & right], minlength=len(truths))
+        false += np.bincount(matches.images[counts & ~right], minlength=len(truths))
+        objects += matches.objects.astype(int)
+    return [
+        ImageMistakes(truth.id, int(found[i]), int(objects[i] - found[i]), int(false[i]))
+        for i, truth in enumerate(truths)
+    ]
