@@ -61,6 +61,7 @@ class _Open:
     entries: dict[str, Entry] = field(default_factory=dict)
     merged: list[Node] = field(default_factory=list)
     key: tuple[str, Place] | None = None
+    key_merges: bool = False
     expects_key: bool = True
 
 
@@ -231,6 +232,7 @@ class _Reader:
             frame.items.append(node)
         elif frame.expects_key:
             frame.key = self.key(node, place)
+            frame.key_merges = isinstance(node, ScalarNode) and node.raw == MERGE_KEY and not node.quoted
             frame.expects_key = False
         else:
             if frame.key is not None:
@@ -247,7 +249,7 @@ class _Reader:
 
     def store(self, frame: _Open, key: tuple[str, Place], node: Node) -> None:
         name, place = key
-        if name == MERGE_KEY:
+        if frame.key_merges:
             frame.merged.extend(node.items if isinstance(node, ListNode) else (node,))
         elif name in frame.entries:
             first = frame.entries[name].key_place
