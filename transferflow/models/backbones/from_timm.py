@@ -9,10 +9,12 @@ from typing import Any
 
 import timm
 import torch
+from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 
 from transferflow.errors import PlanError, WeightsError
 from transferflow.models.backbones.grouping import compile_groups
+from transferflow.models.backbones.sizes import patch_error
 from transferflow.models.backbones.timm_slices import slice_timm
 from transferflow.models.backbones.timm_weights import TimmChoice
 from transferflow.models.channels import ChannelPlan, adapt_input, first_conv_paths
@@ -98,6 +100,7 @@ def build_timm(
         model = create_bare(choice, preprocessing.image_size, device)
     else:
         model = _create_with_weights(choice, preprocessing.image_size, file)
+    _check_patches(model, choice.name, preprocessing.image_size)
     convs = first_convs(choice, model)
     backbone = TimmBackbone(model, convs, adapt_input(model, preprocessing, plan, convs))
     if device == "meta":
@@ -148,6 +151,14 @@ def _create_with_weights(choice: TimmChoice, image_size: int, file: Path) -> nn.
         differing = sorted(expected ^ set(model.state_dict()))
         raise _misfit(choice, file, f"keys without weights: {', '.join(differing[:8])}")
     return model
+
+
+def _check_patches(model: nn.Module, name: str, image_size: int) -> None:
+    """A patch embedding drops the pixels that fill no patch, without a word."""
+    embed = getattr(model, "patch_embed", None)
+    patch = max(embed.patch_size) if isinstance(embed, PatchEmbed) else 1
+    if image_size % patch:
+        raise patch_error(name, image_size, patch)
 
 
 def _check_size(backbone: TimmBackbone, name: str, channels: int) -> None:

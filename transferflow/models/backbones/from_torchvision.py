@@ -11,8 +11,9 @@ import torchvision.models as library
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from transferflow.errors import PlanError, WeightsError
+from transferflow.errors import WeightsError
 from transferflow.models.backbones.grouping import compile_groups
+from transferflow.models.backbones.sizes import patch_error
 from transferflow.models.backbones.torchvision_slices import slice_torchvision
 from transferflow.models.channels import ChannelPlan, adapt_input
 from transferflow.models.layers import Backbone, FeatureLevel, Preprocessing
@@ -136,7 +137,7 @@ def build_architecture(name: str, image_size: int, device: str) -> nn.Module:
     arguments: dict[str, Any] = {}
     if GEOMETRY[name].family == "vit":
         if image_size % PATCH:
-            raise _size_error(name, image_size)
+            raise patch_error(name, image_size, PATCH)
         arguments["image_size"] = image_size
     builder: Callable[..., nn.Module] = getattr(library, name)
     with torch.device(device):
@@ -173,16 +174,6 @@ def prepare_state(name: str, state: State, image_size: int) -> dict[str, Tensor]
         resampled = interpolate_embeddings(image_size, PATCH, kept, interpolation_mode="bicubic")
         kept = dict(resampled)
     return kept
-
-
-def _size_error(name: str, image_size: int) -> PlanError:
-    lower = max(image_size // PATCH, 1) * PATCH
-    return PlanError(
-        f"{name} cuts images into patches of {PATCH} pixels",
-        where="data.image_size",
-        found=str(image_size),
-        allowed=f"a multiple of {PATCH}, such as {lower} or {lower + PATCH}",
-    )
 
 
 def _level_name(geometry: Geometry, number: int) -> str:
