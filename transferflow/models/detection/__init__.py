@@ -1,0 +1,1 @@
+"""Detectors: torchvision's own, and torchvision's heads on any backbone of the project."""
