@@ -149,6 +149,9 @@ def _wrong_value(spot: Spot, kind: str, message: str, cause: object) -> _Located
         return spot.place, _problem(spot, spot.place, "is empty", allowed=_allowed(spot))
     if isinstance(cause, ValueError):
         return spot.place, _problem(spot, spot.place, str(cause), found=_found(spot))
+    if kind == "tuple_type" and isinstance(spot.node, MapNode) and spot.node.indexes:
+        what = f"there is no item {', '.join(spot.node.entries)} in the list"
+        return spot.place, _problem(spot, spot.place, what, hint="items count from 0")
     what = "is not one of the choices" if kind == "union_tag_invalid" else _WRONG_FORM.get(kind, message)
     allowed = _allowed(spot)
     hint = value_hint(spot.node, spot.slot.shape if spot.slot else None, kind)

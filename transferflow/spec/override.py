@@ -63,9 +63,10 @@ def _split(text: str) -> tuple[list[str], str | None]:
         path.append(next(part for part in match.groups() if part is not None))
         position = match.end()
         if text[position : position + 1] != ".":
-            break
+            has_value = text[position : position + 1] == "="
+            return path, text[position + 1 :].strip() if has_value else None
         position += 1
-    return path, (text[position + 1 :].strip() if text[position : position + 1] == "=" else None)
+    return path, None
 
 
 def _at(node: Node, place: Place) -> Node:
