@@ -1,0 +1,183 @@
+"""Measure predicted masks: overlap, pixels and outlines, with intervals over images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from transferflow.errors import EvaluationError
+from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean, ratio
+from transferflow.evaluation.classification_curves import CONFUSION_CLASSES
+from transferflow.evaluation.intervals import metric_values
+from transferflow.evaluation.results import Evaluation
+from transferflow.evaluation.segmentation_counts import MaskCounts
+
+KNOWN_METRICS = ("miou", "dice", "pixel_accuracy", "boundary_f1")
+HISTOGRAM_BINS = 20
+
+
+def evaluate_segmentation(
+    counts: Sequence[MaskCounts],
+    classes: Sequence[str],
+    *,
+    metrics: Sequence[str],
+    bootstrap: int,
+    seed: int,
+) -> Evaluation:
+    """Measure predicted masks by the counts of `count_mask`, one per image.
+
+    Pixels are pooled over the images before any quotient is taken, and again in each resample.
+
+    - miou, dice: mean over the classes that are there or predicted.
+    - pixel_accuracy: share of right pixels.
+    - boundary_f1: mean over classes of the F1 of outlines.
+
+    Args:
+        counts: One per image.
+        classes: Class names in order.
+        metrics: Names of metrics, as in `transferflow.spec.metrics`.
+        bootstrap: Resamples of the images for the 95 % intervals; 0 leaves them out.
+        seed: Seed of the resamples.
+
+    Returns:
+        The evaluation. Curves: `confusion` {classes, counts} in pixels, true rows; `image_iou` {low, high,
+        count}: how many images have which mean IoU.
+
+    Raises:
+        EvaluationError: No image, or an unknown metric.
+    """
+    statistic = build_segmentation_statistic(counts, metrics)
+    curves: dict[str, object] = {"image_iou": _histogram(image_iou(counts))}
+    if len(classes) <= CONFUSION_CLASSES:
+        pixels = np.sum([image.confusion for image in counts], axis=0)
+        curves["confusion"] = {"classes": list(classes), "counts": pixels.tolist()}
+    return Evaluation(
+        metrics=metric_values(
+            statistic,
+            metrics,
+            len(counts),
+            bootstrap,
+            seed,
+            undefined="The images hold no pixel, or no outline, of any class.",
+        ),
+        per_class=_class_table(counts, classes),
+        images=len(counts),
+        curves=curves,
+    )
+
+
+def segmentation_statistic(counts: Sequence[MaskCounts], metric: str) -> Statistic:
+    """One metric as a function of image multiplicities (resamples x images -> resamples)."""
+    statistic = build_segmentation_statistic(counts, [metric])
+    return lambda weights: statistic(weights)[:, 0]
+
+
+def build_segmentation_statistic(counts: Sequence[MaskCounts], metrics: Sequence[str]) -> Statistic:
+    """One function that computes all named metrics (resamples x images -> resamples x metrics).
+
+    Raises:
+        EvaluationError: No image, or an unknown metric.
+    """
+    if not counts:
+        raise EvaluationError("There is no image to evaluate.", hint="Give the split a share of the data.")
+    unknown = [name for name in metrics if name not in KNOWN_METRICS]
+    if unknown:
+        raise EvaluationError(
+            "There is no such segmentation metric.",
+            found=", ".join(unknown),
+            allowed=", ".join(KNOWN_METRICS),
+        )
+    sums = _stack(counts)
+
+    def statistic(weights: FloatArray) -> FloatArray:
+        pooled = sums.pooled(weights)
+        values = {
+            "miou": nan_mean(pooled.iou),
+            "dice": nan_mean(pooled.dice),
+            "pixel_accuracy": ratio(pooled.hits.sum(axis=1), pooled.truth.sum(axis=1)),
+            "boundary_f1": nan_mean(pooled.boundary_f1),
+        }
+        return np.stack([values[name] for name in metrics], axis=1)
+
+    return statistic
+
+
+@dataclass(frozen=True)
+class PixelSums:
+    """Pixels per row (image or resample) and class; `boundary` is rows x classes x 4 (`MaskCounts`)."""
+
+    hits: FloatArray
+    truth: FloatArray
+    predicted: FloatArray
+    boundary: FloatArray
+
+    def pooled(self, weights: FloatArray) -> PixelSums:
+        """Sums over images, each as often as it is drawn."""
+        return PixelSums(
+            weights @ self.hits,
+            weights @ self.truth,
+            weights @ self.predicted,
+            np.tensordot(weights, self.boundary, axes=1),
+        )
+
+    @property
+    def iou(self) -> FloatArray:
+        """Intersection over union; `nan` for a class that is neither there nor predicted."""
+        return ratio(self.hits, self.truth + self.predicted - self.hits)
+
+    @property
+    def dice(self) -> FloatArray:
+        """Dice coefficient; `nan` for a class that is neither there nor predicted."""
+        return ratio(2 * self.hits, self.truth + self.predicted)
+
+    @property
+    def boundary_f1(self) -> FloatArray:
+        """F1 of outlines; 0 where only one of both masks has an outline, `nan` where none has."""
+        outline, near, found, right = np.moveaxis(self.boundary, -1, 0)
+        recall, precision = near / np.maximum(outline, 1.0), right / np.maximum(found, 1.0)
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+        return np.where(outline + found > 0, f1, np.nan)
+
+
+def _stack(counts: Sequence[MaskCounts]) -> PixelSums:
+    confusion = [image.confusion for image in counts]
+    return PixelSums(
+        np.array([np.diagonal(matrix) for matrix in confusion], dtype=np.float64),
+        np.array([matrix.sum(axis=1) for matrix in confusion], dtype=np.float64),
+        np.array([matrix.sum(axis=0) for matrix in confusion], dtype=np.float64),
+        np.array([image.boundary for image in counts], dtype=np.float64),
+    )
+
+
+def image_iou(counts: Sequence[MaskCounts]) -> FloatArray:
+    """Mean IoU of each image over its own classes; `nan` where every pixel is ignored."""
+    return nan_mean(_stack(counts).iou)
+
+
+def _histogram(values: FloatArray) -> dict[str, list[float]]:
+    count, edges = np.histogram(values[np.isfinite(values)], bins=HISTOGRAM_BINS, range=(0, 1))
+    return {"low": edges[:-1].tolist(), "high": edges[1:].tolist(), "count": count.tolist()}
+
+
+def _class_table(counts: Sequence[MaskCounts], classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    sums = _stack(counts)
+    pooled = sums.pooled(np.ones((1, len(counts))))
+    columns = {
+        "iou": pooled.iou,
+        "dice": pooled.dice,
+        "precision": ratio(pooled.hits, pooled.predicted),
+        "recall": ratio(pooled.hits, pooled.truth),
+        "boundary_f1": pooled.boundary_f1,
+    }
+    table: dict[str, dict[str, float]] = {}
+    for c, name in enumerate(classes):
+        there = pooled.truth[0, c] > 0
+        table[name] = {
+            "images": float((sums.truth[:, c] > 0).sum()),
+            "pixels": float(pooled.truth[0, c]),
+            **{key: float(values[0, c]) if there else math.nan for key, values in columns.items()},
+        }
+    return table
