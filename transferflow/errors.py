@@ -11,6 +11,7 @@ TransferflowError            exit code 1
 ├── StoreError               an artifact is missing or damaged
 ├── RegistryError            the model registry refused, or has no such model
 │   └── ChampionChangedError another run was promoted between comparison and promotion
+├── FlowError                the Prefect server or a worker can't be reached, or refused
 ├── MissingDependencyError   an optional package is not installed
 └── InterruptedRunError      exit code 130: stopped by the user; the run can be resumed
 ```
@@ -119,6 +120,10 @@ class RegistryError(TransferflowError):
 
 class ChampionChangedError(RegistryError):
     """Another run was promoted between comparison and promotion: compare again."""
+
+
+class FlowError(TransferflowError):
+    """The Prefect server can't be reached, or refused."""
 
 
 class MissingDependencyError(TransferflowError):

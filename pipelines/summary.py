@@ -1,0 +1,70 @@
+"""What a flow run shows of itself: a Markdown page and a table of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from transferflow.stages.outcome import StageOutcome
+
+
+def publish_summary(name: str, outcomes: Sequence[StageOutcome]) -> None:
+    """Attach both artifacts to the flow run; their history is kept under the spec's name."""
+    create_table_artifact(
+        stage_rows(outcomes), key=f"{name}-stages", description="Stages, and which were reused"
+    )
+    create_markdown_artifact(summary_page(name, outcomes), key=f"{name}-summary", description="Result")
+
+
+def stage_rows(outcomes: Sequence[StageOutcome]) -> list[dict[str, Any]]:
+    """A row per stage."""
+    return [
+        {
+            "stage": outcome.stage,
+            "result": "reused" if outcome.reused else "done",
+            "seconds": round(outcome.seconds, 1),
+            "key": outcome.key[:12],
+            "artifact": outcome.path,
+        }
+        for outcome in outcomes
+    ]
+
+
+def summary_page(name: str, outcomes: Sequence[StageOutcome]) -> str:
+    """Verdict, metrics and where the report is, in Markdown."""
+    by_stage = {outcome.stage: outcome for outcome in outcomes}
+    registered = by_stage["register"].summary
+    aliases = ", ".join(registered["aliases"]) or "none"
+    rows = [
+        f"| {_plain(metric)} | "
+        + " | ".join(_number(found[part]) for part in ("value", "low", "high"))
+        + " |"
+        for metric, found in by_stage["evaluate"].summary["metrics"].items()
+    ]
+    return "\n".join(
+        [
+            f"# {_plain(name)}: {registered['verdict']}",
+            "",
+            *(f"- {_plain(reason)}" for reason in registered["reasons"]),
+            "",
+            f"Model {_plain(registered['model'])}, version {registered['version']}; "
+            f"aliases: {_plain(aliases)}",
+            "",
+            "| Test metric | Value | 95 % low | 95 % high |",
+            "|---|---:|---:|---:|",
+            *rows,
+            "",
+            f"Report: `{registered['report']}`",
+        ]
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _plain(text: str) -> str:
+    # Names come from data sets and registries: nothing in them may act as Markdown or HTML.
+    return "".join(f"\\{c}" if c in "\\`*_[]|#" else {"<": "&lt;", ">": "&gt;"}.get(c, c) for c in text)
