@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from transferflow.cli.main import main
+from transferflow.data.listing import load_listing
+from transferflow.data.snapshot import build_snapshot
+from transferflow.store import ArtifactStore
+
+
+@pytest.fixture
+def spec_file(colour_folder, tmp_path):
+    file = tmp_path / "spec.yaml"
+    file.write_text(
+        f"name: x\ntask: {{kind: classification}}\n"
+        f"data: {{format: image_folder, root: {colour_folder}, near_duplicates: ignore}}\n"
+        "backbone: {source: torchvision, name: resnet18}\n"
+    )
+    return file
+
+
+def test_check_lists_findings(spec_file, colour_folder, tmp_path, capsys):
+    assert main(["data", "check", str(spec_file), "--home", str(tmp_path / "home")]) == 0
+    (colour_folder / "red" / "00.png").write_bytes(b"<html>\x1b[31m")
+    assert main(["data", "check", str(spec_file), "--home", str(tmp_path / "home")]) == 1
+    shown = capsys.readouterr().out
+    assert "not_an_image" in shown
+    assert "too_many_bad" in shown
+    assert "\x1b[31m" not in shown
+
+
+def test_check_json(spec_file, colour_folder, tmp_path, capsys):
+    (colour_folder / "red" / "00.png").write_bytes(b"")
+    assert main(["data", "check", str(spec_file), "--json", "--home", str(tmp_path / "home")]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is False
+    assert report["images"] == 60
+    assert {"kind": "empty_file", "severity": "quarantine"}.items() <= report["findings"][1].items()
+
+
+def test_check_of_a_missing_folder_is_a_message(spec_file, tmp_path, capsys):
+    assert main(["data", "check", str(spec_file), "--set", f"data.root={tmp_path / 'none'}"]) == 1
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_diff_of_folders_and_keys(build_spec, colour_folder, tmp_path, capsys):
+    spec = build_spec()
+    store = ArtifactStore(tmp_path / "home")
+
+    def publish(key):
+        def write(folder):
+            build_snapshot(spec.data, spec.task, load_listing(spec.data, spec.task), folder)
+
+        return store.publish("prepare", key * 64, {}, write)
+
+    publish("a")
+    (colour_folder / "red" / "00.png").rename(colour_folder / "blue" / "red.png")
+    new = publish("b")
+    assert main(["data", "diff", "aaaaaaaa", str(new.path), "--home", str(tmp_path / "home")]) == 0
+    shown = capsys.readouterr().out
+    assert "relabelled: 1" in shown
+    assert "blue/red.png: red → blue" in shown
+    assert "chi-square" in shown
+    assert main(["data", "diff", "aaaaaaaa", "bbbbbbbb", "--json", "--home", str(tmp_path / "home")]) == 0
+    assert json.loads(capsys.readouterr().out)["changed"] == 1
+    assert main(["data", "diff", "cccccccc", "bbbbbbbb", "--home", str(tmp_path / "home")]) == 1
+    assert "there is no such snapshot" in capsys.readouterr().err
