@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import nn
 
 from transferflow.errors import PlanError
 
@@ -49,35 +51,48 @@ def pick_device(setting: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device(setting)
 
 
-def decide_arithmetic(
-    setting: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device, *, bf16_supported: bool
-) -> Arithmetic:
-    """Choose precision and memory layout.
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device computes bf16 itself: CUDA from Ampere on, x86 with AVX-512 BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    ask = getattr(torch.cpu, "get_capabilities", None)  # torch >= 2.10
+    found: Mapping[str, object] = ask() if ask is not None else {}
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
-    `auto` is bf16 on CUDA that has it, else fp32. On a CPU it is fp32: bf16 was measured slower on small
-    images and depthwise convolutions even with AVX-512 BF16 (benchmarks/precision.py), and a choice by
-    timing would make results depend on the load of the machine.
+
+def has_depthwise(model: nn.Module) -> bool:
+    """Whether a convolution has a group per channel, as in EfficientNet or ConvNeXt."""
+    return any(isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in model.modules())
+
+
+def decide_arithmetic(
+    setting: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device, *, bf16: bool, depthwise: bool
+) -> Arithmetic:
+    """Choose precision and memory layout by rules that `benchmarks/precision.py` measured.
+
+    `auto` is bf16 where the device has it, else fp32; but on a CPU fp32 too for models with depthwise
+    convolutions, whose training step was 1.8 times as slow in bf16. Images and convolutions are laid out
+    channels last: on a CPU 0.58 to 0.98 of the time in fp32.
+
+    Args:
+        setting: What the spec says.
+        device: Where to train.
+        bf16: See `has_bf16`.
+        depthwise: See `has_depthwise`.
 
     Raises:
         PlanError: If the device can't do what is asked for.
     """
     is_cuda = device.type == "cuda"
+    where = "training.precision"
     if setting == "fp16" and not is_cuda:
-        raise PlanError(
-            "fp16 needs CUDA: it would underflow without loss scaling, which a CPU has not",
-            where="training.precision",
-            found="fp16",
-            allowed="auto, fp32, bf16",
-        )
-    if setting == "bf16" and is_cuda and not bf16_supported:
-        raise PlanError(
-            "this GPU has no bf16",
-            where="training.precision",
-            found="bf16",
-            allowed="auto, fp32, fp16",
-        )
-    if setting == "auto":
-        precision: Precision = "bf16" if is_cuda and bf16_supported else "fp32"
-    else:
+        what = "fp16 needs CUDA: without loss scaling, which a CPU has not, gradients underflow"
+        raise PlanError(what, where=where, found="fp16", allowed="auto, fp32, bf16")
+    if setting == "bf16" and is_cuda and not bf16:
+        raise PlanError("this GPU has no bf16", where=where, found="bf16", allowed="auto, fp32, fp16")
+    precision: Precision = "fp32"
+    if setting != "auto":
         precision = setting
+    elif bf16 and (is_cuda or not depthwise):
+        precision = "bf16"
     return Arithmetic(precision, torch.channels_last)

@@ -14,7 +14,7 @@ from timm.utils.model_ema import ModelEmaV3
 from transferflow.errors import InterruptedRunError, TrainingError
 from transferflow.store import digest
 from transferflow.training.checkpoints import Checkpoints, Progress, Snapshot, tensors_of
-from transferflow.training.device import Arithmetic, decide_arithmetic, pick_device
+from transferflow.training.device import Arithmetic, decide_arithmetic, has_bf16, has_depthwise, pick_device
 from transferflow.training.epoch import Stepper
 from transferflow.training.freezing import apply_freeze
 from transferflow.training.job import TrainingResult, TrainJob
@@ -54,10 +54,9 @@ class _Run:
     """One training under way."""
 
     def __init__(self, job: TrainJob, device: torch.device) -> None:
-        bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
         self.job = job
         self.device = device
-        self.arithmetic = decide_arithmetic(job.settings.precision, device, bf16_supported=bf16)
+        self.arithmetic = arithmetic_of(job, device)
         self.stepper = _build_stepper(job, device, self.arithmetic)
         self.checkpoints = Checkpoints(job.folder, _fingerprint(job))
         self.progress = Progress()
@@ -204,6 +203,13 @@ class _Run:
             device=torch.cuda.get_device_name(self.device) if is_cuda else self.device.type,
             stopped_early=progress.epochs < settings.epochs,
         )
+
+
+def arithmetic_of(job: TrainJob, device: torch.device) -> Arithmetic:
+    """Precision and memory layout of a job on a device."""
+    return decide_arithmetic(
+        job.settings.precision, device, bf16=has_bf16(device), depthwise=has_depthwise(job.model)
+    )
 
 
 def _build_stepper(job: TrainJob, device: torch.device, arithmetic: Arithmetic) -> Stepper:
