@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from scipy.ndimage import gaussian_filter
 from selenium import webdriver
+from skimage.data import coins
 
+from transferflow.data.records import Box
 from transferflow.evaluation.classification import evaluate_classification
+from transferflow.evaluation.detection import evaluate_detection
+from transferflow.evaluation.detection_matching import ImageTruth
 from transferflow.evaluation.pictures import Panel, Picture
+from transferflow.evaluation.segmentation import evaluate_segmentation, image_iou
+from transferflow.evaluation.segmentation_counts import count_mask
 from transferflow.report.contents import (
     DataSummary,
     LayerRow,
@@ -18,7 +27,8 @@ from transferflow.report.contents import (
     TrainingSummary,
     VerdictSummary,
 )
-from transferflow.spec.metrics import MULTI_LABEL, SINGLE_LABEL
+from transferflow.spec.metrics import DETECTION, MULTI_LABEL, SEGMENTATION, SINGLE_LABEL
+from transferflow.tasks.drawing import draw_boxes, draw_mask
 from transferflow.training.job import PhaseProof
 
 SPEC_TEXT = """\
@@ -136,9 +146,93 @@ def report_data(classes=10, images=500, *, names=None, multilabel=False, hostile
     )
 
 
+def shared_parts(data, evaluation, classes, task, main_metric, worst):
+    """The classification report's other sections under another task's evaluation."""
+    counts = {split: dict.fromkeys(classes, n) for split, n in data.data.counts.items()}
+    return replace(
+        data,
+        task=task,
+        title=f"{task} demo",
+        evaluation=evaluation,
+        classes=classes,
+        main_metric=main_metric,
+        worst=worst,
+        data=replace(data.data, class_counts=counts),
+    )
+
+
+def detection_report(images=40, hostile=""):
+    classes = (f"tree{hostile}", "shrub")
+    rng = np.random.default_rng(0)
+    truths, rows = [], []
+    for number in range(images):
+        boxes = []
+        for _ in range(rng.integers(0, 7)):
+            (x, y), (w, h) = rng.random(2) * 190, np.exp(rng.uniform(2.2, 5, 2))
+            box = Box(x, y, min(x + w, 383), min(y + h, 302), classes[rng.integers(0, 2)])
+            boxes.append(box)
+            if rng.random() < 0.8:
+                shift = rng.normal(size=4) * 3
+                corners = np.array([box.x_min, box.y_min, box.x_max, box.y_max]) + shift
+                rows.append((f"{number}.png", box.label, 0.4 + 0.6 * rng.random(), *corners))
+        for _ in range(rng.integers(0, 3)):
+            x, y, w, h = rng.random(4) * 100 + 5
+            rows.append(
+                (f"{number}.png", classes[rng.integers(0, 2)], 0.6 * rng.random(), x, y, x + w, y + h)
+            )
+        truths.append(ImageTruth(f"{number}.png", tuple(boxes)))
+    names = ("id", "label", "score", "x_min", "y_min", "x_max", "y_max")
+    table = pa.table({name: [row[i] for row in rows] for i, name in enumerate(names)})
+    evaluation = evaluate_detection(table, truths, classes, metrics=DETECTION.names, bootstrap=100, seed=0)
+    worst = []
+    for truth in truths[:6]:
+        found = [row for row in rows if row[0] == truth.id]
+        boxes = [Box(*row[3:], row[1]) for row in found]
+        worst.append(
+            Picture(
+                (
+                    Panel(draw_boxes(coins(), truth.boxes, classes), "truth"),
+                    Panel(draw_boxes(coins(), boxes, classes, [row[2] for row in found]), "prediction"),
+                ),
+                "2 missed, 1 false, 3 found",
+                (truth.id,),
+            )
+        )
+    return shared_parts(report_data(2, 30), evaluation, classes, "detection", "map50", tuple(worst))
+
+
+def segmentation_report(images=12):
+    classes = ("background", "nucleus", "border")
+    truth = np.digitize(gaussian_filter(coins().astype(float), 2), [95, 150]).astype(np.uint8)
+    counts, worst = [], []
+    for number in range(images):
+        noise = np.random.default_rng(number).normal(size=truth.shape)
+        blurred = gaussian_filter(coins() + 60 * gaussian_filter(noise, 3), 2.5 + number / 4)
+        predicted = np.digitize(blurred, [98, 147]).astype(np.uint8)
+        counts.append(count_mask(predicted, truth, 3, 255))
+        panels = [Panel(coins(), "image")]
+        panels += [
+            Panel(draw_mask(coins(), mask, (0,)), label)
+            for mask, label in ((truth, "truth"), (predicted, "prediction"))
+        ]
+        worst.append(Picture(tuple(panels), f"mIoU {image_iou(counts[-1:])[0]:.3f}", (f"{number}.png",)))
+    evaluation = evaluate_segmentation(counts, classes, metrics=SEGMENTATION.names, bootstrap=100, seed=0)
+    return shared_parts(report_data(3, 30), evaluation, classes, "segmentation", "miou", tuple(worst[:4]))
+
+
 @pytest.fixture(scope="session")
 def make_report():
     return report_data
+
+
+@pytest.fixture(scope="session")
+def make_detection_report():
+    return detection_report
+
+
+@pytest.fixture(scope="session")
+def make_segmentation_report():
+    return segmentation_report
 
 
 @pytest.fixture(scope="session")

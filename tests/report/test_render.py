@@ -5,10 +5,13 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.classification import evaluate_classification
+from transferflow.evaluation.detection import evaluate_detection
+from transferflow.evaluation.detection_matching import ImageTruth
 from transferflow.report.render import render_report, write_report
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
@@ -88,6 +91,36 @@ def test_a_test_split_of_one_class_says_why_auroc_is_missing(make_report):
     )
     page = render_report(replace(make_report(2, 50, names=("ok", "scratch")), evaluation=evaluation))
     assert "All 10 images are of one class (scratch)" in page
+
+
+def test_detection_draws_its_own_figures(make_detection_report):
+    page = render_report(make_detection_report(hostile=HOSTILE))
+    for title in (
+        "Precision and recall",
+        "What a least score costs",
+        "By size of the object",
+        "AP50 per class",
+    ):
+        assert f"<h3>{title}</h3>" in page
+    assert not [tag for tag, _ in tags(page) if tag == "script"]
+    assert page.count('class="swatches"') == 1
+
+
+def test_segmentation_draws_its_own_figures(make_segmentation_report):
+    page = render_report(make_segmentation_report())
+    for title in ("IoU per class", "Confusion matrix", "Spread over the images"):
+        assert f"<h3>{title}</h3>" in page
+    assert "In percent of the row." in page
+
+
+def test_a_detector_without_any_true_box_has_a_report(make_detection_report):
+    data = make_detection_report()
+    empty = pa.table({name: [] for name in ("id", "label", "score", "x_min", "y_min", "x_max", "y_max")})
+    evaluation = evaluate_detection(
+        empty, [ImageTruth("a", ())], data.classes, metrics=["map"], bootstrap=10, seed=0
+    )
+    page = render_report(replace(data, evaluation=evaluation, main_metric="map"))
+    assert "no true box" in page
 
 
 def test_the_barest_report(make_report):

@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 INK, MUTED, GRID, SURFACE = "#0a0b0c", "#6a6b6c", "#dadbdc", "#fafbfc"
 SERIES = ("#2a6fdb", "#d9622b", "#1c9a6c", "#b0529f", "#c79a1b", "#5a6acf", "#8a5a3c", "#2b9fb3")
 LABEL_LENGTH = 22
+PIXELS_PER_INCH = 115
+"""Largest scale of a figure on the page, so that text is of one size in wide and narrow figures."""
 
 # Exact colours that the page replaces by its own variables, so that a figure follows light and dark.
 _VARIABLES = {
@@ -111,8 +113,10 @@ def svg_of(figure: Figure, name: str) -> str:
     for color, variable in _VARIABLES.items():
         svg = svg.replace(color, variable)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
-    svg = re.sub(r'<svg (.*?) width="[^"]*"', r"<svg \1", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r'<svg (.*?)height="[\d.]+pt" ', r"<svg \1", svg, count=1, flags=re.DOTALL)
+    view = re.search(r'viewBox="([^"]*)"', svg)
+    widest = round(figure.get_figwidth() * PIXELS_PER_INCH)
+    head = f'<svg viewBox="{view[1] if view else ""}" style="max-width:{widest}px">'
+    svg = re.sub(r"<svg [^>]*>", head, svg, count=1)
     return _own_ids(svg, name)
 
 

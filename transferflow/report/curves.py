@@ -81,6 +81,33 @@ class DeLong(Curve):
     high: float
 
 
+class SizeBuckets(Curve):
+    """Detection by size of the object, one entry per bucket."""
+
+    name: list[str]
+    objects: list[int]
+    average_precision: list[float | None]
+    average_recall: list[float | None]
+
+
+class ThresholdSweep(Curve):
+    """Precision, recall and F1 for each least score."""
+
+    score: list[float]
+    precision: list[float | None]
+    recall: list[float | None]
+    f1: list[float]
+    best: float
+
+
+class Histogram(Curve):
+    """Counts per bin."""
+
+    low: list[float]
+    high: list[float]
+    count: list[int]
+
+
 CONFUSION = TypeAdapter(Confusion)
 CONFUSED = TypeAdapter(list[ConfusedPair])
 RELIABILITY = TypeAdapter(Reliability)
@@ -88,6 +115,9 @@ ROC = TypeAdapter(list[RocCurve])
 PRECISION_RECALL = TypeAdapter(list[PrecisionRecall])
 OPERATING_POINTS = TypeAdapter(list[OperatingPoint])
 DELONG = TypeAdapter(DeLong)
+SIZES = TypeAdapter(SizeBuckets)
+THRESHOLDS = TypeAdapter(ThresholdSweep)
+IMAGE_IOU = TypeAdapter(Histogram)
 
 
 def read_curve(curves: Mapping[str, object], name: str, adapter: TypeAdapter[T]) -> T | None:

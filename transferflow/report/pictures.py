@@ -11,6 +11,8 @@ from PIL import Image
 from transferflow.evaluation.pictures import ImageArray, Picture
 
 LONGEST_SIDE = 320
+LONGEST_SIDE_OF_MANY = 480
+"""Of a panel beside others: boxes and outlines need the room."""
 SMALL_SIDE = 96
 """Images up to this size are kept as they are (PNG) and enlarged without smoothing."""
 JPEG_QUALITY = 85
@@ -44,21 +46,23 @@ class InlinePicture:
     lines: tuple[str, ...]
 
 
-def inline_image(image: ImageArray, label: str = "") -> InlineImage:
+def inline_image(image: ImageArray, label: str = "", longest: int = LONGEST_SIDE) -> InlineImage:
     """Shrink where needed and encode.
 
     Args:
         image: uint8, height x width or height x width x 3.
         label: Text under it.
+        longest: Longest side, in pixels.
     """
     picture = Image.fromarray(image)
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
     small = max(picture.size) <= SMALL_SIDE
     buffer = io.BytesIO()
     if small:
         picture.save(buffer, "PNG", optimize=True)
     else:
-        picture.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
+        # Full colour resolution: thin coloured lines would fade without it.
+        picture.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True, subsampling=0)
     kind = "png" if small else "jpeg"
     uri = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
     return InlineImage(uri, picture.width, picture.height, label, small)
@@ -66,5 +70,6 @@ def inline_image(image: ImageArray, label: str = "") -> InlineImage:
 
 def inline_picture(picture: Picture) -> InlinePicture:
     """Encode all panels of a picture."""
-    panels = tuple(inline_image(panel.image, panel.label) for panel in picture.panels)
+    longest = LONGEST_SIDE if len(picture.panels) == 1 else LONGEST_SIDE_OF_MANY
+    panels = tuple(inline_image(panel.image, panel.label, longest) for panel in picture.panels)
     return InlinePicture(panels, picture.title, picture.lines)

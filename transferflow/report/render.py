@@ -10,8 +10,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from transferflow.report.charts import Chart
 from transferflow.report.classification_figures import classification_charts, operating_points
 from transferflow.report.contents import ReportData
+from transferflow.report.detection_figures import detection_charts
 from transferflow.report.pictures import inline_picture
 from transferflow.report.sections import (
+    class_legend,
     class_table,
     confused_pairs,
     data_table,
@@ -20,6 +22,7 @@ from transferflow.report.sections import (
     parameter_share,
     proof_table,
 )
+from transferflow.report.segmentation_figures import segmentation_charts
 from transferflow.report.training_figures import training_charts
 from transferflow.report.wording import count, metric_label, number
 from transferflow.store import write_atomic
@@ -54,6 +57,7 @@ def render_report(data: ReportData) -> str:
         data=data,
         cards=metric_cards(data),
         charts=task_charts(data),
+        legend=class_legend(data),
         points=operating_points(data.evaluation),
         confused=confused_pairs(data.evaluation),
         class_table=class_table(data.evaluation),
@@ -73,7 +77,9 @@ def task_charts(data: ReportData) -> list[Chart]:
     match data.task:
         case "classification":
             return classification_charts(data.evaluation)
-        case "detection" | "segmentation":
-            return []
+        case "detection":
+            return detection_charts(data.evaluation)
+        case "segmentation":
+            return segmentation_charts(data.evaluation)
         case _ as never:
             assert_never(never)

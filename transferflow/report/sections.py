@@ -20,6 +20,7 @@ from transferflow.report.wording import (
     number,
     rate,
 )
+from transferflow.tasks.drawing import class_colour
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,17 @@ def class_table(evaluation: Evaluation) -> Table:
 
 
 COUNT_COLUMNS = frozenset({"support", "objects", "images", "pixels"})
+
+
+def class_legend(data: ReportData) -> list[tuple[str, str]]:
+    """Class names with the CSS colour that pictures draw them in; empty where nothing is drawn."""
+    if data.task == "classification" or not (data.worst or data.examples):
+        return []
+    colors = (class_colour(index) for index in range(len(data.classes)))
+    return [
+        (name, f"rgb({red} {green} {blue})")
+        for name, (red, green, blue) in zip(data.classes, colors, strict=True)
+    ]
 
 
 def confused_pairs(evaluation: Evaluation) -> list[ConfusedPair]:
