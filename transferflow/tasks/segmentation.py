@@ -15,15 +15,27 @@ from torch import Tensor, nn
 
 from transferflow.data.batch import Batch
 from transferflow.data.geometry import Pixels
-from transferflow.data.records import DatasetSnapshot
+from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.errors import PlanError, TrainingError
+from transferflow.evaluation.bootstrap import Statistic
+from transferflow.evaluation.pictures import Panel, Picture
+from transferflow.evaluation.results import Evaluation
+from transferflow.evaluation.segmentation import (
+    evaluate_segmentation,
+    image_iou,
+    segmentation_statistic,
+)
+from transferflow.evaluation.segmentation_counts import MaskCounts, count_mask
 from transferflow.models.segmentation.build import build_segmenter
 from transferflow.models.segmentation.losses import cross_entropy, dice_loss
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.head import SegmentationHead
+from transferflow.spec.metrics import metric_names
 from transferflow.spec.task import SegmentationTask
 from transferflow.tasks.base import ModelParts, PredictionInputs
-from transferflow.tasks.segmentation_truth import pixel_weights
+from transferflow.tasks.drawing import draw_mask
+from transferflow.tasks.segmentation_truth import MaskPairs, pixel_weights
+from transferflow.tasks.show import show_image
 
 SCHEMA = pa.schema([("id", pa.string()), ("mask", pa.string())])
 
@@ -88,6 +100,74 @@ class Segmentation:
                     mask = classify_pixels(scores, inputs, image)
                     rows.append({"id": image, "mask": _write_mask(inputs.folder, image, mask)})
         return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+    def evaluate(
+        self,
+        spec: ExperimentSpec,
+        predictions: pa.Table,
+        snapshot: DatasetSnapshot,
+        split: SplitName,
+        *,
+        folder: Path,
+        intervals: bool,
+    ) -> Evaluation:
+        """Measure the masks in `folder` against the snapshot's, at the size of the original images."""
+        return evaluate_segmentation(
+            self._counts(predictions, snapshot, split, folder),
+            snapshot.classes,
+            metrics=spec.evaluation.metrics or metric_names(spec.task).default,
+            bootstrap=spec.evaluation.bootstrap if intervals else 0,
+            seed=spec.training.seed,
+        )
+
+    def build_statistic(
+        self,
+        spec: ExperimentSpec,
+        predictions: pa.Table,
+        snapshot: DatasetSnapshot,
+        split: SplitName,
+        *,
+        folder: Path,
+        metric: str,
+    ) -> Statistic:
+        """The metric as a function of how often each image is drawn."""
+        return segmentation_statistic(self._counts(predictions, snapshot, split, folder), metric)
+
+    def worst_cases(
+        self,
+        spec: ExperimentSpec,
+        predictions: pa.Table,
+        snapshot: DatasetSnapshot,
+        split: SplitName,
+        *,
+        folder: Path,
+        limit: int,
+    ) -> Sequence[Picture]:
+        """Images with the least mean overlap over their own classes, worst first, truth beside prediction."""
+        pairs = MaskPairs(predictions, snapshot, split, folder, self.ignore_index)
+        overlap = image_iou(self._counts(predictions, snapshot, split, folder))
+        order = [int(n) for n in np.argsort(overlap, kind="stable") if overlap[n] < 1][:limit]
+        return [self._case(spec, pairs, n, float(overlap[n])) for n in order]
+
+    def _counts(
+        self, predictions: pa.Table, snapshot: DatasetSnapshot, split: SplitName, folder: Path
+    ) -> list[MaskCounts]:
+        pairs = MaskPairs(predictions, snapshot, split, folder, self.ignore_index)
+        classes = len(snapshot.classes)
+        return [count_mask(*pairs.masks(n), classes, self.ignore_index) for n in range(len(pairs.rows))]
+
+    def _case(self, spec: ExperimentSpec, pairs: MaskPairs, number: int, overlap: float) -> Picture:
+        row = pairs.rows[number]
+        predicted, truth = pairs.masks(number)
+        image = show_image(row.absolute_path, spec.data.channels, spec.data.intensity)
+        # The first class is the background by custom: tinting it would hide the image.
+        hidden = (0, self.ignore_index)
+        panels = (
+            Panel(image, "image"),
+            Panel(draw_mask(image, truth, hidden), "truth"),
+            Panel(draw_mask(image, predicted, hidden), "prediction"),
+        )
+        return Picture(panels, f"mean IoU {overlap:.3f}", (row.id,))
 
 
 def build_segmentation(task: SegmentationTask) -> Segmentation:

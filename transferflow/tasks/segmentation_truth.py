@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from transferflow.data.manifest import Row, read_rows
 from transferflow.data.mask_files import MaskFiles, mask_files_of
-from transferflow.data.records import DatasetSnapshot
-from transferflow.errors import DataError
+from transferflow.data.records import DatasetSnapshot, SplitName
+from transferflow.errors import DataError, EvaluationError
 
 COUNTED_IMAGES = 2000
 """Class frequencies are estimated from at most so many training images, evenly spread."""
@@ -27,6 +30,55 @@ def read_truth(files: MaskFiles, row: Row) -> NDArray[np.uint8]:
     if row.mask is None:
         raise DataError("the image has no mask", where=row.source or row.path)
     return files.read(row.mask, row.seen)
+
+
+class MaskPairs:
+    """Predicted and true masks of a split, image by image, in the manifest's order.
+
+    Args:
+        predictions: A row per image: `id` and `mask`, a file in `folder`.
+        snapshot: The truth.
+        split: Which images.
+        folder: Where the predicted masks lie.
+        ignore_index: Value that is no class.
+
+    Raises:
+        EvaluationError: If an image has no prediction.
+    """
+
+    def __init__(
+        self,
+        predictions: pa.Table,
+        snapshot: DatasetSnapshot,
+        split: SplitName,
+        folder: Path,
+        ignore_index: int,
+    ) -> None:
+        self.rows = read_rows(snapshot, split)
+        self._folder = folder
+        self._files = mask_files_of(snapshot, ignore_index)
+        self._found = dict(zip(predictions["id"].to_pylist(), predictions["mask"].to_pylist(), strict=True))
+        missing = [row.id for row in self.rows if row.id not in self._found]
+        if missing:
+            raise EvaluationError("images have no predicted mask", found=", ".join(missing[:5]))
+
+    def masks(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Prediction and truth of an image: uint8 class indices at its original size.
+
+        Raises:
+            EvaluationError: If the predicted mask can't be read.
+            DataError: If the true mask can't be read.
+        """
+        row = self.rows[number]
+        file = self._folder / Path(self._found[row.id]).name
+        try:
+            with Image.open(file) as image:
+                predicted = np.array(image)
+        except (OSError, ValueError) as error:
+            raise EvaluationError(
+                "a predicted mask can't be read", where=str(file), found=str(error)
+            ) from error
+        return predicted, read_truth(self._files, row)
 
 
 def pixel_weights(
