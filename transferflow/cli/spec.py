@@ -12,7 +12,7 @@ import typer
 from rich.text import Text
 
 from transferflow.cli.console import output, printable, problem_text
-from transferflow.errors import Problem
+from transferflow.errors import Problem, TransferflowError
 
 if TYPE_CHECKING:
     from transferflow.spec.load import Document
@@ -32,7 +32,7 @@ def validate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Check specs without training, data or torch; exit code 2 if any is wrong."""
-    results = check_files(list(_spec_files(paths)), overrides or ())
+    results = check_files(list(spec_files(paths)), overrides or ())
     if as_json:
         rows = [_as_json(path, problems) for path, problems in results.items()]
         sys.stdout.write(json.dumps({"ok": not any(results.values()), "specs": rows}, indent=2) + "\n")
@@ -55,7 +55,11 @@ def schema(
     if file is None:
         sys.stdout.write(text)
         return
-    write_atomic(file, text)
+    try:
+        write_atomic(file, text)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TransferflowError("the schema can't be written", where=str(file), found=reason) from error
     output().print(f"wrote {printable(str(file))}; use it in a spec with a first line of")
     output().print(f"  # yaml-language-server: $schema={printable(str(file))}")
 
@@ -86,7 +90,8 @@ def _problems(document: Document, is_base: bool) -> tuple[Problem, ...]:
     return place_problems(document, [(("augmentation", *path), message) for path, message in found])
 
 
-def _spec_files(paths: Sequence[Path]) -> Iterator[Path]:
+def spec_files(paths: Sequence[Path]) -> Iterator[Path]:
+    """Files as they are given, and every YAML file in folders; each once."""
     seen: set[Path] = set()
     for path in paths:
         for file in sorted(_below(path)) if path.is_dir() else [path]:

@@ -54,10 +54,12 @@ def _extends() -> Json:
 
 def _definition(name: str, schema: Json) -> Json:
     """One model: described keys, of which those with a default may be null (it means the default)."""
+    if "properties" not in schema:
+        return {"description": "Any value."}  # free-form arguments
     required = schema.get("required", [])
     description = _one_line(schema.get("description", ""))
     properties = {}
-    for key, value in schema.get("properties", {}).items():
+    for key, value in schema["properties"].items():
         described = {"description": description, **_plain(value)}  # a tag is described by its section
         property_ = described if key in required else _or_null(described)
         examples = FIELD_EXAMPLES.get(name, {}).get(key)
