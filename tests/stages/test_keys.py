@@ -13,7 +13,7 @@ def test_key_changes_with_everything_that_shapes_the_weights(build_spec):
     base = digest(train_inputs(build_spec(), "f" * 64))
     changed = [
         build_spec(optimizer={"lr": 1e-3}),
-        build_spec(freeze={"policy": "backbone"}),
+        build_spec(freeze={"policy": "none", "batch_norm": "all_frozen"}),
         build_spec(head={"dropout": 0.5}),
         build_spec(augmentation={"preset": "similar_domain"}),
         build_spec(training={"epochs": 2, "batch_size": 12, "seed": 1}),

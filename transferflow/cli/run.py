@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,18 +52,30 @@ def plan(
     home: Home = None,
     tracking_uri: TrackingUri = None,
     offline: Offline = False,
+    rates: Annotated[
+        bool, typer.Option("--rates", help="Also show each group's rate in each epoch, and draw it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what `run` would do: stages, layers with their rates, resolved defaults; changes nothing."""
     loaded = load_spec(spec, overrides or ())
     from transferflow.cli.plan_view import plan_view
-    from transferflow.stages.plan import compile_plan
+    from transferflow.cli.rates_view import draw_rates, rates_table
+    from transferflow.stages.plan import compile_plan, epoch_rates
 
-    compiled = compile_plan(loaded, build_context(home, tracking_uri, offline))
+    context = build_context(home, tracking_uri, offline)
+    compiled = compile_plan(loaded, context)
+    rows = epoch_rates(compiled) if rates else ()
     if as_json:
-        sys.stdout.write(json.dumps(compiled.to_json(), indent=2) + "\n")
-    else:
-        output().print(plan_view(compiled), soft_wrap=False)
+        document = compiled.to_json() | ({"rates": [asdict(row) for row in rows]} if rates else {})
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        return
+    output().print(plan_view(compiled), soft_wrap=False)
+    if rates:
+        figure = context.home / "reports" / f"{loaded.name}-rates.svg"
+        draw_rates(rows, figure)
+        output().print(rates_table(rows), soft_wrap=False)
+        output().print(f"figure: {figure}")
 
 
 def _log_to_terminal() -> None:

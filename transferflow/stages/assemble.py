@@ -112,7 +112,7 @@ def compile_job(
         train_loader=train_loader,
         losses=task.build_losses(spec, snapshot.classes, snapshot),
         validate=validate,
-        optimizer=_optimizer_settings(spec),
+        optimizer=optimizer_settings(spec),
         settings=_loop_settings(spec),
         folder=folder,
         hooks=hooks,
@@ -144,7 +144,8 @@ def _loop_settings(spec: ExperimentSpec) -> LoopSettings:
     )
 
 
-def _optimizer_settings(spec: ExperimentSpec) -> OptimizerSettings:
+def optimizer_settings(spec: ExperimentSpec) -> OptimizerSettings:
+    """Optimizer and schedule, flat."""
     schedule = spec.schedule
     minimum = schedule.min_lr_scale if schedule.kind == "cosine" else 1.0
     match spec.optimizer:

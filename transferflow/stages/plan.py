@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any
 
 from transferflow.data.listing import listing_digest, load_listing
@@ -13,7 +14,7 @@ from transferflow.data.snapshot import load_snapshot
 from transferflow.data.split import assign_splits
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.advice import collect_warnings
-from transferflow.stages.assemble import eval_transform_of
+from transferflow.stages.assemble import eval_transform_of, optimizer_settings
 from transferflow.stages.context import RunContext
 from transferflow.stages.keys import (
     changed_inputs,
@@ -28,6 +29,7 @@ from transferflow.stages.resolve import resolved_values
 from transferflow.store import ArtifactStore, digest
 from transferflow.tasks.base import ModelParts
 from transferflow.tasks.build import build_task
+from transferflow.training.rate_plan import RateRow, rate_table
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,18 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
         training=training,
         resolved=resolved_values(spec, eval_transform_of(spec, parts.preprocessing)),
         warnings=collect_warnings(spec, parts, images, will_train),
+    )
+
+
+def epoch_rates(plan: Plan) -> tuple[RateRow, ...]:
+    """The rate of every group in every epoch, as the optimizer will hold it."""
+    steps = max(1, ceil(plan.images.get("train", 0) / plan.spec.training.batch_size))
+    return rate_table(
+        plan.training.rates,
+        plan.training.freeze,
+        optimizer_settings(plan.spec),
+        plan.spec.training.epochs,
+        steps,
     )
 
 

@@ -59,7 +59,7 @@ def save_bundle(
     description = {
         "format": FORMAT,
         "classes": list(classes),
-        "spec": spec.model_dump(mode="json"),
+        "spec": spec.model_dump(mode="json", exclude_unset=True),
         "eval_transform": transform.to_json(),
     }
     write_atomic(folder / DESCRIPTION, json.dumps(description, indent=2))

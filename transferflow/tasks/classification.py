@@ -43,18 +43,24 @@ class Classification:
         head = spec.head
         if not isinstance(head, LinearHead):
             raise PlanError(f"the head {head.kind} can't be built for classification", where="head.kind")
-        backbone = build_backbone(
-            spec.backbone,
-            channels=spec.data.channels,
-            image_size=spec.data.image_size,
-            pretrained=pretrained,
-            device=device,
-        )
-        with torch.device(device), torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.training.seed)
-            model = ImageClassifier(
-                backbone, num_classes=len(classes), dropout=head.dropout, hidden=head.hidden, init=head.init
+            backbone = build_backbone(
+                spec.backbone,
+                channels=spec.data.channels,
+                image_size=spec.data.image_size,
+                pretrained=pretrained,
+                device=device,
             )
+            torch.manual_seed(spec.training.seed)  # the head's start does not depend on the backbone
+            with torch.device(device):
+                model = ImageClassifier(
+                    backbone,
+                    num_classes=len(classes),
+                    dropout=head.dropout,
+                    hidden=head.hidden,
+                    init=head.init,
+                )
         return ModelParts(model, model.groups, model.preprocessing)
 
     def build_losses(

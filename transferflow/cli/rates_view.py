@@ -1,0 +1,50 @@
+"""`plan --rates`: the rate of every layer group in every epoch, as a table and a figure."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from transferflow.store import write_atomic
+from transferflow.training.rate_plan import RateRow
+
+
+def rates_table(rows: Sequence[RateRow]) -> Table:
+    """A row per epoch, a column per group (or block, where rates differ inside a group)."""
+    table = Table(title="learning rate, from the first to the last step", title_justify="left")
+    table.add_column("epoch", justify="right")
+    blocks = list(dict.fromkeys(row.block for row in rows))
+    for block in blocks:
+        table.add_column(block, justify="right")
+    cells = {(row.epoch, row.block): _cell(row) for row in rows}
+    for epoch in sorted({row.epoch for row in rows}):
+        table.add_row(str(epoch + 1), *(cells[epoch, block] for block in blocks))
+    return table
+
+
+def _cell(row: RateRow) -> Text:
+    if row.frozen:
+        return Text("frozen", style="cyan")
+    return Text(f"{row.lr_start:.2g} → {row.lr_end:.2g}")
+
+
+def draw_rates(rows: Sequence[RateRow], path: Path) -> None:
+    """Write an SVG with a line per group; a frozen group has no line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for block in dict.fromkeys(row.block for row in rows):
+        trained = [row for row in rows if row.block == block and not row.frozen]
+        steps = [point for row in trained for point in (row.epoch, row.epoch + 1)]
+        rates = [rate for row in trained for rate in (row.lr_start, row.lr_end)]
+        axes.plot(steps, rates, label=block if trained else f"{block} (frozen)")
+    axes.set(xlabel="epoch", ylabel="learning rate", yscale="log")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg")
+    write_atomic(path, buffer.getvalue())
