@@ -44,12 +44,16 @@ class EpochBatches(Sampler[list[Key]]):
         return -(-self._images // self._batch_size) - self._drop_single
 
     def __iter__(self) -> Iterator[list[Key]]:
+        return self.of(self.epoch)
+
+    def of(self, epoch: int) -> Iterator[list[Key]]:
+        """Batches of one epoch."""
         order = np.arange(self._images)
         if self._shuffle:
-            order = np.random.default_rng((self._seed, self.epoch)).permutation(self._images)
+            order = np.random.default_rng((self._seed, epoch)).permutation(self._images)
         for number in range(len(self)):
             places = order[number * self._batch_size : (number + 1) * self._batch_size]
-            yield [(self.epoch, int(place)) for place in places]
+            yield [(epoch, int(place)) for place in places]
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,11 @@ class Loader:
     def is_random(self) -> bool:
         """Whether images can differ between epochs (their order does so in training anyway)."""
         return self._mixing is not None and self._mixing.is_random
+
+    def order(self, number: int) -> Iterator[tuple[str, ...]]:
+        """Record ids of each batch of an epoch, in order, without reading an image."""
+        for keys in self._batches.of(number):
+            yield tuple(self.dataset.rows[place].id for _, place in keys)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Iterate over one epoch (numbered from 0); finish it before starting another one.

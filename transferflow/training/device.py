@@ -54,7 +54,7 @@ def pick_device(setting: Literal["auto", "cpu", "cuda"]) -> torch.device:
 def has_bf16(device: torch.device) -> bool:
     """Whether the device computes bf16 itself: CUDA from Ampere on, x86 with AVX-512 BF16 or AMX."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     ask = getattr(torch.cpu, "get_capabilities", None)  # torch >= 2.10
     found: Mapping[str, object] = ask() if ask is not None else {}
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
