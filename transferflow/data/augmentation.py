@@ -60,7 +60,7 @@ class TrainTransform:
     def __call__(self, image: Pixels, seed: int) -> Tensor:
         """Map a decoded image (uint8, H x W x C) to float32, C x image_size x image_size."""
         varied = self.vary(Sample(self.base.resize_image(image)), seed)
-        return self.base.normalize(torch.from_numpy(varied.image[None]))[0]
+        return self.base.normalize(torch.from_numpy(np.stack([varied.image])))[0]
 
     def vary(self, sample: Sample, seed: int) -> Sample:
         """Vary a resized sample and fit it to the square of the model."""

@@ -127,7 +127,7 @@ def _to_8_bits(raw: RawImage, intensity: Intensity) -> Pixels:
     if high <= low:
         return np.zeros(values.shape, np.uint8)
     # float64: a 32-bit integer has more digits than float32 holds.
-    scaled = (values.astype(np.float64) - low) * (255 / (high - low))
+    scaled = (values.astype(np.float64) - low) * 255 / (high - low)
     return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 

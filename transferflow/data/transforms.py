@@ -65,7 +65,7 @@ class EvalTransform:
 
     def __call__(self, image: Pixels) -> Tensor:
         """Map a decoded image (uint8, H x W x C, any size) to float32, C x image_size x image_size."""
-        return self.normalize(torch.from_numpy(self.fit(self.resize_image(image))[None]))[0]
+        return self.normalize(torch.from_numpy(np.stack([self.fit(self.resize_image(image))])))[0]
 
     def resized(self, size: Size) -> Size:
         """Size after the first step, for an image of `size` (height, width)."""
@@ -142,7 +142,7 @@ class EvalTransform:
         """Read what `to_json` wrote.
 
         Raises:
-            DataError: If a field is missing, unknown or of the wrong type.
+            DataError: If a field is missing or of the wrong type.
         """
         try:
             return TypeAdapter(cls).validate_python(value)
