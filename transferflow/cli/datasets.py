@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from transferflow.cli.console import output
 
@@ -18,20 +18,21 @@ def list_datasets() -> None:
     """Show the data sets that `fetch` can make."""
     from transferflow.data.demo.catalogue import DEMO_SETS
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("name", "task", "images", "classes", "what", "licence", "source"):
-        table.add_column(title, justify="right" if title == "images" else "left")
     for demo in DEMO_SETS:
-        table.add_row(
-            demo.name,
-            demo.task,
-            f"{demo.images:,}",
-            ", ".join(demo.classes),
-            demo.content,
-            demo.licence,
-            str(demo.package),
-        )
-    output().print(table)
+        text = Text(demo.name, style="bold")
+        text.append(f"  {demo.task}, {demo.images:,} images", style="default")
+        lines = {
+            "shows": demo.content,
+            "classes": ", ".join(demo.classes),
+            "format": demo.format,
+            "licence": demo.licence,
+            "source": str(demo.package),
+        }
+        for title, line in lines.items():
+            text.append(f"\n    {title + ':':<9}", style="dim not bold")
+            text.append(line, style="not bold")
+        output().print(text)
+    output().print("\nMake one with `transferflow datasets fetch NAME DIR`.")
 
 
 @app.command("fetch")
