@@ -15,8 +15,11 @@ from transferflow.spec.freeze import (
     FreezePhases,
     FreezeUntil,
 )
+from transferflow.spec.guide import default_freeze
 from transferflow.spec.head import LinearHead, SegmentationHead, ZeroShotHead
+from transferflow.spec.optimizer import AdamW, Cosine
 from transferflow.spec.task import ClassificationTask
+from transferflow.spec.training import Training
 
 if TYPE_CHECKING:
     from transferflow.spec.experiment import ExperimentSpec
@@ -75,7 +78,8 @@ def _frozen_backbone_has_no_rate(spec: ExperimentSpec) -> Iterator[Found]:
         return
     for name in ("backbone_lr_scale", "layer_decay"):
         if getattr(spec.optimizer, name) is not None:
-            default = "" if "freeze" in spec.model_fields_set else f" (the default for {spec.task.kind})"
+            is_default = spec.freeze == default_freeze(spec.task)
+            default = f" (the default for {spec.task.kind})" if is_default else ""
             message = f"the backbone is frozen by freeze.policy backbone{default}: it has no rate"
             yield ("optimizer", name), message
 
@@ -105,7 +109,7 @@ def _text_needs_clip(spec: ExperimentSpec) -> Iterator[Found]:
             "vit_base_patch16_clip_224"
         )
         yield ("backbone", "source"), message
-    if isinstance(head, LinearHead) and head.init != "text" and "prompts" in head.model_fields_set:
+    if isinstance(head, LinearHead) and head.init != "text" and head.prompts != LinearHead().prompts:
         yield ("head", "prompts"), "prompts are for `init: text` and for `kind: zero_shot`"
 
 
@@ -113,13 +117,15 @@ def _zero_shot_trains_nothing(spec: ExperimentSpec) -> Iterator[Found]:
     if not isinstance(spec.head, ZeroShotHead):
         return
     why = "means nothing with a zero_shot head, which trains nothing: remove it"
-    for section in ("optimizer", "schedule"):
-        if section in spec.model_fields_set:
-            yield (section,), why
-    if "freeze" in spec.model_fields_set and not isinstance(spec.freeze, FreezeBackbone | FreezeNone):
+    # Compared with the defaults: a spec that was written out whole and read back names every key.
+    if spec.optimizer != AdamW():
+        yield ("optimizer",), why
+    if spec.schedule != Cosine():
+        yield ("schedule",), why
+    if not isinstance(spec.freeze, FreezeBackbone | FreezeNone):
         yield ("freeze", "policy"), why
     for name in _TRAINING_ONLY:
-        if name in spec.training.model_fields_set:
+        if getattr(spec.training, name) != getattr(Training(), name):
             yield ("training", name), why
     for name in ("mixup", "cutmix"):
         if getattr(spec.augmentation, name) > 0:
@@ -133,7 +139,7 @@ def _auxiliary_settings_need_the_head(spec: ExperimentSpec) -> Iterator[Found]:
     if (
         isinstance(head, SegmentationHead)
         and not head.auxiliary
-        and "auxiliary_weight" in head.model_fields_set
+        and head.auxiliary_weight != SegmentationHead(kind=head.kind).auxiliary_weight
     ):
         yield ("head", "auxiliary_weight"), "there is no auxiliary head: `auxiliary` is false"
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from transferflow.spec.base import Found
+from transferflow.spec.evaluation import Evaluation
 from transferflow.spec.metrics import metric_names
 from transferflow.spec.task import ClassificationTask, DetectionTask
 from transferflow.spec.wording import did_you_mean
@@ -60,7 +61,8 @@ def _loss_settings_belong_to_the_task(spec: ExperimentSpec) -> Iterator[Found]:
         yield ("training", "class_weights"), "class weights are for classification and segmentation"
     if spec.training.label_smoothing > 0 and not isinstance(spec.task, ClassificationTask):
         yield ("training", "label_smoothing"), f"label smoothing is for classification, not {spec.task.kind}"
-    if "specificity" in spec.evaluation.model_fields_set and not isinstance(spec.task, ClassificationTask):
+    has_specificity = spec.evaluation.specificity != Evaluation().specificity
+    if has_specificity and not isinstance(spec.task, ClassificationTask):
         yield ("evaluation", "specificity"), f"specificity is for classification, not {spec.task.kind}"
 
 

@@ -1,0 +1,139 @@
+"""Rules between sections: what they refuse beyond test_explain.py, and what they must let through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from transferflow.errors import Problem
+from transferflow.spec.experiment import ExperimentSpec
+from transferflow.spec.load import load_spec, preset_names
+
+ProblemsOf = Callable[..., tuple[Problem, ...]]
+
+CLIP = """\
+name: a
+task: {kind: classification}
+data: {format: image_folder, root: d}
+backbone: {source: timm, name: vit_base_patch16_clip_224.openai}
+head: {kind: zero_shot, prompts: ["a photo of a {}.", "a drawing of a {}."]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "path", "what"),
+    [
+        (("optimizer.lr=1",), "optimizer", "trains nothing"),
+        (("schedule.warmup_epochs=1",), "schedule", "trains nothing"),
+        (("freeze={policy: until, until: blocks.3}",), "freeze.policy", "trains nothing"),
+        (("training.epochs=3",), "training.epochs", "trains nothing"),
+        (("training.early_stopping={}",), "training.early_stopping", "trains nothing"),
+        (("training.label_smoothing=0.1",), "training.label_smoothing", "trains nothing"),
+        (("augmentation.mixup=0.2",), "augmentation.mixup", "trains nothing"),
+        (("task.multilabel=true", "data.format=csv", "data.root=d", "data.file=f"), "head.kind", "one class"),
+    ],
+)
+def test_a_zero_shot_head_trains_nothing(
+    problems_of: ProblemsOf, overrides: tuple[str, ...], path: str, what: str
+) -> None:
+    (problem,) = problems_of(CLIP, overrides)
+    assert problem.where.endswith(f": {path}")
+    assert what in problem.what
+
+
+@pytest.mark.parametrize("override", ["training.batch_size=8", "freeze.policy=backbone", "training.seed=1"])
+def test_a_zero_shot_head_has_other_settings(problems_of: ProblemsOf, override: str) -> None:
+    assert not problems_of(CLIP, (override,))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "path", "what"),
+    [
+        (("task.multilabel=true",), "task.multilabel", "use a table"),
+        (
+            ("task.multilabel=true", "data={format: dicom, root: d}"),
+            "task.multilabel",
+            "use a table",
+        ),
+        (("backbone.weights=none", "freeze.policy=backbone"), "freeze.policy", "freezes random weights"),
+        (
+            ("backbone.normalization={mean: [0.5], std: [0.5]}",),
+            "backbone.normalization.mean",
+            "one per channel",
+        ),
+        (("backbone.normalization={mean: [0.5, 0.5], std: [0.5]}",), "backbone.normalization", "2 values"),
+        (
+            (
+                "backbone={source: checkpoint, name: resnet50, weights: a.pt, "
+                "normalization: {mean: [0, 0], std: [1, 1]}}",
+                "data.channels=1",
+            ),
+            "backbone.normalization.mean",
+            "one per channel",
+        ),
+        (
+            ("backbone={source: checkpoint, name: resnet50, weights: 'https://h/a.pt'}",),
+            "backbone",
+            "need `sha256`",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    problems_of: ProblemsOf, good: str, overrides: tuple[str, ...], path: str, what: str
+) -> None:
+    (problem,) = problems_of(good, overrides)
+    assert problem.where.endswith(f": {path}")
+    assert what in problem.what
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("task.multilabel=true", "data={format: csv, root: d, file: f}", "augmentation.mixup=0.2"),
+        ("backbone.weights=none",),
+        ("backbone.weights=none", "freeze={policy: phases, phases: [{epochs: 1, train: ['*']}]}"),
+        ("backbone.normalization={mean: [0.5], std: [0.5]}", "data.channels=1"),
+        (
+            "backbone={source: checkpoint, name: resnet50, weights: a.pt, "
+            "normalization: {mean: [0, 0, 0], std: [1, 1, 1]}}",
+            "data.channels=1",
+        ),
+        ("data.split.group_by=patient",),
+        ("freeze={policy: layers, layers: [layer1]}", "optimizer.layer_lr={layer2: 1e-3, 'layer*': 1e-4}"),
+        (
+            "freeze={policy: phases, phases: [{epochs: 1, train: ['layer*']}]}",
+            "optimizer.layer_lr.layer4=1e-3",
+        ),
+        ("freeze={policy: phases, phases: [{epochs: 1, train: [layer4]}]}", "optimizer.layer_lr.layer*=1e-3"),
+        ("evaluation.metrics=[auroc]", "registration.gate.metric=auroc"),
+        ("training.class_weights={a: 1}",),
+        ("data.classes=[a, b]", "training.class_weights={a: 1}"),
+        (
+            "data.image_size=64",
+            "augmentation={transforms: [{name: RandomCrop, args: {height: 64}}]}",
+        ),
+    ],
+)
+def test_what_fits_is_let_through(problems_of: ProblemsOf, good: str, overrides: tuple[str, ...]) -> None:
+    assert not problems_of(good, overrides)
+
+
+DATA = {
+    "detection": "{format: coco, root: d, annotations: {train: a, val: b, test: c}}",
+    "segmentation": "{format: mask_folder, root: d, encoding: rgb, colours: {a: [0, 0, 0]}}",
+}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_spec_written_out_whole_reads_back_the_same(name: str, write: Callable[..., Path]) -> None:
+    data = DATA.get(name, "{format: image_folder, root: d}")
+    spec = load_spec(write(f"name: x\nextends: preset:{name}\ndata: {data}\n"))
+    assert ExperimentSpec.model_validate(spec.model_dump(mode="json")) == spec
+    assert ExperimentSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_a_zero_shot_spec_written_out_whole_reads_back_the_same(write: Callable[..., Path]) -> None:
+    spec = load_spec(write(CLIP))
+    assert ExperimentSpec.model_validate(spec.model_dump(mode="json")) == spec
