@@ -38,6 +38,8 @@ def run(
         from importlib import import_module
 
         outcomes = import_module("transferflow.pipelines.flows").run_flow(spec, overrides or (), context)
+        for outcome in outcomes:
+            _print_stage(outcome)
     else:
         from transferflow.stages.pipeline import run_plan
 

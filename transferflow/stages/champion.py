@@ -14,7 +14,8 @@ from transferflow.registry.base import ModelRegistry, RegisteredVersion
 from transferflow.registry.gate import ChampionComparison, NotComparable
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
-from transferflow.stages.evaluate import MASKS, PREDICTIONS, predict_split
+from transferflow.stages.evaluate import MASKS, PREDICTIONS
+from transferflow.stages.measure import predict_split
 from transferflow.stages.watch import logger
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import load_bundle

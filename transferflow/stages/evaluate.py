@@ -9,22 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot import load_snapshot
-from transferflow.errors import EvaluationError
 from transferflow.evaluation.results import Evaluation, MetricValue
 from transferflow.spec import ExperimentSpec
-from transferflow.stages.assemble import eval_loader, prediction_inputs
 from transferflow.stages.context import RunContext
 from transferflow.stages.keys import evaluate_inputs
 from transferflow.stages.outcome import StageOutcome
-from transferflow.stages.watch import logger
-from transferflow.store import digest, write_atomic
-from transferflow.tasks.build import build_task
-from transferflow.tasks.bundle import load_bundle
-from transferflow.training.device import pick_device
+from transferflow.store import digest
 
 METRICS, PREDICTIONS, MASKS = "metrics.json", "predictions.parquet", "masks"
 
@@ -43,7 +35,7 @@ def evaluate(
     key = digest(inputs)
     found = context.store.find("evaluate", key)
     artifact = found or context.store.publish(
-        "evaluate", key, inputs, lambda folder: _evaluate(spec, context, snapshot, trained.folder, folder)
+        "evaluate", key, inputs, lambda folder: _measure(spec, context, snapshot, trained.folder, folder)
     )
     context.store.remember_inputs("evaluate", spec.name, inputs)
     evaluation = load_evaluation(artifact.path)
@@ -57,51 +49,12 @@ def evaluate(
     return StageOutcome("evaluate", key, str(artifact.path), found is not None, seconds, summary)
 
 
-def _evaluate(
+def _measure(
     spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, model: Path, folder: Path
 ) -> None:
-    if snapshot.counts["test"] == 0:
-        raise EvaluationError(
-            "there are no test images", where="data.split.test", hint="give the test split a share or files"
-        )
-    logger.info("evaluate: %d test images", snapshot.counts["test"])
-    predictions = predict_split(spec, context, snapshot, model, folder / MASKS)
-    pq.write_table(predictions, folder / PREDICTIONS)
-    evaluation = build_task(spec.task).evaluate(
-        spec, predictions, snapshot, "test", folder=folder / MASKS, intervals=True
-    )
-    write_atomic(folder / METRICS, json.dumps(_plain(evaluation), indent=2))
+    from transferflow.stages.measure import measure  # loads torch: not needed where the result is reused
 
-
-def predict_split(
-    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, model: Path, masks: Path
-) -> Any:  # noqa: ANN401  a pyarrow table; pyarrow has no types
-    """Predict the snapshot's test images with the bundle in `model`, through the bundle's own transform."""
-    bundle = load_bundle(model, pick_device(spec.training.device))
-    cache = context.home / "cache" / "decoded"
-    loader = eval_loader(spec, snapshot, "test", bundle.transform, cache)
-    inputs = prediction_inputs(loader, snapshot, "test", bundle.transform, bundle.classes, masks)
-    return build_task(bundle.spec.task).predict(bundle.spec, bundle.model, inputs)
-
-
-def _plain(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "images": evaluation.images,
-        "metrics": {
-            name: {
-                "value": _finite(m.value),
-                "low": _finite(m.low),
-                "high": _finite(m.high),
-                "reason": m.reason,
-            }
-            for name, m in evaluation.metrics.items()
-        },
-        "per_class": {
-            name: {metric: _finite(value) for metric, value in row.items()}
-            for name, row in evaluation.per_class.items()
-        },
-        "curves": evaluation.curves,
-    }
+    measure(spec, context, snapshot, model, folder)
 
 
 def load_evaluation(folder: Path) -> Evaluation:
@@ -121,7 +74,3 @@ def load_evaluation(folder: Path) -> Evaluation:
 def _metric(data: Mapping[str, Any]) -> MetricValue:
     value = data["value"]
     return MetricValue(math.nan if value is None else value, data["low"], data["high"], data["reason"])
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

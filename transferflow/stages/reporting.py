@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -13,7 +12,6 @@ import pyarrow.parquet as pq
 import yaml
 
 from transferflow.data.manifest import Row, read_rows
-from transferflow.data.records import DatasetSnapshot
 from transferflow.evaluation.pictures import Panel, Picture
 from transferflow.report.contents import (
     DataSummary,
@@ -26,7 +24,7 @@ from transferflow.report.contents import (
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.metrics import metric_names
 from transferflow.stages.evaluate import MASKS, PREDICTIONS, load_evaluation
-from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.finished import Finished
 from transferflow.stages.train import HISTORY
 from transferflow.tasks.build import build_task
 from transferflow.tasks.show import show_image
@@ -34,17 +32,6 @@ from transferflow.training.job import PhaseProof
 
 SAMPLES, WORST = 12, 24
 PACKAGES = ("transferflow", "torch", "torchvision", "timm", "albumentations", "numpy")
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The first three stages of a run, and the snapshot they worked on."""
-
-    spec: ExperimentSpec
-    snapshot: DatasetSnapshot
-    prepared: StageOutcome
-    trained: StageOutcome
-    evaluated: StageOutcome
 
 
 def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportData:

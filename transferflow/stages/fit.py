@@ -1,0 +1,76 @@
+"""The work of the train stage: build the model, run the loop, write the bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from transferflow.data.records import DatasetSnapshot
+from transferflow.spec import ExperimentSpec
+from transferflow.stages.assemble import compile_job, eval_transform_of, watched_metric
+from transferflow.stages.context import RunContext
+from transferflow.stages.layers import TrainingPlan, compile_training_plan
+from transferflow.stages.train import HISTORY
+from transferflow.stages.watch import logger
+from transferflow.store import write_atomic
+from transferflow.tasks.build import build_task
+from transferflow.tasks.bundle import save_bundle
+from transferflow.training.job import TrainingResult
+from transferflow.training.loop import train as run_loop
+from transferflow.training.progress import build_hook
+
+
+def fit(
+    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, work: Path
+) -> Callable[[Path], None]:
+    """Train, and return the function that writes bundle and history into a folder.
+
+    Args:
+        spec: What to train.
+        context: Surroundings of the run.
+        snapshot: What to train on.
+        work: Where checkpoints go; those that are there are resumed.
+    """
+    task = build_task(spec.task)
+    parts = task.build_model(spec, snapshot.classes, pretrained=True)
+    plan = compile_training_plan(spec, parts)
+    job = compile_job(
+        spec,
+        snapshot,
+        task,
+        parts,
+        plan,
+        folder=work,
+        cache=context.home / "cache" / "decoded",
+        hooks=[build_hook(context.interactive)],
+    )
+    trains = [row.group for row in plan.rows if any(row.trains)]
+    logger.info("train: %d images, training %s", snapshot.counts["train"], ", ".join(trains))
+    result = run_loop(job)
+
+    def write(folder: Path) -> None:
+        transform = eval_transform_of(spec, parts.preprocessing)
+        save_bundle(folder, spec, snapshot.classes, transform, parts.model)
+        write_atomic(folder / HISTORY, json.dumps(_history(spec, plan, result), indent=2))
+
+    return write
+
+
+def _history(spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult) -> dict[str, object]:
+    return {
+        "metric": watched_metric(spec),
+        "best_epoch": result.best_epoch,
+        "best_value": result.best_value,
+        "stopped_early": result.stopped_early,
+        "precision": result.precision,
+        "device": result.device,
+        "epochs": [dict(row) for row in result.history],
+        "layers": [asdict(row) for row in plan.rows],
+        "phases": [
+            {"first_epoch": p.first_epoch, "frozen": sorted(p.frozen), "lr_scale": p.lr_scale}
+            for p in plan.freeze.phases
+        ],
+        "freeze_proof": [asdict(proof) for proof in result.proofs],
+    }

@@ -1,0 +1,118 @@
+"""The work of the register stage: compare, decide, write the report, register."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transferflow.data.records import DatasetSnapshot
+from transferflow.registry.base import CHAMPION, ModelRegistry, RegisteredVersion, RegistryEntry
+from transferflow.registry.gate import (
+    ChampionComparison,
+    GateRule,
+    NotComparable,
+    Verdict,
+    VerdictKind,
+    decide_verdict,
+)
+from transferflow.report.contents import VerdictSummary
+from transferflow.report.render import write_report
+from transferflow.spec.metrics import metric_names
+from transferflow.stages.champion import compare_with_champion
+from transferflow.stages.context import RunContext
+from transferflow.stages.evaluate import METRICS, load_evaluation
+from transferflow.stages.finished import Finished
+from transferflow.stages.register import REGISTRATION, REPORT
+from transferflow.stages.reporting import build_report
+from transferflow.stages.train import HISTORY
+from transferflow.stages.watch import logger
+from transferflow.store import write_atomic
+
+
+def promote(finished: Finished, context: RunContext, registry: ModelRegistry, folder: Path) -> None:
+    """Write the report and the verdict into `folder`, and move the registry's aliases as it says."""
+    spec = finished.spec
+    model = spec.registration.model or spec.name
+    champion = registry.champion(model)
+    if champion is not None and champion.evaluation_key == finished.evaluated.key:
+        verdict = Verdict(VerdictKind.PROMOTE, ("it is the champion already",))
+    else:
+        verdict = _decide(finished, context, registry, champion, folder / "champion")
+    logger.info("register: %s: %s", verdict.kind.value, "; ".join(verdict.reasons))
+    data = build_report(finished, VerdictSummary(verdict.kind.value, verdict.reasons))
+    write_report(data, folder / REPORT)
+    version = registry.register(_entry(finished, model, folder))
+    version = registry.settle(version, verdict, champion)
+    write_atomic(folder / REGISTRATION, json.dumps(_summary(version, verdict), indent=2))
+    shutil.rmtree(folder / "champion", ignore_errors=True)
+
+
+def _decide(
+    finished: Finished,
+    context: RunContext,
+    registry: ModelRegistry,
+    champion: RegisteredVersion | None,
+    folder: Path,
+) -> Verdict:
+    spec, gate = finished.spec, finished.spec.registration.gate
+    names = metric_names(spec.task)
+    metric = gate.metric or names.main
+    against = gate.against_champion
+    rule = GateRule(
+        metric=metric,
+        lower_is_better=metric in names.lower_is_better,
+        minimum=gate.minimum,
+        margin=against.margin if against else None,
+        confidence=against.confidence if against else 0.95,
+    )
+    comparison: ChampionComparison | NotComparable | None = None
+    if champion is not None and against is not None:
+        comparison = compare_with_champion(
+            spec, context, finished.snapshot, registry, champion, finished.evaluated.folder, folder, metric
+        )
+    return decide_verdict(rule, load_evaluation(finished.evaluated.folder).metrics[metric].value, comparison)
+
+
+def _entry(finished: Finished, model: str, folder: Path) -> RegistryEntry:
+    spec, snapshot = finished.spec, finished.snapshot
+    history = json.loads((finished.trained.folder / HISTORY).read_text())
+    evaluation = load_evaluation(finished.evaluated.folder)
+    return RegistryEntry(
+        model=model,
+        run_name=spec.name,
+        evaluation_key=finished.evaluated.key,
+        bundle=finished.trained.folder,
+        dataset=spec.name,
+        dataset_digest=snapshot.fingerprint,
+        dataset_source=str(snapshot.root),
+        files=(folder / REPORT, finished.evaluated.folder / METRICS),
+        params=spec.model_dump(mode="json"),
+        metrics=evaluation.metrics,
+        history=history["epochs"],
+        tags=_tags(finished, snapshot, history),
+        description=f"{spec.backbone.name} for {spec.task.kind}, trained by the spec `{spec.name}`.",
+    )
+
+
+def _tags(finished: Finished, snapshot: DatasetSnapshot, history: dict[str, Any]) -> dict[str, str]:
+    holds = all(proof["before"] == proof["after"] for proof in history["freeze_proof"])
+    return {
+        "prepare_key": finished.prepared.key,
+        "train_key": finished.trained.key,
+        "evaluation_key": finished.evaluated.key,
+        "snapshot": snapshot.fingerprint,
+        "freeze_proof": "holds" if holds else "broken",
+    }
+
+
+def _summary(version: RegisteredVersion, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "model": version.model,
+        "version": version.version,
+        "aliases": list(version.aliases),
+        "is_champion": CHAMPION in version.aliases,
+        "verdict": verdict.kind.value,
+        "reasons": list(verdict.reasons),
+    }
