@@ -38,8 +38,6 @@ def run(
         from importlib import import_module
 
         outcomes = import_module("transferflow.pipelines.flows").run_flow(spec, overrides or (), context)
-        for outcome in outcomes:
-            _print_stage(outcome)
     else:
         from transferflow.stages.pipeline import run_plan
 
@@ -87,7 +85,7 @@ def _log_to_terminal() -> None:
 
 def _print_stage(outcome: StageOutcome) -> None:
     how = "reused" if outcome.reused else "done"
-    output().print(f"{outcome.stage:<9} {how:<6} {outcome.seconds:6.1f} s  {outcome.key[:12]}")
+    output().print(f"{outcome.stage}: {how} {outcome.key[:12]} ({outcome.seconds:.1f} s)")
 
 
 def _print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
