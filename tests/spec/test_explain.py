@@ -45,6 +45,11 @@ APPENDED: list[tuple[str, str, str]] = [
     # Wrong kinds of values
     ("freeze: backbone", "9:9: freeze", "{policy: backbone}"),
     ("freeze: [layer1]", "9:9: freeze", "must be a mapping"),
+    ("optimizer: sgd", "9:12: optimizer", "{kind: sgd}"),
+    ("head: linar", "9:7: head", "did you mean `linear`"),
+    ("augmentation: none", "9:15: augmentation", "{preset: none}"),
+    ("augmentation: [flip]", "9:15: augmentation", "a mapping with mixup, cutmix, preset, transforms"),
+    ("augmentation: {transforms: {name: A}}", "9:16: augmentation.transforms", "one_of"),
     ("optimizer: 3", "9:12: optimizer", "must be a mapping"),
     ("training: fast", "9:11: training", "must be a mapping"),
     ("training: {epochs: ten}", "9:20: training.epochs", "a whole number, at least 1"),

@@ -118,7 +118,8 @@ def _print_results(results: dict[Path, tuple[Problem, ...]]) -> None:
         output().print("no specs found: name .yaml files, or folders that hold them")
     elif bad:
         count = sum(len(problems) for problems in results.values())
-        output().print(f"\n{bad} of {len(results)} specs failed, {count} problems")
+        problems_in_all = f"{count} problem{'' if count == 1 else 's'}"
+        output().print(f"\n{bad} of {len(results)} specs failed, {problems_in_all}")
     else:
         output().print(f"\nall {len(results)} specs are ok" if len(results) > 1 else "\n1 spec is ok")
 

@@ -45,11 +45,13 @@ def value_hint(node: Node | None, shape: Shape | None, kind: str) -> str:
 
 
 def _section_hint(node: Node | None, shape: VariantsShape) -> str:
-    chooser = shape.chooser
-    if not isinstance(node, ScalarNode) or not isinstance(chooser, ChosenByKey):
+    if not isinstance(node, ScalarNode):
         return ""
-    near = did_you_mean(node.raw, shape.variants)
-    return near if node.raw not in shape.variants else f"write {{{chooser.key}: {node.raw}}}"
+    for model in dict.fromkeys(shape.variants.values()):
+        for key, slot in slots(model).items():
+            if isinstance(slot.shape, ScalarShape) and node.raw in slot.shape.choices:
+                return f"write {{{key}: {node.raw}}}"
+    return did_you_mean(node.raw, shape.variants) if isinstance(shape.chooser, ChosenByKey) else ""
 
 
 def _number_hint(node: ScalarNode, kind: str) -> str:

@@ -153,6 +153,8 @@ def _wrong_value(spot: Spot, kind: str, message: str, cause: object) -> _Located
         what = f"there is no item {', '.join(spot.node.entries)} in the list"
         return spot.place, _problem(spot, spot.place, what, hint="items count from 0")
     what = "is not one of the choices" if kind == "union_tag_invalid" else _WRONG_FORM.get(kind, message)
+    if spot.variants is not None and not isinstance(spot.node, MapNode):
+        spot = replace(spot, slot=Slot(spot.variants), variants=None)  # no variant was chosen
     allowed = _allowed(spot)
     hint = value_hint(spot.node, spot.slot.shape if spot.slot else None, kind)
     return spot.place, _problem(spot, spot.place, what, found=_found(spot), allowed=allowed, hint=hint)

@@ -81,7 +81,8 @@ class VariantsShape:
         """What is allowed, in words."""
         if isinstance(self.chooser, ChosenByKey):
             return f"a mapping with `{self.chooser.key}`: {', '.join(self.variants)}"
-        return "a mapping"
+        keys = dict.fromkeys(key for model in self.variants.values() for key in model.model_fields)
+        return f"a mapping with {', '.join(keys)}"
 
 
 @dataclass(frozen=True)
