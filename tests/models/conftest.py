@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,20 @@ SECTIONS: TypeAdapter[Any] = TypeAdapter(Section)
 def _same_numbers_each_time(tmp_path, monkeypatch):
     torch.manual_seed(0)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+@pytest.fixture
+def loopback() -> Iterator[Any]:
+    """A file server that can cut, stall and refuse; see `loopback.py`."""
+    spec = importlib.util.spec_from_file_location("loopback", Path(__file__).with_name("loopback.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["loopback"] = module
+    spec.loader.exec_module(module)
+    state = module.Loopback()
+    server = module.start(state)
+    yield state
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="session")

@@ -48,12 +48,20 @@ def locate_weights(section: Backbone) -> WeightFile | None:
 
 
 def missing_weights(section: Backbone, *, offline: bool = False) -> tuple[WeightFile, ...]:
-    """Files that a run would have to download first.
+    """Files that a run would have to download for the backbone first.
 
     Raises:
-        WeightsError: If a file is missing and can't be downloaded (offline, a local file, a package).
+        WeightsError: If one is not here and can't be downloaded (offline, a local file, a package).
     """
-    file = locate_weights(section)
+    return missing_among(locate_weights(section), offline=offline)
+
+
+def missing_among(file: WeightFile | None, *, offline: bool = False) -> tuple[WeightFile, ...]:
+    """The file, if it has to be downloaded first.
+
+    Raises:
+        WeightsError: If it is not here and can't be downloaded.
+    """
     if file is None or find_weights(file) is not None:
         return ()
     if is_offline(offline) or isinstance(file.location, LocalFile | PackageFile):

@@ -14,8 +14,8 @@ from transferflow.models.backbones.torchvision_weights import resolve_torchvisio
 from transferflow.models.channels import ChannelPlan
 from transferflow.models.layers import Backbone, Preprocessing
 from transferflow.models.state_files import read_state
-from transferflow.models.weight_files import fetch_weights
 from transferflow.models.weights import is_dense, is_random, locate_weights
+from transferflow.models.weights_lock import verified_weights
 from transferflow.spec.backbone import Backbone as Section
 from transferflow.spec.backbone import (
     CheckpointBackbone,
@@ -56,7 +56,7 @@ def build_backbone(
         if is_dense(section):
             raise _dense_error(section)
         found = locate_weights(section)
-        file = None if found is None else fetch_weights(found, offline=offline)
+        file = None if found is None else verified_weights(found, offline=offline)
     preprocessing = preprocessing_of(section, image_size)
     match section:
         case TorchvisionBackbone():

@@ -135,7 +135,7 @@ def load_matching(
     """
     own = parts.model.state_dict()
     try:
-        fitted = parts.resample(renamed)
+        fitted = {**renamed, **parts.resample(renamed)}
     except (ValueError, RuntimeError) as error:
         raise _poor_match(section, f"position embeddings: {error}", "") from error
     report = match_state(own, fitted)

@@ -17,7 +17,8 @@ from transferflow.errors import PlanError, WeightsError
 from transferflow.models.downloads import Progress
 from transferflow.models.layers import Preprocessing
 from transferflow.models.state_files import read_state
-from transferflow.models.weight_files import Url, WeightFile, fetch_weights
+from transferflow.models.weight_files import Url, WeightFile
+from transferflow.models.weights_lock import verified_weights
 
 NAMES = ("resnet18", "resnet50", "efficientnet_b0", "efficientnet_b4", "vit_b_16", "convnext_tiny")
 DENSE = {"resnet50": ("COCO_V1", "COCO_WITH_VOC_LABELS_V1")}
@@ -79,12 +80,12 @@ def torchvision_file(weights: WeightsEnum) -> WeightFile:
 def load_torchvision_state(
     weights: WeightsEnum, offline: bool = False, progress: Progress | None = None
 ) -> dict[str, Tensor]:
-    """Read the state dict of any torchvision weights, downloaded where needed, its hash checked.
+    """Read the state dict of any torchvision weights, downloaded where needed, checked by hash and lock.
 
     Raises:
         WeightsError: If the file can't be had or is damaged.
     """
-    return read_state(fetch_weights(torchvision_file(weights), offline=offline, progress=progress))
+    return read_state(verified_weights(torchvision_file(weights), offline=offline, progress=progress))
 
 
 def torchvision_preprocessing(weights: WeightsEnum, image_size: int | None = None) -> Preprocessing:

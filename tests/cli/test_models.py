@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import torch
+import torchvision.models as library
+
+from transferflow.cli.main import main
+
+SPEC = """
+name: x
+task: {{kind: classification}}
+data: {{format: image_folder, root: images}}
+backbone: {backbone}
+"""
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """A checkpoint behind a file, in a folder that is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    torch.save(library.resnet18().state_dict(), tmp_path / "mine.pth")
+    backbone = "{source: checkpoint, name: resnet18, weights: mine.pth}"
+    (tmp_path / "spec.yaml").write_text(SPEC.format(backbone=backbone))
+    return tmp_path
+
+
+def test_list_torchvision(capsys):
+    assert main(["backbones", "list", "--source", "torchvision", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == {
+        *("resnet18", "resnet50", "efficientnet_b0", "efficientnet_b4", "vit_b_16", "convnext_tiny")
+    }
+    assert rows["resnet50"]["weights"][:2] == ["IMAGENET1K_V2", "IMAGENET1K_V1"]
+    assert rows["resnet50"]["parameters"] == 23_508_032
+    assert rows["resnet50"]["groups"] == ["conv1", "layer1", "layer2", "layer3", "layer4"]
+    assert (rows["efficientnet_b4"]["image_size"], rows["resnet50"]["std"][0]) == (380, 0.229)
+
+
+def test_list_as_a_table(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "240")
+    assert main(["backbones", "list", "--search", "vit_small_patch16_224 dino"]) == 0
+    out = capsys.readouterr().out
+    assert "patch_embed blocks.0..11 norm" in out
+    assert "apache-2.0" in out
+    assert main(["backbones", "list", "--source", "timm", "--search", "resnet"]) == 0
+    assert "narrow the list" in capsys.readouterr().out
+
+
+def test_list_with_nothing_found(capsys):
+    assert main(["backbones", "list", "--search", "resnet5O"]) == 2
+    assert "did you mean" in capsys.readouterr().err
+
+
+def test_lock_and_fetch(weights, capsys):
+    assert main(["weights", "fetch", "spec.yaml"]) == 0
+    assert "mine.pth" in capsys.readouterr().out
+    assert main(["weights", "lock", "spec.yaml"]) == 0
+    (entry,) = json.loads((weights / "weights.lock").read_text())["weights"]
+    assert entry["sha256"] == hashlib.sha256((weights / "mine.pth").read_bytes()).hexdigest()
+    (weights / "mine.pth").write_bytes(b"swapped")
+    assert main(["weights", "fetch", "spec.yaml"]) == 1
+    assert "not the one that was locked" in capsys.readouterr().err
+
+
+def test_fetch_needs_no_network_for_random_weights(weights, capsys):
+    random = SPEC.format(backbone="{source: torchvision, name: resnet18, weights: none}")
+    (weights / "random.yaml").write_text(random)
+    assert main(["weights", "fetch", "random.yaml"]) == 0
+    assert "nothing to fetch" in capsys.readouterr().out
+
+
+def test_fetch_offline(weights, capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(weights / "torch"))
+    (weights / "spec.yaml").write_text(SPEC.format(backbone="{source: torchvision, name: resnet18}"))
+    assert main(["weights", "fetch", "spec.yaml"]) == 1
+    assert "resnet18-f37072fd.pth" in capsys.readouterr().err
+
+
+def test_fetch_of_a_bad_spec(weights):
+    (weights / "spec.yaml").write_text("name: 1")
+    assert main(["weights", "fetch", "spec.yaml"]) == 2

@@ -1,0 +1,72 @@
+"""The weights file that a whole spec needs: the backbone's, or that of a whole published model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torchvision.models import WeightsEnum
+from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, FCN_ResNet50_Weights
+
+from transferflow.models.backbones.torchvision_weights import torchvision_file
+from transferflow.models.detection.resnet50 import COCO_CHANNELS, coco_weights
+from transferflow.models.downloads import file_sha256
+from transferflow.models.published import decide_start, is_torchvision
+from transferflow.models.weight_files import LocalFile, Url, WeightFile, find_weights
+from transferflow.models.weights import locate_weights, missing_among
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.head import DetectionHead, SegmentationHead
+
+
+def weights_of(spec: ExperimentSpec) -> WeightFile | None:
+    """The file that training starts from; `None` for a random start.
+
+    Raises:
+        PlanError: If there is no such model.
+        WeightsError: If the model has no such weights.
+    """
+    whole = _whole_model(spec)
+    if whole is not None and decide_start(spec.backbone, whole.name) == "whole":
+        return torchvision_file(whole)
+    return locate_weights(spec.backbone)
+
+
+def missing_spec_weights(spec: ExperimentSpec, *, offline: bool = False) -> tuple[WeightFile, ...]:
+    """Files that a run of the spec would have to download first.
+
+    Raises:
+        WeightsError: If one is not here and can't be downloaded (offline, a local file, a package).
+    """
+    return missing_among(weights_of(spec), offline=offline)
+
+
+def weights_identity(spec: ExperimentSpec) -> Mapping[str, str]:
+    """What names the very weights in a stage's key: their address, and the hash where one is known.
+
+    `DEFAULT` may mean another file in another version of a library, and a local file may change its content.
+    """
+    file = weights_of(spec)
+    if file is None:
+        return {}
+    match file.location:
+        case Url(sha256=sha256):
+            return {file.address: sha256 or ""}
+        case LocalFile():
+            path = find_weights(file)
+            return {file.tag: "" if path is None else file_sha256(path)}
+        case _:
+            return {file.address: ""}
+
+
+def _whole_model(spec: ExperimentSpec) -> WeightsEnum | None:
+    """Published weights of the detector or segmenter that the spec describes."""
+    if not is_torchvision(spec.backbone, "resnet50"):
+        return None
+    match spec.head:
+        case DetectionHead(pyramid_channels=channels, kind=kind) if channels == COCO_CHANNELS:
+            return coco_weights(kind)
+        case SegmentationHead(kind="deeplabv3"):
+            return DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1
+        case SegmentationHead(kind="fcn"):
+            return FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1
+        case _:
+            return None
