@@ -63,7 +63,7 @@ def render_report(data: ReportData) -> str:
         class_table=class_table(data.evaluation),
         worst=[inline_picture(picture) for picture in data.worst],
         examples=[inline_picture(picture) for picture in data.examples],
-        training_charts=training_charts(data.training),
+        training_charts=training_charts(data.training, data.lower_is_better),
         layer_table=layer_table(data.training),
         parameter_share=parameter_share(data.training.layers),
         proof_table=proof_table(data.training),

@@ -16,8 +16,13 @@ HIDDEN = frozenset({"epoch", "seconds", "images_per_second", "step"})
 RATE_LINES = 8
 
 
-def training_charts(training: TrainingSummary) -> list[Chart]:
-    """Loss, metric and learning-rate curves; each only where the history has it."""
+def training_charts(training: TrainingSummary, lower_is_better: frozenset[str] = frozenset()) -> list[Chart]:
+    """Loss, metric and learning-rate curves; each only where the history has it.
+
+    Args:
+        training: Holds the history.
+        lower_is_better: Metrics of which less is better; drawn apart from the others.
+    """
     history = training.history
     if not history:
         return []
@@ -28,9 +33,12 @@ def training_charts(training: TrainingSummary) -> list[Chart]:
     best = f"The dashed line is the epoch that was kept ({training.best_epoch + 1})."
     if len(training.phase_starts) > 1:
         best += " A gray band is where a new phase begins."
+    falling = [n for n in metrics if n in lower_is_better]
+    rising = [n for n in metrics if n not in lower_is_better]
     charts = [
         _curves("Loss", "loss-curve", history, losses, training, best),
-        _curves("Validation metrics", "metric-curve", history, metrics, training, best),
+        _curves("Validation metrics", "metric-curve", history, rising, training, best),
+        _curves("Validation, lower is better", "error-curve", history, falling, training, best),
         _curves("Learning rates", "rate-curve", history, _spread(rates), training, _rates_caption(rates)),
     ]
     return [chart for chart in charts if chart is not None]
@@ -39,6 +47,8 @@ def training_charts(training: TrainingSummary) -> list[Chart]:
 def _rates_caption(rates: Sequence[str]) -> str:
     if len(rates) > RATE_LINES:
         return f"{RATE_LINES} of {len(rates)} layer groups, from input to output; logarithmic."
+    if len(rates) == 1:
+        return "The head's rate after schedule and phase; logarithmic. The layer table has each group's."
     return "Rate of each layer group after schedule and phase; logarithmic."
 
 

@@ -30,6 +30,11 @@ def class_colour(number: int) -> tuple[int, int, int]:
     return COLOURS[number % len(COLOURS)]
 
 
+def _ink_on(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    red, green, blue = colour
+    return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else (255, 255, 255)
+
+
 def draw_boxes(
     image: ImageArray, boxes: Sequence[Box], classes: Sequence[str], scores: Sequence[float] | None = None
 ) -> ImageArray:
@@ -51,14 +56,16 @@ def draw_boxes(
     font = ImageFont.load_default(size=max(10, side / 45))
     for number, box in enumerate(boxes):
         colour = class_colour(classes.index(box.label))
-        draw.rectangle((box.x_min, box.y_min, box.x_max - 1, box.y_max - 1), outline=colour, width=line)
+        # A box may be thinner than a pixel; its last pixel must not stand before its first.
+        right, bottom = max(box.x_min, box.x_max - 1), max(box.y_min, box.y_max - 1)
+        draw.rectangle((box.x_min, box.y_min, right, bottom), outline=colour, width=line)
         text = "" if len(classes) == 1 else box.label
         if scores is not None:
             text = f"{text} {scores[number]:.2f}".strip()
         if text:
             place = (box.x_min + line, max(0.0, box.y_min))
             draw.rectangle(draw.textbbox(place, text, font=font), fill=colour)
-            draw.text(place, text, fill=(0, 0, 0), font=font)
+            draw.text(place, text, fill=_ink_on(colour), font=font)
     return np.asarray(canvas)
 
 

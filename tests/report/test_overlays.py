@@ -1,0 +1,50 @@
+"""Boxes and masks as the report shows them: in the right place, readable, never an error."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from transferflow.data.records import Box
+from transferflow.report.pictures import inline_image
+from transferflow.tasks.drawing import class_colour, draw_boxes, draw_mask
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        Box(10, 10, 10.2, 10.1, "a"),
+        Box(0, 0, 1, 1, "a"),
+        Box(-5, -5, 3, 500, "a"),
+        Box(59, 39, 60, 40, "a"),
+    ],
+)
+def test_any_box_can_be_drawn(box):
+    image = np.zeros((40, 60), np.uint8)
+    drawn = draw_boxes(image, [box], ("a", "b"), [0.5])
+    assert drawn.shape == (40, 60, 3)
+    assert (drawn == class_colour(0)).all(axis=2).any()
+    assert not image.any()
+
+
+def test_a_box_stands_where_it_belongs():
+    drawn = draw_boxes(np.zeros((40, 60, 3), np.uint8), [Box(5, 10, 30, 20, "only")], ("only",))
+    rows, columns = np.nonzero((drawn == class_colour(0)).all(axis=2))
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 19, 5, 29)
+
+
+def test_a_hidden_class_stays_as_it_was():
+    image = np.full((8, 8, 3), 90, np.uint8)
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:, 5:] = 1
+    drawn = draw_mask(image, mask, hidden=(0,))
+    assert (drawn[:, :4] == 90).all()
+    assert (drawn[:, 6:] != 90).any(axis=2).all()
+
+
+@pytest.mark.parametrize(("shape", "kind"), [((20, 30), "png"), ((900, 500, 3), "jpeg"), ((1, 2000), "jpeg")])
+def test_pictures_are_small_and_of_the_right_kind(shape, kind):
+    found = inline_image(np.full(shape, 128, np.uint8))
+    assert found.uri.startswith(f"data:image/{kind};base64,")
+    assert max(found.width, found.height) <= 320
+    assert found.pixelated == (kind == "png")

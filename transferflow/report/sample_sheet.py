@@ -1,0 +1,45 @@
+"""A self-contained HTML sheet of training images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from transferflow.evaluation.pictures import Picture
+from transferflow.report.pictures import inline_picture
+from transferflow.store import write_atomic
+
+
+def write_sample_sheet(
+    path: Path,
+    title: str,
+    facts: Mapping[str, str],
+    legend: Sequence[tuple[str, str]],
+    pictures: Sequence[Picture],
+) -> None:
+    """Write one HTML file that needs nothing else: no network, no script, no other file.
+
+    Args:
+        path: Where to; replaced in one step if it exists.
+        title: Heading.
+        facts: Names and values under it.
+        legend: Class name and CSS colour of each class that is drawn; empty where nothing is.
+        pictures: The images.
+    """
+    environment = Environment(
+        loader=PackageLoader("transferflow.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("samples.html").render(
+        title=title,
+        facts=facts,
+        legend=legend,
+        pictures=[inline_picture(picture) for picture in pictures],
+        wide=any(len(picture.panels) > 1 for picture in pictures),
+    )
+    write_atomic(path, page)
