@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +16,7 @@ from transferflow.spec.load import load_spec
 from transferflow.stages.context import RunContext
 from transferflow.stages.outcome import StageOutcome
 
-from .logs import keep_terminal_plain, send_logs_to_server
+from .logs import logs_sent_to_server, plain_terminal
 from .server import reachable_server
 from .steps import Reference, evaluate_step, failed_state, prepare_step, register_step, train_step
 from .summary import publish_summary
@@ -53,11 +52,11 @@ def train(
     Returns:
         The outcome of each stage, as JSON.
     """
-    send_logs_to_server(logging.getLogger("transferflow"))
     try:
         loaded = load_spec(Path(spec), overrides or ())
         context = build_context(Path(home) if home else None, tracking_uri, offline)
-        outcomes = _run_stages(loaded, context)
+        with logs_sent_to_server():
+            outcomes = _run_stages(loaded, context)
     except TransferflowError as error:
         return cast(list[Reference], failed_state(error))  # Prefect unwraps it
     publish_summary(loaded.name, _read(outcomes))
@@ -79,8 +78,7 @@ def run_flow(spec: Path, overrides: Sequence[str], context: RunContext) -> tuple
         TransferflowError: Whatever a stage raises.
         FlowError: If the Prefect server can't be reached.
     """
-    keep_terminal_plain()
-    with reachable_server(context.home / "prefect", meanwhile=_load_stages):
+    with plain_terminal(), reachable_server(context.home / "prefect", meanwhile=_load_stages):
         outcomes = train(
             spec=str(spec),
             overrides=list(overrides),

@@ -5,37 +5,56 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+OURS = "transferflow"
 
 
-def send_logs_to_server(logger: logging.Logger) -> None:
-    """Let a library's lines appear in the flow run, as PREFECT_LOGGING_EXTRA_LOGGERS would.
+@contextmanager
+def logs_sent_to_server() -> Iterator[None]:
+    """Let the library's lines appear in the flow run, as PREFECT_LOGGING_EXTRA_LOGGERS would.
 
     The setting must stand in the environment before Prefect is imported; this works in any process.
     """
-    for handler in logging.getLogger("prefect.extra").handlers:
-        if handler not in logger.handlers:
-            logger.addHandler(handler)
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.INFO)
+    logger = logging.getLogger(OURS)
+    level = logger.level
+    with ExitStack() as undo:
+        for handler in logging.getLogger("prefect.extra").handlers:
+            if handler not in logger.handlers:
+                logger.addHandler(handler)
+                undo.callback(logger.removeHandler, handler)
+        if level == logging.NOTSET:
+            logger.setLevel(logging.INFO)
+            undo.callback(logger.setLevel, level)
+        yield
 
 
-def keep_terminal_plain() -> None:
+@contextmanager
+def plain_terminal() -> Iterator[None]:
     """Show our own lines as they are, and of Prefect's own only warnings that are not about a run.
 
     What happens to a run, its failure included, is told by the command itself. Nothing is hidden when
     PREFECT_LOGGING_LEVEL is set.
     """
     if os.environ.get("PREFECT_LOGGING_LEVEL"):
+        yield
         return
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_concerns_a_person)
-    ours = logging.getLogger("transferflow")
-    if not any(type(handler) is logging.StreamHandler for handler in ours.handlers):
-        ours.addHandler(logging.StreamHandler(sys.stderr))
-    ours.propagate = False
+    logger = logging.getLogger(OURS)
+    with ExitStack() as undo:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(concerns_a_person)
+            undo.callback(handler.removeFilter, concerns_a_person)
+        terminal = logging.StreamHandler(sys.stderr)
+        logger.addHandler(terminal)
+        undo.callback(logger.removeHandler, terminal)
+        undo.callback(setattr, logger, "propagate", logger.propagate)
+        logger.propagate = False
+        yield
 
 
-def _concerns_a_person(record: logging.LogRecord) -> bool:
+def concerns_a_person(record: logging.LogRecord) -> bool:
+    """Whether a line belongs on the terminal."""
     if record.name.startswith(("prefect.flow_runs", "prefect.task_runs")):
         return False
     return not record.name.startswith("prefect") or record.levelno >= logging.WARNING

@@ -7,6 +7,7 @@ without Prefect nor whether the files are still there.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.outcome import StageOutcome
 
+logger = logging.getLogger("transferflow")
 Reference = dict[str, Any]
 
 
@@ -76,8 +78,10 @@ def state_of(stage: Callable[[], StageOutcome]) -> State[Reference]:
     except TransferflowError as error:
         return failed_state(error)
     if outcome.reused:
+        logger.info("%s: reused %s", outcome.stage, outcome.key[:12])
         return Completed(name="Cached", message="nothing that it depends on changed", data=outcome.to_json())
-    return Completed(message=f"{outcome.seconds:.1f} s", data=outcome.to_json())
+    logger.info("%s: done in %.1f s", outcome.stage, outcome.seconds)
+    return Completed(message=f"done in {outcome.seconds:.1f} s", data=outcome.to_json())
 
 
 def failed_state(error: TransferflowError) -> State[Any]:

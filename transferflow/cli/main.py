@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from transferflow import __version__
-from transferflow.cli import data, datasets, run, spec
+from transferflow.cli import data, data_show, datasets, deploy, models, predict, run, spec
 from transferflow.cli.console import errors, output, print_problems, printable
 from transferflow.errors import TransferflowError
 
@@ -29,9 +29,14 @@ app = typer.Typer(
 app.command("validate")(spec.validate)
 app.command("plan")(run.plan)
 app.command("run")(run.run)
+app.command("predict")(predict.predict)
 app.command("schema")(spec.schema)
+app.command("deploy")(deploy.deploy)
 app.add_typer(datasets.app, name="datasets")
+data.app.command("show")(data_show.show)
 app.add_typer(data.app, name="data")
+app.add_typer(models.backbones, name="backbones")
+app.add_typer(models.weights, name="weights")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,139 @@
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from transferflow.pipelines.flows import run_flow, train
+from transferflow.pipelines.own_server import own_server
+from transferflow.pipelines.server import check_health
+
+from transferflow.errors import FlowError, SpecError
+from transferflow.spec.load import load_spec
+from transferflow.stages.context import RunContext
+from transferflow.stages.pipeline import run_plan
+
+pytestmark = pytest.mark.slow
+SPEC = Path("tiny.yaml")
+
+
+def last_run(client):
+    return client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)[0]
+
+
+def step_states(client, run, expected=4):
+    """Names of the steps' states; steps are recorded in the background."""
+    only = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+    for _ in range(100):
+        steps = client.read_task_runs(flow_run_filter=only, sort=TaskRunSort.EXPECTED_START_TIME_ASC)
+        if len(steps) == expected and all(step.state and step.state.is_final() for step in steps):
+            break
+        time.sleep(0.2)
+    return {step.name.rpartition("-")[0]: step.state.name for step in steps}
+
+
+def logs_of(client, run):
+    APILogWorker.drain_all(timeout=20)
+    found = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])))
+    return [line.message for line in found]
+
+
+@pytest.fixture(scope="module")
+def finished(project, tmp_path_factory):
+    """A home in which the tiny spec was run without Prefect."""
+    context = RunContext(tmp_path_factory.mktemp("home"))
+    return context, run_plan(load_spec(SPEC), context)
+
+
+def test_a_run_shows_steps_logs_and_artifacts(project, client, tmp_path):
+    outcomes = run_flow(SPEC, ["training.seed=1"], RunContext(tmp_path))
+    assert [outcome.reused for outcome in outcomes] == [False] * 4
+
+    run = last_run(client)
+    assert (run.name, run.state.name) == ("tiny", "Completed")
+    assert run.parameters["overrides"] == ["training.seed=1"]
+    assert set(step_states(client, run).values()) == {"Completed"}
+    assert any(line.startswith("epoch 1/1") for line in logs_of(client, run))
+
+    found = client.read_artifacts(
+        artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+    )
+    by_key = {artifact.key: artifact for artifact in found if artifact.key}
+    assert [row["stage"] for row in json.loads(by_key["tiny-stages"].data)] == [
+        "prepare",
+        "train",
+        "evaluate",
+        "register",
+    ]
+    assert "| accuracy |" in by_key["tiny-summary"].data
+    assert run.state.result() == [outcome.to_json() for outcome in outcomes]  # read from a JSON file
+
+
+def test_steps_are_cached_just_when_their_artifact_is_there(finished, client):
+    context, before = finished
+    again = run_flow(SPEC, [], context)
+    assert [outcome.key for outcome in again] == [outcome.key for outcome in before]
+    assert step_states(client, last_run(client)) == {
+        "prepare": "Cached",
+        "train": "Cached",
+        "evaluate": "Cached",
+        "register": "Cached",
+    }
+
+    shutil.rmtree(before[1].path)
+    run_flow(SPEC, [], context)
+    states = step_states(client, last_run(client))
+    assert (states["prepare"], states["train"]) == ("Cached", "Completed")
+
+
+def test_a_bad_spec_fails_the_run_with_its_message_and_no_traceback(project, client):
+    with pytest.raises(SpecError, match=r"nothing\.yaml"):
+        run_flow(Path("nothing.yaml"), [], RunContext(project / "home"))
+    run = last_run(client)
+    assert (run.name, run.state.name) == ("nothing", "Failed")
+    assert "nothing.yaml: there is no such file" in run.state.message
+    assert not any("Traceback" in line for line in logs_of(client, run))
+
+
+def test_without_a_server_it_brings_its_own(finished):
+    context, _ = finished
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        assert all(outcome.reused for outcome in run_flow(SPEC, [], context)[:3])
+    folder = context.home / "prefect"
+    with own_server(folder) as url, temporary_settings({PREFECT_API_URL: url}):
+        check_health(url)
+        with get_client(sync_client=True) as client:
+            run = last_run(client)
+            assert run.state.name == "Completed"
+            assert step_states(client, run)["train"] == "Cached"
+            assert any(line.startswith("train: reused") for line in logs_of(client, run))
+            assert any("Finished in state Completed" in line for line in logs_of(client, run))
+    results = [json.loads(file.read_text()) for file in (folder / "storage").iterdir()]
+    assert results
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", "nonsense"])
+def test_a_server_that_is_not_there_is_said_in_words(project, url):
+    with (
+        temporary_settings({PREFECT_API_URL: url}),
+        pytest.raises(FlowError, match=r"refused or did not answer(?s:.*)--no-prefect|prefect server start"),
+    ):
+        run_flow(SPEC, [], RunContext(project / "home"))
+
+
+def test_its_parameters_can_be_typed_in_the_ui():
+    properties = train.parameters.properties
+    assert list(properties) == ["spec", "overrides", "home", "tracking_uri", "offline"]
+    assert "working directory" in properties["spec"]["description"]
