@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from transferflow.data.boxes import fit_boxes
 from transferflow.data.examined import Examined, seen_of
+from transferflow.data.known import load_known_splits
 from transferflow.data.label_checks import check_labels, check_share
 from transferflow.data.leak_checks import check_leaks
 from transferflow.data.manifest import IMAGE_FIELDS, MASK_FIELDS, read_table
@@ -17,7 +18,7 @@ from transferflow.data.mask_checks import check_masks
 from transferflow.data.mask_files import MaskFiles, pack_colours
 from transferflow.data.records import DatasetSnapshot, Finding, Listing, Record
 from transferflow.data.shards import ImageReader, Inspect, collect_facts, inspect_here
-from transferflow.data.split import KnownSplits, assign_splits
+from transferflow.data.split import assign_splits
 from transferflow.spec.data import CocoData, Data, DicomData, VocData, YoloData
 from transferflow.spec.task import SegmentationTask, Task
 
@@ -51,23 +52,14 @@ def examine_listing(
     if isinstance(task, SegmentationTask):
         found = _read_masks(data, task, listing, found, previous, inspect)
     content = dict(zip((record.id for record in found.records), found.hashes, strict=True))
-    known = known_splits(previous) if previous is not None else None
+    known = None
+    if previous is not None:
+        known = load_known_splits(previous, data.split, found.records, content)
     assigned = assign_splits(found.records, data.split, content=content, known=known)
     found = replace(found, splits=[assigned[record.id] for record in found.records])
     findings = [*found.findings, *check_labels(task, listing.classes, found, data.split)]
     findings += check_leaks(found, data.near_duplicates)
     return replace(found, findings=findings + check_share(findings, listing, data.max_bad_fraction))
-
-
-def known_splits(snapshot: DatasetSnapshot) -> KnownSplits:
-    """Splits that a former snapshot gave to groups, contents and ids."""
-    table = read_table(snapshot, ["id", "group", "sha256", "split"])
-    ids, groups, contents, splits = (table[name].to_pylist() for name in ("id", "group", "sha256", "split"))
-    return KnownSplits(
-        by_group={g: s for g, s in zip(groups, splits, strict=True) if g is not None},
-        by_content=dict(zip(contents, splits, strict=True)),
-        by_id=dict(zip(ids, splits, strict=True)),
-    )
 
 
 def _read_images(

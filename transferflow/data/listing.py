@@ -79,11 +79,11 @@ def listing_digest(listing: Listing) -> str:
     files: dict[str, str] = {}
     for record in sorted(listing.records, key=lambda record: record.id):
         state.update(_line(record).encode())
-        state.update(_stamp(listing.root / record.path).encode())
+        state.update(_stamp(f"{listing.root}/{record.path}").encode())
         if record.mask is not None:
             file = split_mask(record.mask)[0]
             if file not in files:
-                files[file] = _stamp(listing.root / file)
+                files[file] = _stamp(f"{listing.root}/{file}")
             state.update(files[file].encode())
     return state.hexdigest()
 
@@ -95,7 +95,7 @@ def _line(record: Record) -> str:
     )
 
 
-def _stamp(path: Path) -> str:
+def _stamp(path: str) -> str:
     try:
         status = os.stat(path)  # noqa: PTH116 - one call per file of large data sets
     except OSError:

@@ -147,17 +147,10 @@ class MaskFiles:
 
 
 def pack_colours(data: Data) -> dict[int, str] | None:
-    """Class name by packed RGB value, for a format with colour masks.
-
-    Raises:
-        DataError: If two classes have one colour.
-    """
+    """Class name by packed RGB value, for a format with colour masks."""
     if not isinstance(data, MaskFolderData) or data.colours is None:
         return None
-    packed = {r << 16 | g << 8 | b: name for name, (r, g, b) in data.colours.items()}
-    if len(packed) < len(data.colours):
-        raise DataError("two classes have the same colour", where="data.colours")
-    return packed
+    return {r << 16 | g << 8 | b: name for name, (r, g, b) in data.colours.items()}
 
 
 def mask_files_of(snapshot: DatasetSnapshot, ignore_index: int) -> MaskFiles:

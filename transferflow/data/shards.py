@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from transferflow.data.inspection import inspect_image
 from transferflow.data.manifest import IMAGE_FIELDS, MASK_FIELDS
 from transferflow.data.mask_files import MaskFiles, inspect_mask
 from transferflow.data.paths import split_mask
 from transferflow.spec.data import Intensity
+from transferflow.store import digest, write_atomic
 
 SHARD_SIZE = 500
 _PROBLEMS = (pa.field("problem_kind", pa.string()), pa.field("problem", pa.string()))
@@ -106,53 +111,80 @@ def collect_facts(
         progress: Called with the number of files done.
     """
     schema = facts_schema(reader)
-    old_rows = _unchanged(reader, names, before) if before is not None else {}
-    fresh = [i for i in range(len(names)) if i not in old_rows]
+    rows = np.full(len(names), -1) if before is None else _unchanged_rows(reader, names, before)
+    fresh, known = np.flatnonzero(rows < 0), np.flatnonzero(rows >= 0)
     shards = [
         Shard(reader, tuple(names[i] for i in fresh[at : at + SHARD_SIZE]))
         for at in range(0, len(fresh), SHARD_SIZE)
     ]
-    done, tables = len(old_rows), [schema.empty_table()]
+    done, tables = len(known), [schema.empty_table()]
     progress(done)
     for table in inspect(shards):
         tables.append(table)
         done += len(table)
         progress(done)
-    place = {i: n for n, i in enumerate(fresh)}
-    if before is not None and old_rows:
-        reused = before.select(schema.names[: -len(_PROBLEMS)]).take(pa.array(list(old_rows.values())))
-        for problem in _PROBLEMS:
-            reused = reused.append_column(problem, pa.nulls(len(reused), problem.type))
-        tables.append(reused.cast(schema))
-        place |= {i: len(fresh) + n for n, i in enumerate(old_rows)}
-    return pa.concat_tables(tables).take(pa.array([place[i] for i in range(len(names))], pa.int64()))
+    if before is not None:
+        tables.append(_old_facts(before, rows[known], schema))
+    order = np.empty(len(names), np.int64)
+    order[np.concatenate([fresh, known])] = np.arange(len(names))
+    return pa.concat_tables(tables).take(pa.array(order))
 
 
-def _unchanged(reader: ImageReader | MaskFiles, names: Sequence[str], before: pa.Table) -> dict[int, int]:
-    """Row in `before` of each name whose file has the same size and time."""
-    columns = ("path", "size", "mtime_ns") if isinstance(reader, ImageReader) else _MASK_STAMP
-    known, sizes, times = (before[column].to_pylist() for column in columns)
-    rows = {name: row for row, name in enumerate(known) if name is not None}
-    found: dict[int, int] = {}
+def _old_facts(before: pa.Table, rows: NDArray[np.int64], schema: pa.Schema) -> pa.Table:
+    facts = before.select(schema.names[: -len(_PROBLEMS)]).take(pa.array(rows))
+    for problem in _PROBLEMS:
+        facts = facts.append_column(problem, pa.nulls(len(facts), problem.type))
+    return facts.cast(schema)
+
+
+def _unchanged_rows(
+    reader: ImageReader | MaskFiles, names: Sequence[str], before: pa.Table
+) -> NDArray[np.int64]:
+    """Row in `before` of each name whose file has the same size and time; -1 where there is none."""
+    name_column, size_column, time_column = _IMAGE_STAMP if isinstance(reader, ImageReader) else _MASK_STAMP
+    index = pc.index_in(pa.array(names, pa.string()), value_set=before[name_column])
+    rows: NDArray[np.int64] = index.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    sizes, times = before[size_column].to_numpy(), before[time_column].to_numpy()
     stamps: dict[str, tuple[int, int] | None] = {}
-    for i, name in enumerate(names):
-        row = rows.get(name)
-        if row is None:
-            continue
-        file = split_mask(name)[0]
-        if file not in stamps:
-            stamps[file] = _stamp(reader.root / file)
-        if stamps[file] == (sizes[row], times[row]):
-            found[i] = row
-    return found
+    for i in np.flatnonzero(rows >= 0).tolist():
+        file = split_mask(names[i])[0] if isinstance(reader, MaskFiles) else names[i]
+        stamp = stamps.get(file) or _stamp(f"{reader.root}/{file}")
+        if isinstance(reader, MaskFiles):
+            stamps[file] = stamp  # many images share one COCO file
+        if stamp != (sizes[rows[i]], times[rows[i]]):
+            rows[i] = -1
+    return rows
 
 
+_IMAGE_STAMP = ("path", "size", "mtime_ns")
 _MASK_STAMP = ("mask", "mask_size", "mask_mtime_ns")
 
 
-def _stamp(file: Path) -> tuple[int, int] | None:
+def _stamp(file: str) -> tuple[int, int] | None:
     try:
         status = os.stat(file)  # noqa: PTH116 - one call per file of large data sets
     except OSError:
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def inspect_into(shard: Shard, folder: Path) -> Path:
+    """Inspect a shard into a Parquet file, unless it is there already: a step to map over many machines.
+
+    The file's name stands for the names, sizes and times of the shard's files, so that a run that was cut
+    off goes on where it was.
+    """
+    reader = shard.reader
+    view = reader.view if isinstance(reader, ImageReader) else [*reader.classes, sorted(reader.colours or {})]
+    stamps = [(name, _stamp(f"{reader.root}/{split_mask(name)[0]}")) for name in shard.names]
+    file = folder / f"{digest([str(reader.root), view, stamps])}.parquet"
+    if not file.exists():
+        buffer = pa.BufferOutputStream()
+        pq.write_table(inspect_shard(shard), buffer)
+        write_atomic(file, buffer.getvalue().to_pybytes())
+    return file
+
+
+def read_inspected(files: Iterable[Path]) -> Iterable[pa.Table]:
+    """Tables that `inspect_into` wrote, in order."""
+    return (pq.read_table(file) for file in files)

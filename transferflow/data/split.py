@@ -20,6 +20,7 @@ from transferflow.spec.data import Split
 
 _BIT: dict[SplitName, int] = {name: 1 << i for i, name in enumerate(SPLITS)}
 _ALL = sum(_BIT.values())
+_GROUP, _CONTENT = "group:", "content:"
 
 
 @dataclass(frozen=True)
@@ -142,13 +143,16 @@ def decide_split(
     return names[-1]
 
 
+def hash_split(content: str, split: Split) -> SplitName:
+    """Split that the hash gives to an ungrouped, undeclared image of this content (sha256)."""
+    shares = {"train": split.train, "val": split.val, "test": split.test}
+    return decide_split(_ALL, 0, None, hash_position(f"{_CONTENT}{content}", split.seed), shares)
+
+
 def hash_position(key: str, seed: int) -> float:
     """Place of a key in [0, 1), the same on every machine."""
     value = hashlib.sha256(f"{seed}\n{key}".encode()).digest()
     return int.from_bytes(value[:8], "big") / 2**64
-
-
-_GROUP = "group:"
 
 
 def unit_keys(records: Sequence[Record], content: Mapping[str, str]) -> list[str]:
@@ -159,7 +163,7 @@ def unit_keys(records: Sequence[Record], content: Mapping[str, str]) -> list[str
     own = [
         f"{_GROUP}{record.group}"
         if record.group is not None
-        else f"content:{content[record.id]}"
+        else f"{_CONTENT}{content[record.id]}"
         if record.id in content
         else f"id:{record.id}"
         for record in records
