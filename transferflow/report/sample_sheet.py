@@ -16,6 +16,7 @@ def write_sample_sheet(
     path: Path,
     title: str,
     facts: Mapping[str, str],
+    caption: str,
     legend: Sequence[tuple[str, str]],
     pictures: Sequence[Picture],
 ) -> None:
@@ -25,6 +26,7 @@ def write_sample_sheet(
         path: Where to; replaced in one step if it exists.
         title: Heading.
         facts: Names and values under it.
+        caption: A sentence under the facts.
         legend: Class name and CSS colour of each class that is drawn; empty where nothing is.
         pictures: The images.
     """
@@ -38,6 +40,7 @@ def write_sample_sheet(
     page = environment.get_template("samples.html").render(
         title=title,
         facts=facts,
+        caption=caption,
         legend=legend,
         pictures=[inline_picture(picture) for picture in pictures],
         wide=any(len(picture.panels) > 1 for picture in pictures),

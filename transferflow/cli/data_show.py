@@ -1,0 +1,46 @@
+"""`transferflow data show`: training images with their boxes and masks, on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transferflow.cli.console import output, printable
+from transferflow.cli.options import Home, Override, SpecFile, build_context
+
+
+def show(
+    spec: SpecFile,
+    overrides: Override = None,
+    home: Home = None,
+    file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write.")] = Path(
+        "samples.html"
+    ),
+    images: Annotated[int, typer.Option("--images", min=1, max=500, help="Images to draw.")] = 12,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, max=20, help="Variations of each.")] = 3,
+) -> None:
+    """Write an HTML sheet of training images as augmentation makes them, with boxes and masks drawn."""
+    from transferflow.data.snapshot import load_snapshot
+    from transferflow.report.sample_sheet import write_sample_sheet
+    from transferflow.spec.load import load_spec
+    from transferflow.stages.prepare import prepare
+    from transferflow.stages.samples import describe_steps, sample_pictures, train_transform_of
+    from transferflow.tasks.drawing import class_colour
+
+    loaded = load_spec(spec, overrides or ())
+    outcome = prepare(loaded, build_context(home, None))
+    snapshot = load_snapshot(outcome.folder)
+    transform = train_transform_of(loaded, snapshot.classes)
+    pictures = sample_pictures(loaded, snapshot, transform, images=images, epochs=epochs)
+    legend = [(name, f"rgb{class_colour(number)}") for number, name in enumerate(snapshot.classes)]
+    facts = {
+        "training images": f"{snapshot.counts['train']:,}",
+        "image size": f"{transform.base.image_size} x {transform.base.image_size}",
+        "channels": str(transform.base.channels),
+    }
+    caption = f"Augmentation: {', '.join(describe_steps(transform)) or 'none'}."
+    is_drawn = loaded.task.kind != "classification"
+    write_sample_sheet(file, loaded.name, facts, caption, legend if is_drawn else (), pictures)
+    output().print(f"wrote {printable(str(file))}: {len(pictures)} images", markup=False)
