@@ -91,7 +91,9 @@ def _class_table(sample: ClassificationSample, classes: Sequence[str]) -> Mappin
         if sample.multilabel:
             row["average_precision"] = math.nan
         if support:
-            ranked = cumulative_counts(build_ranking(sample.probabilities[:, c], sample.truth[:, c]), weights)
+            ranked = cumulative_counts(
+                build_ranking(sample.probabilities[:, c], sample.truth[:, c]), weights.T
+            )
             row["precision"] = float(counts.precision[0, c])
             row["recall"] = float(counts.recall[0, c])
             row["f1"] = float(counts.f1[0, c])

@@ -89,11 +89,11 @@ def _most_confused(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> 
 def _ranking_curves(
     sample: ClassificationSample, classes: Sequence[str], specificity: float
 ) -> dict[str, object]:
-    weights = np.ones((1, sample.images))
+    once = np.ones((sample.images, 1))
     ranked: list[tuple[float, int, Ranking, CumulativeCounts]] = []
     for c in sample.ranked_classes:
         ranking = build_ranking(sample.probabilities[:, c], sample.truth[:, c])
-        counts = cumulative_counts(ranking, weights)
+        counts = cumulative_counts(ranking, once)
         area = float(auroc(counts)[0])
         if np.isfinite(area):
             ranked.append((area, c, ranking, counts))
@@ -115,14 +115,14 @@ def thin(length: int) -> npt.NDArray[np.intp]:
 
 def _roc(name: str, counts: CumulativeCounts, area: float) -> dict[str, object]:
     def rate(values: FloatArray) -> list[float]:
-        curve = np.concatenate([[0.0], values[0] / values[0, -1]])
+        curve = np.concatenate([[0.0], values[:, 0] / values[-1, 0]])
         return [round(float(v), 5) for v in curve[thin(curve.size)]]
 
     return {"name": name, "fpr": rate(counts.negatives), "tpr": rate(counts.positives), "auroc": area}
 
 
 def _precision_recall(name: str, counts: CumulativeCounts) -> dict[str, object]:
-    positives, negatives = counts.positives[0], counts.negatives[0]
+    positives, negatives = counts.positives[:, 0], counts.negatives[:, 0]
     keep = thin(positives.size)
     precision = positives / (positives + negatives)
     recall = positives / positives[-1]
@@ -142,7 +142,7 @@ def operating_point(
     `low` and `high` are Wilson's 95 % interval (1927) of the sensitivity at that threshold. The
     threshold is `None` where even the highest score leaves too many false positives.
     """
-    positives, negatives = counts.positives[0], counts.negatives[0]
+    positives, negatives = counts.positives[:, 0], counts.negatives[:, 0]
     allowed = np.flatnonzero(negatives <= (1 - specificity) * negatives[-1] + 1e-9)
     found, false = (positives[allowed[-1]], negatives[allowed[-1]]) if allowed.size else (0.0, 0.0)
     interval = binomtest(int(found), int(positives[-1])).proportion_ci(method="wilson")

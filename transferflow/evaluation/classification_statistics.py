@@ -203,7 +203,10 @@ def build_statistic(sample: ClassificationSample, names: Sequence[str], specific
     right = right_share(sample)
     ece = calibration_statistic(*confidence_and_correct(sample))
     rank_names = [name for name in names if name in RANK_METRICS]
-    rankings = [build_ranking(sample.probabilities[:, c], sample.truth[:, c]) for c in sample.ranked_classes]
+    rankings = [
+        build_ranking(sample.probabilities[:, c], sample.truth[:, c], merge=True)
+        for c in (sample.ranked_classes if rank_names else ())
+    ]
 
     def statistic(weights: FloatArray) -> FloatArray:
         values: dict[str, FloatArray] = dict(_rank_values(rankings, rank_names, weights, specificity))
@@ -231,9 +234,10 @@ def _rank_values(
 ) -> Mapping[str, FloatArray]:
     if not names:
         return {}
+    columns = np.ascontiguousarray(weights.T)
     per_class: dict[str, list[FloatArray]] = {name: [] for name in names}
     for ranking in rankings:
-        counts = cumulative_counts(ranking, weights)
+        counts = cumulative_counts(ranking, columns)
         for name in names:
             per_class[name].append(rank_metric(name, counts, specificity))
     return {name: nan_mean(np.stack(values, axis=-1)) for name, values in per_class.items()}
