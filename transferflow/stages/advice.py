@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from transferflow.models.channels import mean_shrinks
 from transferflow.models.layers import Backbone
+from transferflow.models.spec_weights import missing_spec_weights
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.freeze import FreezeNone
 from transferflow.tasks.base import ModelParts
@@ -37,8 +39,6 @@ def _few_images(spec: ExperimentSpec, images: Mapping[str, int]) -> Iterator[str
 
 
 def _shrunken_activations(spec: ExperimentSpec, parts: ModelParts) -> Iterator[str]:
-    from transferflow.models.channels import mean_shrinks
-
     backbone = getattr(parts.model, "backbone", None)
     if spec.data.channels == 3 or spec.backbone.channel_adaptation != "mean":
         return
@@ -50,7 +50,5 @@ def _shrunken_activations(spec: ExperimentSpec, parts: ModelParts) -> Iterator[s
 
 
 def _weights_to_fetch(spec: ExperimentSpec) -> Iterator[str]:
-    from transferflow.models.weights import missing_weights
-
-    for missing in missing_weights(spec.backbone):
-        yield f"weights will be downloaded: {missing.name}"
+    for missing in missing_spec_weights(spec):
+        yield f"weights will be downloaded: {missing.address}"

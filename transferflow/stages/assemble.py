@@ -13,12 +13,14 @@ from transferflow.data.loader import Loader, build_loader
 from transferflow.data.manifest import read_rows
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.data.transforms import EvalTransform, build_eval_transform
+from transferflow.models.classifier import ImageClassifier
 from transferflow.models.layers import Preprocessing
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.metrics import metric_names
 from transferflow.spec.optimizer import AdamW, Sgd
 from transferflow.stages.layers import TrainingPlan
 from transferflow.tasks.base import ModelParts, PredictionInputs, VisionTask
+from transferflow.training.features import cache_features, decide_feature_cache
 from transferflow.training.job import Hook, LoopSettings, OptimizerSettings, TrainJob
 
 
@@ -84,10 +86,11 @@ def compile_job(
 ) -> TrainJob:
     """Bind model, loaders, loss, rates and freeze schedule into a job."""
     transform = eval_transform_of(spec, parts.preprocessing)
+    train_transform = build_train_transform(spec.augmentation, transform, spec.task.kind)
     train_loader = build_loader(
         snapshot,
         "train",
-        transform=build_train_transform(spec.augmentation, transform, spec.task.kind),
+        transform=train_transform,
         batch_size=spec.training.batch_size,
         seed=spec.training.seed,
         workers=spec.training.workers,
@@ -104,7 +107,7 @@ def compile_job(
         result = task.evaluate(spec, predictions, snapshot, "val", folder=masks, intervals=False)
         return {name: metric.value for name, metric in result.metrics.items()}
 
-    return TrainJob(
+    job = TrainJob(
         model=parts.model,
         groups=parts.groups,
         rates=plan.rates,
@@ -117,6 +120,11 @@ def compile_job(
         folder=folder,
         hooks=hooks,
     )
+    if isinstance(parts.model, ImageClassifier) and decide_feature_cache(
+        parts.groups, plan.freeze, is_random=train_transform.is_random, epochs=spec.training.epochs
+    ):
+        return cache_features(job, train_loader)
+    return job
 
 
 def watched_metric(spec: ExperimentSpec) -> str:

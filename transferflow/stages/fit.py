@@ -11,6 +11,7 @@ from transferflow.data.records import DatasetSnapshot
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.assemble import compile_job, eval_transform_of, watched_metric
 from transferflow.stages.context import RunContext
+from transferflow.stages.head_start import apply_head_start
 from transferflow.stages.layers import TrainingPlan, compile_training_plan
 from transferflow.stages.train import HISTORY
 from transferflow.stages.watch import logger
@@ -36,6 +37,8 @@ def fit(
     task = build_task(spec.task)
     parts = task.build_model(spec, snapshot.classes, pretrained=True)
     plan = compile_training_plan(spec, parts)
+    cache = context.home / "cache" / "decoded"
+    apply_head_start(spec, context, snapshot, parts, cache)
     job = compile_job(
         spec,
         snapshot,
@@ -43,7 +46,7 @@ def fit(
         parts,
         plan,
         folder=work,
-        cache=context.home / "cache" / "decoded",
+        cache=cache,
         hooks=[build_hook(context.interactive)],
     )
     trains = [row.group for row in plan.rows if any(row.trains)]

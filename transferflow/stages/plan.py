@@ -21,11 +21,11 @@ from transferflow.stages.keys import (
     evaluate_inputs,
     prepare_inputs,
     register_inputs,
-    train_inputs,
 )
 from transferflow.stages.layers import TrainingPlan, compile_training_plan
 from transferflow.stages.outcome import StageName
 from transferflow.stages.resolve import resolved_values
+from transferflow.stages.train_key import complete_train_inputs
 from transferflow.store import ArtifactStore, digest
 from transferflow.tasks.base import ModelParts
 from transferflow.tasks.build import build_task
@@ -157,7 +157,7 @@ def _stages(
             first,
             *(StagePlan(stage, None, False, (), False) for stage in ("train", "evaluate", "register")),
         )
-    trained = train_inputs(spec, snapshot.fingerprint)
+    trained = complete_train_inputs(spec, context, snapshot.fingerprint)
     evaluated = evaluate_inputs(spec, snapshot.fingerprint, digest(trained))
     registered = register_inputs(spec, digest(evaluated), context.registry_name)
     return (

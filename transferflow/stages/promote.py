@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transferflow.data.records import DatasetSnapshot
 from transferflow.registry.base import CHAMPION, ModelRegistry, RegisteredVersion, RegistryEntry
 from transferflow.registry.gate import (
     ChampionComparison,
@@ -27,8 +26,9 @@ from transferflow.stages.finished import Finished
 from transferflow.stages.register import REGISTRATION, REPORT
 from transferflow.stages.reporting import build_report
 from transferflow.stages.train import HISTORY
+from transferflow.stages.train_key import WARM_START, base_of
 from transferflow.stages.watch import logger
-from transferflow.store import write_atomic
+from transferflow.store import ArtifactStore, write_atomic
 
 
 def promote(finished: Finished, context: RunContext, registry: ModelRegistry, folder: Path) -> None:
@@ -43,7 +43,7 @@ def promote(finished: Finished, context: RunContext, registry: ModelRegistry, fo
     logger.info("register: %s: %s", verdict.kind.value, "; ".join(verdict.reasons))
     data = build_report(finished, VerdictSummary(verdict.kind.value, verdict.reasons))
     write_report(data, folder / REPORT)
-    version = registry.register(_entry(finished, model, folder))
+    version = registry.register(_entry(context.store, finished, model, folder))
     version = registry.settle(version, verdict, champion)
     write_atomic(folder / REGISTRATION, json.dumps(_summary(version, verdict), indent=2))
     shutil.rmtree(folder / "champion", ignore_errors=True)
@@ -75,7 +75,7 @@ def _decide(
     return decide_verdict(rule, load_evaluation(finished.evaluated.folder).metrics[metric].value, comparison)
 
 
-def _entry(finished: Finished, model: str, folder: Path) -> RegistryEntry:
+def _entry(store: ArtifactStore, finished: Finished, model: str, folder: Path) -> RegistryEntry:
     spec, snapshot = finished.spec, finished.snapshot
     history = json.loads((finished.trained.folder / HISTORY).read_text())
     evaluation = load_evaluation(finished.evaluated.folder)
@@ -91,18 +91,21 @@ def _entry(finished: Finished, model: str, folder: Path) -> RegistryEntry:
         params=spec.model_dump(mode="json"),
         metrics=evaluation.metrics,
         history=history["epochs"],
-        tags=_tags(finished, snapshot, history),
+        tags=_tags(store, finished, history),
         description=f"{spec.backbone.name} for {spec.task.kind}, trained by the spec `{spec.name}`.",
     )
 
 
-def _tags(finished: Finished, snapshot: DatasetSnapshot, history: dict[str, Any]) -> dict[str, str]:
+def _tags(store: ArtifactStore, finished: Finished, history: dict[str, Any]) -> dict[str, str]:
     holds = all(proof["before"] == proof["after"] for proof in history["freeze_proof"])
+    trained_from = dict(store.get("train", finished.trained.key).inputs)
     return {
         "prepare_key": finished.prepared.key,
         "train_key": finished.trained.key,
+        "train_base": base_of(trained_from),
+        WARM_START: str(trained_from.get(WARM_START, "")),
         "evaluation_key": finished.evaluated.key,
-        "snapshot": snapshot.fingerprint,
+        "snapshot": finished.snapshot.fingerprint,
         "freeze_proof": "holds" if holds else "broken",
     }
 

@@ -10,8 +10,8 @@ from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot import load_snapshot
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
-from transferflow.stages.keys import train_inputs
 from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.train_key import complete_train_inputs
 from transferflow.store import Artifact, digest
 
 HISTORY = "history.json"
@@ -27,7 +27,7 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
     """
     started = time.perf_counter()
     snapshot = load_snapshot(prepared.folder)
-    inputs = train_inputs(spec, snapshot.fingerprint)
+    inputs = complete_train_inputs(spec, context, snapshot.fingerprint)
     key = digest(inputs)
     found = context.store.find("train", key)
     artifact = found or _fit(spec, context, snapshot, key, inputs)
