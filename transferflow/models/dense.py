@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
 
+from transferflow.errors import PlanError
 from transferflow.models.backbones.grouping import compile_groups, slice_below
-from transferflow.models.layers import Block, LayerGroup, Preprocessing
+from transferflow.models.layers import Backbone, Block, LayerGroup, Preprocessing
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,65 @@ def resnet_groups(body: nn.Module, prefix: str) -> tuple[LayerGroup, ...]:
         for child, _ in body.get_submodule(name).named_children():
             slices.append(slice_below(body, name, f"{name}.{child}", (f"{name}.{child}",)))
     return tuple(group.prefixed(prefix) for group in compile_groups(body, slices))
+
+
+class _Levels(nn.Module):
+    def __init__(self, body: Backbone) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return self.body.forward_levels(images)
+
+
+def apply_levels_only(body: Backbone, channels: int) -> None:
+    """Take off the groups that no feature map depends on, such as the last convolution before the pooling.
+
+    They would be listed as training and never get a gradient.
+
+    Args:
+        body: The backbone; only its `forward_levels` works afterwards.
+        channels: Its input channels.
+
+    Raises:
+        PlanError: If it has no feature maps at all.
+    """
+    if not body.levels:
+        raise PlanError(
+            "this backbone gives no feature maps, only pooled features",
+            where="backbone.name",
+            allowed="a convolutional network, a ViT or a Swin for detection and segmentation",
+        )
+    used = _used_parameters(body, channels)
+    kept = []
+    for group in body.groups:
+        if used.isdisjoint(group.parameters):
+            for path in group.modules:
+                parent, _, name = path.rpartition(".")
+                body.get_submodule(parent).register_module(name, nn.Identity())
+        else:
+            kept.append(group)
+    body.groups = tuple(kept)
+
+
+def _used_parameters(body: Backbone, channels: int) -> set[str]:
+    """Follow the gradients on `meta`, where only shapes are reckoned with."""
+    probe = _Levels(body)
+    tensors = {
+        name: torch.empty_like(value, device="meta", requires_grad=isinstance(value, nn.Parameter))
+        for name, value in [*probe.named_parameters(), *probe.named_buffers()]
+    }
+    side = body.preprocessing.image_size
+    trained = body.training
+    body.eval()
+    names = [name for name, _ in probe.named_parameters()]
+    with torch.enable_grad():
+        levels = functional_call(probe, tensors, (torch.empty(1, channels, side, side, device="meta"),))
+        total = sum((level.sum() for level in levels), torch.zeros((), device="meta"))
+        gradients = torch.autograd.grad(total, [tensors[name] for name in names], allow_unused=True)
+    body.train(trained)
+    return {
+        name.removeprefix("body.")
+        for name, gradient in zip(names, gradients, strict=True)
+        if gradient is not None
+    }

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from transferflow.models.backbones.build import build_backbone
-from transferflow.models.dense import DenseModel, resnet_groups
+from transferflow.models.dense import DenseModel, apply_levels_only, resnet_groups
 from transferflow.models.detection.generic import DetectorSettings, build_generic_detector
 from transferflow.models.detection.groups import detector_groups
 from transferflow.models.detection.inputs import PreparedInput, apply_float32_outputs
@@ -74,6 +74,7 @@ def build_detector(
             body = build_backbone(
                 backbone, channels=channels, image_size=image_size, pretrained=pretrained, device=device
             )
+            apply_levels_only(body, channels)
             model = build_generic_detector(body, settings)
             groups = tuple(group.prefixed("backbone.body") for group in body.groups)
             preprocessing = body.preprocessing

@@ -8,9 +8,8 @@ from torchvision.models import resnet50
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, FCN_ResNet50_Weights
 
-from transferflow.errors import PlanError
 from transferflow.models.backbones.build import build_backbone
-from transferflow.models.dense import DenseModel, build_group, resnet_groups
+from transferflow.models.dense import DenseModel, apply_levels_only, build_group, resnet_groups
 from transferflow.models.layers import Backbone, LayerGroup, Preprocessing
 from transferflow.models.neck import decide_level_sources
 from transferflow.models.published import apply_resnet_start, decide_start, is_torchvision, load_whole
@@ -75,10 +74,7 @@ def build_segmenter(
         body = build_backbone(
             backbone, channels=channels, image_size=image_size, pretrained=pretrained, device=device
         )
-        if not body.levels:
-            raise PlanError(
-                f"{backbone.name} gives no feature maps, only pooled features", where="backbone.name"
-            )
+        apply_levels_only(body, channels)
         if head.kind == "lite":
             return _lite(head, body, num_classes)
         return _on_backbone(head, body, backbone.name, num_classes)
