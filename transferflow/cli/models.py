@@ -96,15 +96,14 @@ def lock_command(
 
 def _files(specs: Sequence[Path], overrides: Sequence[str]) -> Iterator[WeightFile]:
     """Each file that the specs need, once; all specs are read before anything is downloaded."""
-    from transferflow.models.spec_weights import weights_of
+    from transferflow.models.spec_weights import files_of
 
     found: dict[str, WeightFile] = {}
     for path in specs:
-        needed = weights_of(load_spec(path, overrides))
-        if needed is None:
+        needed = files_of(load_spec(path, overrides))
+        if not needed:
             output().print(f"{printable(str(path))}: starts from random weights, nothing to fetch")
-        else:
-            found[needed.address] = needed
+        found.update((file.address, file) for file in needed)
     yield from found.values()
 
 

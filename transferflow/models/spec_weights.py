@@ -8,13 +8,14 @@ from torchvision.models import WeightsEnum
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, FCN_ResNet50_Weights
 
 from transferflow.models.backbones.torchvision_weights import torchvision_file
+from transferflow.models.clip_text import text_files
 from transferflow.models.detection.resnet50 import COCO_CHANNELS, coco_weights
 from transferflow.models.downloads import file_sha256
 from transferflow.models.published import decide_start, is_torchvision
 from transferflow.models.weight_files import LocalFile, Url, WeightFile, find_weights
 from transferflow.models.weights import locate_weights, missing_among
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.head import DetectionHead, SegmentationHead
+from transferflow.spec.head import DetectionHead, LinearHead, SegmentationHead, ZeroShotHead
 
 
 def weights_of(spec: ExperimentSpec) -> WeightFile | None:
@@ -30,13 +31,28 @@ def weights_of(spec: ExperimentSpec) -> WeightFile | None:
     return locate_weights(spec.backbone)
 
 
+def files_of(spec: ExperimentSpec) -> tuple[WeightFile, ...]:
+    """All files that a run of the spec reads: those of `weights_of`, and CLIP's text tower for prompts.
+
+    Raises:
+        PlanError: If there is no such model, or it has no text tower.
+        WeightsError: If the model has no such weights.
+    """
+    file = weights_of(spec)
+    found = () if file is None else (file,)
+    needs_text = isinstance(spec.head, ZeroShotHead) or (
+        isinstance(spec.head, LinearHead) and spec.head.init == "text"
+    )
+    return (*found, *text_files(spec.backbone)) if needs_text else found
+
+
 def missing_spec_weights(spec: ExperimentSpec, *, offline: bool = False) -> tuple[WeightFile, ...]:
     """Files that a run of the spec would have to download first.
 
     Raises:
         WeightsError: If one is not here and can't be downloaded (offline, a local file, a package).
     """
-    return missing_among(weights_of(spec), offline=offline)
+    return tuple(missing for file in files_of(spec) for missing in missing_among(file, offline=offline))
 
 
 def weights_identity(spec: ExperimentSpec) -> Mapping[str, str]:

@@ -136,13 +136,29 @@ def _create(choice: TimmChoice, image_size: int, arguments: dict[str, Any]) -> n
     return model
 
 
+def load_classifier(choice: TimmChoice, image_size: int, file: Path) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the classifier that the published weights carry; for CLIP it is the projection.
+
+    Raises:
+        PlanError: If the model has no plain linear classifier.
+    """
+    full = _create_full(choice, image_size, file)
+    find: Any = getattr(full, "get_classifier", None)
+    layer = None if find is None else find()
+    if not isinstance(layer, nn.Linear):
+        raise PlanError(
+            "this model has no linear projection of its pooled features",
+            where="backbone.name",
+            found=f"{choice.name}: {type(layer).__name__}",
+            allowed="a ViT or ConvNeXt",
+        )
+    bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias
+    return layer.weight.detach(), bias.detach()
+
+
 def _create_with_weights(choice: TimmChoice, image_size: int, file: Path) -> nn.Module:
     """Load with the classifier still on, so that timm checks every key, and take it off afterwards."""
-    overlay = {"file": str(file), "custom_load": file.suffix == ".npz"}
-    try:
-        model = _create(choice, image_size, {"pretrained": True, "pretrained_cfg_overlay": overlay})
-    except (RuntimeError, KeyError, OSError) as error:
-        raise _misfit(choice, file, str(error)) from error
+    model = _create_full(choice, image_size, file)
     reset: Any = getattr(model, "reset_classifier", None)
     if reset is not None:
         reset(0)
@@ -151,6 +167,14 @@ def _create_with_weights(choice: TimmChoice, image_size: int, file: Path) -> nn.
         differing = sorted(expected ^ set(model.state_dict()))
         raise _misfit(choice, file, f"keys without weights: {', '.join(differing[:8])}")
     return model
+
+
+def _create_full(choice: TimmChoice, image_size: int, file: Path) -> nn.Module:
+    overlay = {"file": str(file), "custom_load": file.suffix == ".npz"}
+    try:
+        return _create(choice, image_size, {"pretrained": True, "pretrained_cfg_overlay": overlay})
+    except (RuntimeError, KeyError, OSError) as error:
+        raise _misfit(choice, file, str(error)) from error
 
 
 def _check_patches(model: nn.Module, name: str, image_size: int) -> None:
