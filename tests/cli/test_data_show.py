@@ -89,7 +89,14 @@ def test_segmentation_tints_the_masks(spots, tmp_path):
     }
     head = {"kind": "lite"}
     freeze = {"policy": "none"}
-    spec = write_spec(tmp_path, task={"kind": "segmentation"}, data=data, head=head, freeze=freeze)
+    spec = write_spec(
+        tmp_path,
+        task={"kind": "segmentation"},
+        data=data,
+        head=head,
+        freeze=freeze,
+        augmentation={"transforms": [{"name": "VerticalFlip", "probability": 1.0}]},
+    )
     code, page = show(spec, "--images", "3")
     assert code == 0
     found = pictures(page)
