@@ -66,10 +66,26 @@ def test_a_class_without_test_images_is_a_warning(even, findings_of):
     ]
 
 
+def test_a_class_with_few_images_is_a_warning(even, findings_of):
+    (even / "val" / "cat" / "0.png").unlink()
+    (even / "val" / "cat" / "1.png").unlink()
+    findings = findings_of(even, format="image_folder")
+    assert [(f.kind, f.severity, f.where) for f in findings] == [("class_small", "warning", "data.split.val")]
+    assert "'cat' (4)" in findings[0].reason
+
+
 def test_one_class(tmp_path, paint, findings_of):
     for i in range(60):
         paint(tmp_path / "cat" / f"{i}.png", seed=i)
     assert of_kind(findings_of(tmp_path, format="image_folder"), "one_class")[0].severity == "error"
+
+
+def test_nothing_that_can_be_used(even, findings_of):
+    for file in even.rglob("*.png"):
+        file.write_bytes(b"")
+    findings = findings_of(even, format="image_folder", max_bad_fraction=1.0)
+    assert [f.kind for f in findings if f.severity == "error"] == ["no_images"]
+    assert len(of_kind(findings, "empty_file")) == 36
 
 
 def test_labels_that_differ_in_case(tmp_path, paint, findings_of):

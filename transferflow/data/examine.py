@@ -16,7 +16,7 @@ from transferflow.data.leak_checks import check_leaks
 from transferflow.data.manifest import IMAGE_FIELDS, MASK_FIELDS, read_table
 from transferflow.data.mask_checks import check_masks
 from transferflow.data.mask_files import MaskFiles, pack_colours
-from transferflow.data.records import DatasetSnapshot, Finding, Listing, Record
+from transferflow.data.records import DatasetSnapshot, Finding, Listing, Record, about
 from transferflow.data.shards import ImageReader, Inspect, collect_facts, inspect_here
 from transferflow.data.split import assign_splits
 from transferflow.spec.data import CocoData, Data, DicomData, VocData, YoloData
@@ -59,7 +59,7 @@ def examine_listing(
     found = replace(found, splits=[assigned[record.id] for record in found.records])
     findings = [*found.findings, *check_labels(task, listing.classes, found, data.split)]
     findings += check_leaks(found, data.near_duplicates)
-    return replace(found, findings=findings + check_share(findings, listing, data.max_bad_fraction))
+    return replace(found, findings=check_share(findings, listing, data.max_bad_fraction) + findings)
 
 
 def _read_images(
@@ -112,8 +112,7 @@ def _drop_bad(found: Examined) -> Examined:
     findings = list(found.findings)
     for record, kind, problem in zip(found.records, kinds, problems, strict=True):
         if problem is not None:
-            where = record.source or record.path
-            findings.append(Finding(kind, "quarantine", where, f"{record.path}: {problem}"))
+            findings.append(about(record, kind, "quarantine", problem))
     facts = found.facts.drop_columns(["problem", "problem_kind"])
     return _keep(replace(found, facts=facts, findings=findings), [problem is None for problem in problems])
 

@@ -6,15 +6,19 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from transferflow.data.examined import Examined
-from transferflow.data.records import SPLITS, Finding, Listing, Severity, SplitName
+from transferflow.data.records import SPLITS, Finding, Listing, Severity, SplitName, about
 from transferflow.data.split import cut_splits
 from transferflow.data.split_advice import check_shares
 from transferflow.spec.data import Split
 from transferflow.spec.task import ClassificationTask, Task
 
+_FEW = 5
+
 
 def check_labels(task: Task, classes: Sequence[str], found: Examined, split: Split) -> list[Finding]:
     """Check that labels are known, and that every class is in every split."""
+    if not found.records:
+        return [Finding("no_images", "error", "data.root", "no image can be used")]
     counts = class_counts(classes, found)
     return [
         *_check_names(task, classes, found),
@@ -83,6 +87,10 @@ def _check_classes(
     for split in SPLITS:
         if split not in found.splits:
             continue
+        few = [f"{label!r} ({n})" for label, n in counts[split].items() if 0 < n < _FEW]
+        if few:
+            reason = f"fewer than {_FEW} images in {split}: {_short(few)}; figures of such a class say little"
+            yield Finding("class_small", "warning", f"data.split.{split}", reason)
         for label, count in counts[split].items():
             if not count:
                 fatal = split == "train" and isinstance(task, ClassificationTask)
@@ -94,5 +102,4 @@ def _check_classes(
 def _check_notes(found: Examined) -> Iterator[Finding]:
     for record, note in zip(found.records, found.facts["note"].to_pylist(), strict=True):
         if note is not None:
-            where = record.source or record.path
-            yield Finding("wrong_extension", "warning", where, f"{record.path}: {note}")
+            yield about(record, "wrong_extension", "warning", note)

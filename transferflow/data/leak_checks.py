@@ -6,6 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Literal
 
+import numpy as np
+import pyarrow as pa
+
 from transferflow.data.duplicates import find_near_duplicates
 from transferflow.data.examined import Examined
 from transferflow.data.records import Finding, Record, Severity, SplitName
@@ -37,10 +40,7 @@ def _check_groups(found: Examined) -> Iterator[Finding]:
 
 def _check_copies(found: Examined) -> Iterator[Finding]:
     """Exact copies: with other labels, torn apart, or moved because folders tore them apart."""
-    rows_of: defaultdict[str, list[int]] = defaultdict(list)
-    for row, sha in enumerate(found.hashes):
-        rows_of[sha].append(row)
-    copies = [rows for rows in rows_of.values() if len(rows) > 1]
+    copies = equal_rows(found.facts["sha256"])
     for rows in copies:
         first = found.records[rows[0]]
         for row in rows[1:]:
@@ -70,6 +70,15 @@ def _check_copies(found: Examined) -> Iterator[Finding]:
         yield Finding("copies", "warning", b, reason)
 
 
+def equal_rows(column: pa.ChunkedArray) -> list[list[int]]:
+    """Rows of each value that stands in more than one."""
+    codes = column.combine_chunks().dictionary_encode().indices.to_numpy()
+    rows_of: defaultdict[int, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(np.bincount(codes)[codes] > 1).tolist():
+        rows_of[codes[row]].append(row)
+    return list(rows_of.values())
+
+
 def _labels(found: Examined, row: int) -> str:
     return ", ".join(sorted(set(found.labels_of(row)))) or "no label"
 
@@ -81,9 +90,9 @@ def _check_near(found: Examined, policy: NearPolicy) -> Iterator[Finding]:
     grouped = any(record.group is not None for record in found.records)
     fatal = policy == "error" or (policy == "auto" and grouped)
     severity: Severity = "error" if fatal else "warning"
-    hashes = found.hashes
     pairs = find_near_duplicates(found.facts["phash"])
-    leaks = [(a, b) for a, b in pairs if found.splits[a] != found.splits[b] and hashes[a] != hashes[b]]
+    contents = found.facts["sha256"]
+    leaks = [(a, b) for a, b in pairs if found.splits[a] != found.splits[b] and contents[a] != contents[b]]
     for a, b in leaks[:_SHOWN]:
         one, two = found.records[a], found.records[b]
         reason = (

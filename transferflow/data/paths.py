@@ -124,7 +124,7 @@ class Members:
                     return Refusal("outside_root", f"{text!r} is a link that leaves the data folder")
                 status = os.stat(path)  # noqa: PTH116 - called for every row of large tables
         except OSError as error:
-            return Refusal("missing", f"no such file: {error.strerror or error}")
+            return Refusal("missing", f"no such file: {text!r} ({error.strerror or error})")
         if not self._folder_is_below(path.rpartition(os.sep)[0]):
             return Refusal("outside_root", f"{text!r} goes through a link that leaves the data folder")
         if not stat.S_ISREG(status.st_mode):

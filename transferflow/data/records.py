@@ -81,6 +81,12 @@ class Finding:
     reason: str
 
 
+def about(record: Record, kind: str, severity: Severity, reason: str) -> Finding:
+    """Finding about one record, at the place where its format says so."""
+    where = record.source or record.path
+    return Finding(kind, severity, where, reason if where == record.path else f"{record.path}: {reason}")
+
+
 @dataclass(frozen=True)
 class Listing:
     """All records of a data set and the class names in order, before any image is opened."""

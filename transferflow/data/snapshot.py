@@ -125,7 +125,7 @@ def refuse_errors(findings: Sequence[Finding], written: Path) -> None:
     shown = [f"{f.where}: {f.reason}" for f in [*errors, *bad][:_SHOWN]]
     raise DataError(
         f"the data set has {len(errors)} errors" if len(errors) > 1 else "the data set has an error",
-        found="\n           ".join(shown),
+        found="\n".join(shown),
         hint=f"`transferflow data check SPEC` lists all {len(errors) + len(bad)}",
     )
 

@@ -40,7 +40,7 @@ class KnownSplits:
         return self.by_id.get(record.id)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Unit:
     """What is known about images that belong together, as bit sets of splits."""
 
