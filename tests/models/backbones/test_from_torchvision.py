@@ -173,3 +173,23 @@ def test_none_is_a_random_start_that_follows_the_seed(section):
     assert kernel.shape == (64, 5, 7, 7)
     assert torch.equal(kernel, second.get_parameter("model.conv1.weight"))
     assert kernel.std().item() == pytest.approx((2 / (64 * 49)) ** 0.5 * (3 / 5) ** 0.5, rel=0.05)
+
+
+def test_old_files_without_batch_norm_counters(section, publish):
+    state = library.resnet18().state_dict()
+    publish("resnet18", {key: v for key, v in state.items() if not key.endswith("num_batches_tracked")})
+    backbone = build_backbone(section(source="torchvision", name="resnet18"), channels=3, image_size=None)
+    assert {buffer.device.type for buffer in backbone.buffers()} == {"cpu"}
+    assert backbone.train()(torch.rand(2, 3, 64, 64)).shape == (2, 512)
+    assert backbone.get_buffer("model.bn1.num_batches_tracked").item() == 1
+
+
+def test_the_published_vit_has_older_names_for_its_mlp(section, publish):
+    state = library.vit_b_16().state_dict()
+    renamed = {
+        k.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): v for k, v in state.items()
+    }
+    publish("vit_b_16", renamed)
+    backbone = build_backbone(section(source="torchvision", name="vit_b_16"), channels=3, image_size=None)
+    name = "encoder.layers.encoder_layer_3.mlp.3.weight"
+    assert torch.equal(backbone.get_parameter(f"model.{name}"), state[name])
