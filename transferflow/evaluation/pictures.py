@@ -27,8 +27,10 @@ class Picture:
         panels: Shown side by side.
         title: Bold line: `cat, taken for dog`.
         lines: Small lines under it: the image's id, probabilities.
+        image_id: Record id of the image; empty when it is of no record.
     """
 
     panels: tuple[Panel, ...]
     title: str = ""
     lines: tuple[str, ...] = ()
+    image_id: str = ""

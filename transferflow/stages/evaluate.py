@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot import load_snapshot
-from transferflow.evaluation.results import Evaluation, MetricValue
+from transferflow.evaluation.results import Evaluation, load_evaluation
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.keys import evaluate_inputs
@@ -38,7 +34,7 @@ def evaluate(
         "evaluate", key, inputs, lambda folder: _measure(spec, context, snapshot, trained.folder, folder)
     )
     context.store.remember_inputs("evaluate", spec.name, inputs)
-    evaluation = load_evaluation(artifact.path)
+    evaluation = read_evaluation(artifact.path)
     summary = {
         "images": evaluation.images,
         "metrics": {
@@ -57,20 +53,6 @@ def _measure(
     measure(spec, context, snapshot, model, folder)
 
 
-def load_evaluation(folder: Path) -> Evaluation:
-    """Read `metrics.json` back."""
-    data = json.loads((folder / METRICS).read_text())
-    return Evaluation(
-        metrics={name: _metric(m) for name, m in data["metrics"].items()},
-        per_class={
-            name: {metric: math.nan if value is None else value for metric, value in row.items()}
-            for name, row in data["per_class"].items()
-        },
-        images=data["images"],
-        curves=data["curves"],
-    )
-
-
-def _metric(data: Mapping[str, Any]) -> MetricValue:
-    value = data["value"]
-    return MetricValue(math.nan if value is None else value, data["low"], data["high"], data["reason"])
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read `metrics.json` of an evaluate artifact."""
+    return load_evaluation((folder / METRICS).read_text(encoding="utf-8"))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transferflow.data.records import DatasetSnapshot
 from transferflow.errors import EvaluationError
-from transferflow.evaluation.results import Evaluation
+from transferflow.evaluation.results import evaluation_to_json
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.assemble import eval_loader, prediction_inputs
 from transferflow.stages.context import RunContext
@@ -42,7 +39,7 @@ def measure(
     evaluation = build_task(spec.task).evaluate(
         spec, predictions, snapshot, "test", folder=folder / MASKS, intervals=True
     )
-    write_atomic(folder / METRICS, json.dumps(_plain(evaluation), indent=2))
+    write_atomic(folder / METRICS, evaluation_to_json(evaluation))
 
 
 def predict_split(
@@ -54,27 +51,3 @@ def predict_split(
     loader = eval_loader(spec, snapshot, "test", bundle.transform, cache)
     inputs = prediction_inputs(loader, snapshot, "test", bundle.transform, bundle.classes, masks)
     return build_task(bundle.spec.task).predict(bundle.spec, bundle.model, inputs)
-
-
-def _plain(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "images": evaluation.images,
-        "metrics": {
-            name: {
-                "value": _finite(m.value),
-                "low": _finite(m.low),
-                "high": _finite(m.high),
-                "reason": m.reason,
-            }
-            for name, m in evaluation.metrics.items()
-        },
-        "per_class": {
-            name: {metric: _finite(value) for metric, value in row.items()}
-            for name, row in evaluation.per_class.items()
-        },
-        "curves": evaluation.curves,
-    }
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -21,7 +21,7 @@ from transferflow.report.render import write_report
 from transferflow.spec.metrics import metric_names
 from transferflow.stages.champion import compare_with_champion
 from transferflow.stages.context import RunContext
-from transferflow.stages.evaluate import METRICS, load_evaluation
+from transferflow.stages.evaluate import METRICS, read_evaluation
 from transferflow.stages.finished import Finished
 from transferflow.stages.register import REGISTRATION, REPORT
 from transferflow.stages.reporting import build_report
@@ -72,13 +72,13 @@ def _decide(
         comparison = compare_with_champion(
             spec, context, finished.snapshot, registry, champion, finished.evaluated.folder, folder, metric
         )
-    return decide_verdict(rule, load_evaluation(finished.evaluated.folder).metrics[metric].value, comparison)
+    return decide_verdict(rule, read_evaluation(finished.evaluated.folder).metrics[metric].value, comparison)
 
 
 def _entry(store: ArtifactStore, finished: Finished, model: str, folder: Path) -> RegistryEntry:
     spec, snapshot = finished.spec, finished.snapshot
     history = json.loads((finished.trained.folder / HISTORY).read_text())
-    evaluation = load_evaluation(finished.evaluated.folder)
+    evaluation = read_evaluation(finished.evaluated.folder)
     return RegistryEntry(
         model=model,
         run_name=spec.name,

@@ -23,7 +23,8 @@ from transferflow.report.contents import (
 )
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.metrics import metric_names
-from transferflow.stages.evaluate import MASKS, PREDICTIONS, load_evaluation
+from transferflow.stages.evaluate import MASKS, PREDICTIONS, read_evaluation
+from transferflow.stages.explaining import explain_errors
 from transferflow.stages.finished import Finished
 from transferflow.stages.train import HISTORY
 from transferflow.tasks.build import build_task
@@ -43,10 +44,12 @@ def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportDa
     worst = build_task(spec.task).worst_cases(
         spec, predictions, snapshot, "test", folder=finished.evaluated.folder / MASKS, limit=WORST
     )
+    if spec.task.kind == "classification":
+        worst = explain_errors(worst, finished.trained.folder, predictions, snapshot)
     return ReportData(
         title=spec.name,
         task=spec.task.kind,
-        evaluation=load_evaluation(finished.evaluated.folder),
+        evaluation=read_evaluation(finished.evaluated.folder),
         classes=snapshot.classes,
         main_metric=spec.registration.gate.metric or names.main,
         training=_training(history),

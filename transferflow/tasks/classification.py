@@ -183,7 +183,8 @@ class Classification:
         truth = ", ".join(row.labels)
         image = show_image(row.absolute_path, spec.data.channels, spec.data.intensity)
         title = f"{truth or '(none)'}, taken for {said or '(none)'}"
-        return Picture((Panel(image),), title, (row.id, f"probability of the truth {truth_share:.3f}"))
+        lines = (row.id, f"probability of the truth {truth_share:.3f}")
+        return Picture((Panel(image),), title, lines, row.id)
 
 
 def build_classification(task: ClassificationTask) -> Classification:
