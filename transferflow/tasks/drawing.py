@@ -69,13 +69,14 @@ def draw_boxes(
     return np.asarray(canvas)
 
 
-def draw_mask(image: ImageArray, mask: NDArray[np.uint8], hidden: Sequence[int] = ()) -> ImageArray:
+def draw_mask(image: ImageArray, mask: NDArray[np.uint8], hidden: Sequence[int] = (0, 255)) -> ImageArray:
     """Tint each pixel with the colour of its class, and draw the borders between classes.
 
     Args:
         image: H x W (gray) or H x W x 3.
         mask: H x W class indices.
-        hidden: Indices that stay as they are (the background, ignored pixels).
+        hidden: Indices that stay as they are: the background, which is the first class by custom, and
+            ignored pixels.
 
     Returns:
         H x W x 3.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
 from transferflow.data.batch import Batch
@@ -34,6 +32,7 @@ from transferflow.spec.metrics import metric_names
 from transferflow.spec.task import SegmentationTask
 from transferflow.tasks.base import ModelParts, PredictionInputs
 from transferflow.tasks.drawing import draw_mask
+from transferflow.tasks.masks import write_mask
 from transferflow.tasks.segmentation_truth import MaskPairs, pixel_weights
 from transferflow.tasks.show import show_image
 
@@ -98,7 +97,7 @@ class Segmentation:
                 logits = model(batch.images.to(device))["out"].float()
                 for image, scores in zip(batch.ids, logits, strict=True):
                     mask = classify_pixels(scores, inputs, image)
-                    rows.append({"id": image, "mask": _write_mask(inputs.folder, image, mask)})
+                    rows.append({"id": image, "mask": write_mask(inputs.folder, image, mask)})
         return pa.Table.from_pylist(rows, schema=SCHEMA)
 
     def evaluate(
@@ -160,7 +159,6 @@ class Segmentation:
         row = pairs.rows[number]
         predicted, truth = pairs.masks(number)
         image = show_image(row.absolute_path, spec.data.channels, spec.data.intensity)
-        # The first class is the background by custom: tinting it would hide the image.
         hidden = (0, self.ignore_index)
         panels = (
             Panel(image, "image"),
@@ -205,11 +203,3 @@ def _head(spec: ExperimentSpec) -> SegmentationHead:
     if not isinstance(spec.head, SegmentationHead):
         raise PlanError(f"the head {spec.head.kind} can't be built for segmentation", where="head.kind")
     return spec.head
-
-
-def _write_mask(folder: Path, image: str, mask: Pixels) -> str:
-    # An id may be any path: the file's name must not be.
-    name = f"{hashlib.sha256(image.encode()).hexdigest()[:24]}.png"
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(mask).save(folder / name)
-    return name

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from transferflow.data.manifest import Row, read_rows
 from transferflow.data.mask_files import MaskFiles, mask_files_of
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.errors import DataError, EvaluationError
+from transferflow.tasks.masks import read_mask
 
 COUNTED_IMAGES = 2000
 """Class frequencies are estimated from at most so many training images, evenly spread."""
@@ -70,14 +70,7 @@ class MaskPairs:
             DataError: If the true mask can't be read.
         """
         row = self.rows[number]
-        file = self._folder / Path(self._found[row.id]).name
-        try:
-            with Image.open(file) as image:
-                predicted = np.array(image)
-        except (OSError, ValueError) as error:
-            raise EvaluationError(
-                "a predicted mask can't be read", where=str(file), found=str(error)
-            ) from error
+        predicted = read_mask(self._folder, self._found[row.id])
         return predicted, read_truth(self._files, row)
 
 
