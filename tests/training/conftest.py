@@ -110,49 +110,51 @@ def random_loader() -> type[RandomLoader]:
 JobBuilder = Callable[..., TrainJob]
 
 
+def compile_job(
+    model: nn.Module,
+    *,
+    folder: Path,
+    freeze: Any = None,
+    optimizer: Any = None,
+    rates_from: Any = None,
+    settings: dict[str, Any] | None = None,
+    **parts: Any,
+) -> TrainJob:
+    """Build a tiny job; keyword arguments replace parts, `settings` replaces loop settings."""
+    loop: dict[str, Any] = {
+        "epochs": 3,
+        "seed": 0,
+        "precision": "fp32",
+        "device": "cpu",
+        "metric": "val_loss",
+        "lower_is_better": True,
+        "patience": None,
+        "ema": None,
+        "gradient_clip": None,
+    } | (settings or {})
+    defaults: dict[str, Any] = {
+        "train_loader": RandomLoader(),
+        "losses": cross_entropy,
+        "validate": accuracy,
+    }
+    return TrainJob(
+        model=model,
+        groups=model.groups,
+        rates=decide_rates(model, model.groups, rates_from or AdamW(lr=0.01), backbone_scale=1.0),
+        freeze=compile_freeze(freeze or FreezeNone(policy="none"), model.groups, loop["epochs"]),
+        optimizer=optimizer or OptimizerSettings("adamw"),
+        settings=LoopSettings(**loop),
+        folder=folder,
+        **(defaults | parts),
+    )
+
+
 @pytest.fixture
 def build_job(tmp_path: Path) -> JobBuilder:
-    """Build a tiny job; keyword arguments replace parts, `settings` replaces loop settings."""
+    """See `compile_job`; the model is a `TinyModel` unless given."""
 
-    def build(
-        model: nn.Module | None = None,
-        *,
-        freeze: Any = None,
-        optimizer: Any = None,
-        rates_from: Any = None,
-        settings: dict[str, Any] | None = None,
-        groups: Any = None,
-        **parts: Any,
-    ) -> TrainJob:
+    def build(model: nn.Module | None = None, **parts: Any) -> TrainJob:
         torch.manual_seed(0)
-        model = model or TinyModel()
-        groups = groups or model.groups
-        loop = {
-            "epochs": 3,
-            "seed": 0,
-            "precision": "fp32",
-            "device": "cpu",
-            "metric": "val_loss",
-            "lower_is_better": True,
-            "patience": None,
-            "ema": None,
-            "gradient_clip": None,
-        } | (settings or {})
-        section = rates_from or AdamW(lr=0.01)
-        defaults = {
-            "train_loader": RandomLoader(),
-            "losses": cross_entropy,
-            "validate": accuracy,
-            "folder": tmp_path / "checkpoints",
-        }
-        return TrainJob(
-            model=model,
-            groups=groups,
-            rates=decide_rates(model, groups, section, backbone_scale=1.0),
-            freeze=compile_freeze(freeze or FreezeNone(policy="none"), groups, loop["epochs"]),
-            optimizer=optimizer or OptimizerSettings("adamw"),
-            settings=LoopSettings(**loop),
-            **(defaults | parts),
-        )
+        return compile_job(model or TinyModel(), **({"folder": tmp_path / "checkpoints"} | parts))
 
     return build

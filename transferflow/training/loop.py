@@ -9,7 +9,6 @@ import time
 from dataclasses import asdict, replace
 
 import torch
-from timm.utils.model_ema import ModelEmaV3
 
 from transferflow.errors import InterruptedRunError, TrainingError
 from transferflow.store import digest
@@ -216,6 +215,8 @@ def _build_stepper(job: TrainJob, device: torch.device, arithmetic: Arithmetic) 
     job.model.to(device).to(memory_format=arithmetic.memory_format)
     ema = None
     if job.settings.ema is not None:
+        from timm.utils.model_ema import ModelEmaV3  # takes seconds to import
+
         # Short trainings would average mostly the start: the decay grows to its value over the first steps.
         ema = ModelEmaV3(job.model, decay=job.settings.ema, use_warmup=True, warmup_power=0.75)
     return Stepper(

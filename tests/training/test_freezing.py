@@ -1,0 +1,182 @@
+"""Freeze policies, modes and the freeze proof."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from transferflow.errors import PlanError, TrainingError
+from transferflow.models.backbones.build import build_backbone
+from transferflow.models.classifier import ImageClassifier
+from transferflow.models.layers import LayerGroup
+from transferflow.spec.backbone import TimmBackbone
+from transferflow.spec.freeze import (
+    FreezeBackbone,
+    FreezeLayers,
+    FreezeNone,
+    FreezePhases,
+    FreezeUntil,
+    Phase,
+)
+from transferflow.training.freezing import apply_freeze, compile_freeze
+from transferflow.training.job import FreezePhase
+from transferflow.training.loop import train
+from transferflow.training.proof import frozen_digest, tensor_digests
+
+
+def phases_of(*pairs):
+    return FreezePhases(
+        policy="phases", phases=tuple(Phase(epochs=epochs, train=trains) for epochs, trains in pairs)
+    )
+
+
+@pytest.mark.parametrize(
+    ("freeze", "frozen"),
+    [
+        (FreezeNone(policy="none"), set()),
+        (FreezeBackbone(policy="backbone"), {"stem", "layer1", "layer2"}),
+        (FreezeUntil(policy="until", until="layer1"), {"stem", "layer1"}),
+        (FreezeLayers(policy="layers", layers=("layer*",)), {"layer1", "layer2"}),
+        (FreezeLayers(policy="layers", layers=("layer2", "stem")), {"stem", "layer2"}),
+    ],
+)
+def test_policies(tiny_model, freeze, frozen):
+    (phase,) = compile_freeze(freeze, tiny_model.groups, 5).phases
+    assert phase.frozen == frozen
+    assert (phase.first_epoch, phase.lr_scale) == (0, 1.0)
+
+
+def test_phases_are_a_pure_function_of_the_epoch(tiny_model):
+    schedule = compile_freeze(
+        phases_of((2, ("head",)), (3, ("layer2", "head")), (1, ("*",))), tiny_model.groups, 10
+    )
+    found = [sorted(schedule.at(epoch).frozen) for epoch in range(10)]
+    first, second = ["layer1", "layer2", "stem"], ["layer1", "stem"]
+    assert found == [first] * 2 + [second] * 3 + [[]] * 5  # the last phase lasts until the end
+
+
+@pytest.mark.parametrize(
+    ("freeze", "message"),
+    [
+        (FreezeUntil(policy="until", until="layer3"), "freeze.until.*\n.*\n.*stem, layer1, layer2, head"),
+        (FreezeUntil(policy="until", until="layr2"), "did you mean `layer2`"),
+        (FreezeLayers(policy="layers", layers=("stem", "conv*")), r"freeze.layers.1: .*'conv\*'"),
+        (phases_of((1, ("heads",))), "freeze.phases.0.train"),
+        (FreezeUntil(policy="until", until="head"), "nothing trains from epoch 0 on"),
+        (FreezeLayers(policy="layers", layers=("*",)), "nothing trains"),
+        (phases_of((5, ("head",)), (1, ("*",))), "starts after epoch 5, and training has 5"),
+    ],
+)
+def test_what_can_not_be_met_is_refused(tiny_model, freeze, message):
+    with pytest.raises(PlanError, match=message):
+        compile_freeze(freeze, tiny_model.groups, 5)
+
+
+def test_a_name_that_stands_for_several_groups(tiny_model):
+    groups = tuple(LayerGroup(f"blocks.{n}", "backbone", (), ()) for n in range(3)) + tiny_model.groups[-1:]
+    with pytest.raises(PlanError, match=r"blocks\.\*"):
+        compile_freeze(FreezeUntil(policy="until", until="blocks"), groups, 1)
+
+
+def test_a_head_without_parameters_does_not_train(tiny_model):
+    groups = (*tiny_model.groups[:-1], LayerGroup("head", "head", (), ("head",)))
+    with pytest.raises(PlanError, match="nothing trains"):
+        compile_freeze(FreezeBackbone(policy="backbone"), groups, 1)
+
+
+@pytest.mark.parametrize("batch_norm", ["frozen", "train", "all_frozen"])
+def test_modes(tiny_model, batch_norm):
+    tiny_model.train()
+    apply_freeze(tiny_model, tiny_model.groups, FreezePhase(0, frozenset({"stem", "layer1"})), batch_norm)
+    for name, parameter in tiny_model.named_parameters():
+        assert parameter.requires_grad == name.startswith(("layer2", "head")), name
+    for name, module in tiny_model.named_modules():
+        is_frozen = name.startswith(("stem", "layer1"))
+        expected = not is_frozen
+        if isinstance(module, nn.BatchNorm2d):
+            expected = {"frozen": not is_frozen, "train": True, "all_frozen": False}[batch_norm]
+        assert module.training == expected, name
+
+
+def test_unfreezing_gives_back_gradients_and_modes(tiny_model):
+    for frozen in ({"stem", "layer1", "layer2"}, set()):
+        tiny_model.train()
+        apply_freeze(tiny_model, tiny_model.groups, FreezePhase(0, frozenset(frozen)), "frozen")
+    assert all(parameter.requires_grad for parameter in tiny_model.parameters())
+    assert all(module.training for module in tiny_model.modules())
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "test_efficientnet", "test_convnext"])
+def test_a_frozen_backbone_computes_the_same_twice(name):
+    """Dropout, stochastic depth and batch norm of a frozen backbone are still."""
+    section = TimmBackbone(source="timm", name=name, weights="none")
+    backbone = build_backbone(section, channels=3, image_size=64, pretrained=False)
+    model = ImageClassifier(backbone, 3, dropout=0.5)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout | timm.layers.DropPath):
+            for attribute in ("p", "drop_prob"):
+                if hasattr(module, attribute):
+                    setattr(module, attribute, 0.5)
+    freeze = compile_freeze(FreezeBackbone(policy="backbone"), model.groups, 1)
+    images = torch.randn(2, 3, 64, 64)
+    model.train()
+    assert model.head.training
+    apply_freeze(model, model.groups, freeze.at(0), freeze.batch_norm)
+    assert torch.equal(model.backbone(images), model.backbone(images))
+    assert not torch.equal(model(images), model(images))  # the head's dropout is alive
+
+
+def test_the_digest_covers_parameters_and_buffers(tiny_model):
+    names = {"stem", "layer1"}
+    before, count = frozen_digest(tiny_model, tiny_model.groups, names)
+    expected = [n for n in tiny_model.state_dict() if n.startswith(("stem", "layer1"))]
+    assert count == len(expected)
+    for tensor in (tiny_model.head.weight.data, tiny_model.layer2[1].running_mean):
+        tensor.add_(1)
+    assert frozen_digest(tiny_model, tiny_model.groups, names) == (before, count)
+    for tensor in (tiny_model.stem[0].weight.data, tiny_model.layer1[0][1].running_var):
+        tensor.view(-1)[0] += 1e-3
+        after, _ = frozen_digest(tiny_model, tiny_model.groups, names)
+        assert after != before
+        before = after
+
+
+def test_with_batch_norm_train_the_proof_leaves_out_the_statistics(build_job):
+    job = build_job(freeze=FreezeBackbone(policy="backbone", batch_norm="train"))
+    before = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
+    (proof,) = train(job).proofs
+    statistics = [name for name in before if "running_" in name or "num_batches" in name]
+    assert proof.left_out == len(statistics) == 12
+    assert proof.tensors == len([n for n in before if not n.startswith("head")]) - 12
+    assert proof.holds
+    assert not torch.equal(before["stem.1.running_mean"], job.model.stem[1].running_mean)
+
+
+def test_all_frozen_keeps_every_statistic(build_job):
+    job = build_job(freeze=FreezeNone(policy="none", batch_norm="all_frozen"))
+    before = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
+    train(job)
+    for name, tensor in job.model.state_dict().items():
+        is_still = "running_" in name or "num_batches" in name
+        assert torch.equal(before[name], tensor) == is_still, name
+
+
+def test_a_violation_names_the_tensors(build_job, tiny_model):
+    """A model that writes to its own frozen buffer is found out."""
+
+    def write(module, inputs, output):
+        if tiny_model.head.training:
+            tiny_model.stem[1].running_mean.add_(1e-3)
+
+    tiny_model.layer1.register_forward_hook(write)
+    job = build_job(tiny_model, freeze=FreezeBackbone(policy="backbone"))
+    with pytest.raises(TrainingError, match=r"1 frozen tensors changed in epochs 0 to 2") as caught:
+        train(job)
+    assert "stem.1.running_mean" in str(caught.value)
+
+
+def test_digests_do_not_depend_on_layout(tiny_model):
+    names = {group.name for group in tiny_model.groups}
+    before = tensor_digests(tiny_model, tiny_model.groups, names)
+    tiny_model.to(memory_format=torch.channels_last)
+    assert tensor_digests(tiny_model, tiny_model.groups, names) == before

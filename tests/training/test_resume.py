@@ -1,0 +1,189 @@
+"""A training that was cut off and resumed gives the same bits as one that was not."""
+
+import logging
+import multiprocessing
+import runpy
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from transferflow.errors import InterruptedRunError, TrainingError
+from transferflow.spec.freeze import FreezePhases, Phase
+from transferflow.training.loop import train
+
+SCRIPT = Path(__file__).with_name("killed_run.py")
+PHASES = FreezePhases(
+    policy="phases",
+    phases=(Phase(epochs=2, train=("layer2", "head")), Phase(epochs=2, train=("*",), lr_scale=0.5)),
+)
+SETTINGS = {"epochs": 4, "ema": 0.9, "gradient_clip": 1.0}
+
+
+class StopAt:
+    """A hook that interrupts as ctrl-C does; without a step, after the epoch's checkpoint."""
+
+    def __init__(self, epoch, step=None):
+        self.at = (epoch, step)
+
+    def on_start(self, epochs, steps, first_epoch):
+        self.first_epoch = first_epoch
+
+    def on_step(self, epoch, step, loss, lr):
+        if (epoch, step) == self.at:
+            raise KeyboardInterrupt
+
+    def on_epoch(self, epoch, values):
+        if (epoch, None) == self.at:
+            raise KeyboardInterrupt
+
+    def on_end(self): ...
+
+
+def bare(result):
+    """A result without what time decides."""
+    timing = ("seconds", "images_per_second")
+    rows = tuple({k: v for k, v in row.items() if k not in timing} for row in result.history)
+    return rows, result.best_epoch, result.best_value, result.proofs
+
+
+@pytest.mark.parametrize(
+    "point", [(0, 1), (0, None), (1, 2), (1, None), (2, 0), (2, None), (3, 2), (3, None)]
+)
+def test_interrupted_and_resumed(build_job, tmp_path, point):
+    whole = build_job(freeze=PHASES, settings=SETTINGS, folder=tmp_path / "whole")
+    expected = train(whole)
+    stopped = build_job(freeze=PHASES, settings=SETTINGS, hooks=[StopAt(*point)])
+    with pytest.raises(InterruptedRunError, match="of 4 epochs") as caught:
+        train(stopped)
+    assert "run the same command again" in str(caught.value)
+    watcher = StopAt(99)
+    resumed = build_job(freeze=PHASES, settings=SETTINGS, hooks=[watcher])
+    found = train(resumed)
+    assert watcher.first_epoch == point[0] + (point[1] is None)
+    assert bare(found) == bare(expected)
+    state = resumed.model.state_dict()
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, state[name]), name
+
+
+@pytest.fixture
+def one_thread():
+    """As in the processes that are killed: sums are taken in the same order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+KILLS = (("tiny", ("step:1:1", "epoch:1", "step:2:1", "write:3")), ("resnet18", ("epoch:1", "step:3:0")))
+
+
+def run_alone(*arguments):
+    """Train in a process of its own; return how it ended."""
+    # Forked from a server that has imported torch once: that takes seconds.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "torchvision.models", "timm"])
+    script = (str(SCRIPT), {"ARGUMENTS": arguments}, "__alone__")
+    process = context.Process(target=runpy.run_path, args=script)
+    process.start()
+    process.join(300)
+    return process.exitcode
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(("name", "points"), KILLS)
+def test_killed_again_and_again(tmp_path, name, points):
+    """Killed before, at and after a phase boundary, and while a checkpoint is written."""
+    run = runpy.run_path(str(SCRIPT))["main"]
+    cut, result = tmp_path / "cut", tmp_path / "cut.safetensors"
+    for point in points:
+        assert run_alone(name, cut, result, point) == -signal.SIGKILL
+    assert not result.exists()
+    proofs = run(name, cut, result)
+    assert proofs == run(name, tmp_path / "whole", tmp_path / "whole.safetensors")
+    assert len(proofs) == 2
+    assert all(proof.holds for proof in proofs)
+    assert result.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    left = sorted(path.name for path in cut.iterdir() if not path.name.startswith("best-"))
+    assert left == ["epoch-0003", "epoch-0004"]
+
+
+def cut_after_three(build_job):
+    with pytest.raises(InterruptedRunError):
+        train(build_job(freeze=PHASES, settings=SETTINGS, hooks=[StopAt(2)]))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "ema.safetensors", "optimizer.pt", "state.json"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_a_damaged_checkpoint_costs_one_epoch(build_job, tmp_path, caplog, name, damage):
+    expected = train(build_job(freeze=PHASES, settings=SETTINGS, folder=tmp_path / "whole"))
+    cut_after_three(build_job)
+    file = tmp_path / "checkpoints" / "epoch-0003" / name
+    content = bytearray(file.read_bytes())
+    if damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        content[len(content) // 2] ^= 0xFF
+        file.write_bytes(content)
+    else:
+        file.unlink()
+    watcher = StopAt(99)
+    with caplog.at_level(logging.WARNING, "transferflow.training"):
+        found = train(build_job(freeze=PHASES, settings=SETTINGS, hooks=[watcher]))
+    assert watcher.first_epoch == 2
+    assert "the checkpoint epoch-0003 is damaged" in caplog.text
+    assert bare(found) == bare(expected)
+
+
+def test_without_a_whole_checkpoint_training_starts_anew(build_job, tmp_path, caplog):
+    expected = train(build_job(freeze=PHASES, settings=SETTINGS, folder=tmp_path / "whole"))
+    cut_after_three(build_job)
+    for state in (tmp_path / "checkpoints").glob("epoch-*/state.json"):
+        state.write_text("{}")
+    watcher = StopAt(99)
+    found = train(build_job(freeze=PHASES, settings=SETTINGS, hooks=[watcher]))
+    assert watcher.first_epoch == 0
+    assert caplog.text.count("damaged") == 2
+    assert bare(found) == bare(expected)
+
+
+def test_a_pickle_with_code_is_not_run(build_job, tmp_path, caplog):
+    """Even one whose hash is right."""
+    import json
+    import pickle
+
+    from transferflow.store import file_digest
+
+    cut_after_three(build_job)
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "owned",))
+
+    folder = tmp_path / "checkpoints" / "epoch-0003"
+    (folder / "optimizer.pt").write_bytes(pickle.dumps(Evil()))
+    state = json.loads((folder / "state.json").read_text())
+    state["files"]["optimizer.pt"] = file_digest(folder / "optimizer.pt")
+    (folder / "state.json").write_text(json.dumps(state))
+    train(build_job(freeze=PHASES, settings=SETTINGS))
+    assert not (tmp_path / "owned").exists()
+    assert "epoch-0003" in caplog.text
+
+
+def test_a_checkpoint_of_another_job_is_refused(build_job):
+    cut_after_three(build_job)
+    with pytest.raises(TrainingError, match="belongs to another training"):
+        train(build_job(freeze=PHASES, settings=SETTINGS | {"seed": 1}))
+
+
+def test_a_finished_training_is_not_repeated(build_job):
+    first = train(build_job(settings=SETTINGS))
+    watcher = StopAt(99)
+    job = build_job(settings=SETTINGS, hooks=[watcher])
+    again = train(job)
+    assert again == first
+    assert watcher.first_epoch == 4
+    assert job.validate(job.model)["val_loss"] == first.best_value
