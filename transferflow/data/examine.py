@@ -87,7 +87,7 @@ def _read_images(
 def _take_groups(found: Examined, required: str | None) -> Examined:
     """Groups that the files themselves name."""
     groups = found.facts["header_group"].to_pylist()
-    records = [replace(r, group=group) for r, group in zip(found.records, groups, strict=True)]
+    records = [replace(r, group=r.group or group) for r, group in zip(found.records, groups, strict=True)]
     missing = [record for record in records if record.group is None]
     findings = [
         Finding("no_group", "error", record.path, f"its header has no {required!r}")
@@ -98,10 +98,11 @@ def _take_groups(found: Examined, required: str | None) -> Examined:
 
 
 def build_reader(data: Data, root: Path) -> ImageReader:
-    """How the images of a data set are looked at; DICOM files of a folder are grouped by patient."""
+    """How the images of a data set are looked at; DICOM files are grouped by patient."""
     tag = None
-    if isinstance(data, DicomData) and data.file is None:
-        tag = data.split.group_by or "PatientID"
+    if isinstance(data, DicomData):
+        # In a table `group_by` names a column.
+        tag = data.split.group_by if data.split.group_by and data.file is None else "PatientID"
     return ImageReader(root, data.channels, data.intensity, tag)
 
 

@@ -58,3 +58,20 @@ def test_no_dicom(tmp_path, paint, list_data):
     paint(tmp_path / "x" / "a.png")
     with pytest.raises(DataError, match="no DICOM file"):
         list_data(tmp_path, format="dicom")
+
+
+def test_a_header_without_the_group_is_an_error(tmp_path, snapshot_of):
+    for i in range(30):
+        write_dicom(tmp_path / ("ill" if i % 3 else "well") / f"{i}.dcm", i)
+    with pytest.raises(DataError, match="its header has no 'StudyID'"):
+        snapshot_of(tmp_path, format="dicom", split={"group_by": "StudyID"})
+
+
+def test_rows_of_a_table_without_groups_are_grouped_by_patient(tmp_path, snapshot_of):
+    lines = ["path,label"]
+    for i in range(60):
+        write_dicom(tmp_path / f"{i}.dcm", i, f"patient {i // 3}")
+        lines.append(f"{i}.dcm,{'xy'[i % 2]}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    rows = read_rows(snapshot_of(tmp_path, format="dicom", file="labels.csv"))
+    assert {row.group for row in rows} == {f"patient {i}" for i in range(20)}

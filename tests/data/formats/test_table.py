@@ -118,6 +118,8 @@ def test_parquet_is_read_like_csv(root, list_data):
         (b"", "no column|no rows"),
         (b"path,label\n", "no rows"),
         (b"path,wrong\nimg/a.png,x\n", "no column 'label'"),
+        (b"path,wrong\nimg/a.png\nimg/b.png,x\n", "no column 'label'"),
+        (b"\n\n", "no column"),
         (b"path,path\nimg/a.png,x\n", "two columns of the same name: 'path'"),
         (b"path,label\nimg/a.png,\xff\xfe\n", "not UTF-8"),
         (b'path,label\nimg/a.png,"x\n', "can't be read as CSV"),
@@ -142,3 +144,18 @@ def test_missing_table(root, list_data):
     (root / "t.parquet").write_bytes(b"no parquet")
     with pytest.raises(DataError, match="can't be read as Parquet"):
         list_data(root, format="parquet", file="t.parquet")
+
+
+def test_a_column_of_patients_is_the_group(root, list_data):
+    (root / "labels.csv").write_text("path,label,Patient_ID\nimg/a.png,x,7\nimg/b.png,y,7\n")
+    listing = list_data(root, format="csv", file="labels.csv")
+    assert [r.group for r in listing.records] == ["7", "7"]
+    assert [(f.kind, f.where) for f in listing.findings] == [("group_column", "labels.csv:1")]
+    (root / "labels.csv").write_text("path,label,patient_id,group\nimg/a.png,x,7,g\n")
+    assert list_data(root, format="csv", file="labels.csv").records[0].group == "g"
+
+
+def test_metadata_without_the_column(root, list_data):
+    (root / "metadata.csv").write_text("path,other\nimg/a.png,x\n")
+    with pytest.raises(DataError, match=r"metadata\.csv lacks a column"):
+        list_data(root, format="image_folder", split={"group_by": "patient"})

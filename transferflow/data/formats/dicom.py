@@ -7,7 +7,8 @@ from pathlib import Path
 
 from transferflow.data.dicom import DICOM_SUFFIXES, has_dicom_preamble
 from transferflow.data.formats.image_folder import records_of_folders
-from transferflow.data.formats.table import list_lines, read_csv
+from transferflow.data.formats.table import list_rows
+from transferflow.data.formats.table_file import open_csv
 from transferflow.data.paths import require_file, scan_folder
 from transferflow.data.records import Listing
 from transferflow.errors import DataError
@@ -25,7 +26,7 @@ def list_dicom(data: DicomData, task: Task, root: Path) -> Listing:
     """
     if data.file is not None:
         file = require_file(root, data.file, "data.file")
-        return list_lines(data, task, root, file, read_csv(file))
+        return list_rows(data, task, root, file, open_csv(file))
     scan = scan_folder(root, suffixes=_ANY)
     files = [file for file in scan.files if _is_dicom(root / file)]
     scan.ignored["not DICOM"] += len(scan.files) - len(files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from transferflow.data.formats.table import read_csv
+from transferflow.data.formats.table_file import open_csv
 from transferflow.data.records import Finding, Listing
 from transferflow.errors import DataError
 
@@ -40,17 +40,18 @@ def add_groups(listing: Listing, group_by: str) -> Listing:
 
 
 def _load_groups(file: Path, group_by: str) -> dict[str, str]:
+    table = open_csv(file)
+    column = next((name for name in _PATH_COLUMNS if name in table.header), None)
+    if column is None or group_by not in table.header:
+        raise DataError(
+            f"{METADATA} lacks a column",
+            where=f"{METADATA}:1",
+            found=", ".join(table.header),
+            allowed=f"path (or file_name) and {group_by}",
+        )
     groups: dict[str, str] = {}
-    for line in read_csv(file):
-        column = next((name for name in _PATH_COLUMNS if name in line.cells), None)
-        if column is None or group_by not in line.cells:
-            raise DataError(
-                f"{METADATA} lacks a column",
-                where=f"{METADATA}:1",
-                found=", ".join(line.cells),
-                allowed=f"path (or file_name) and {group_by}",
-            )
-        group = line.cells[group_by].strip()
+    for line in table.lines:
+        group = line.cells.get(group_by, "").strip()
         if group:
             groups[line.cells[column].strip().replace("\\", "/").removeprefix("./")] = group
     return groups
