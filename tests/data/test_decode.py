@@ -264,3 +264,20 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(tmp_path, name):
         del sparse
     with pytest.raises(DataError, match="decompression bomb"):
         decode_image(path, 1)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "lzw.tif", "a.webp", "a.gif", "a.bmp"])
+def test_damaged_bytes_are_never_a_bug(tmp_path, name):
+    path = save(tmp_path / name, OPEN, **({"compression": "tiff_lzw"} if name == "lzw.tif" else {}))
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in random.integers(0, min(len(whole), 400), random.integers(1, 8)):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            decoded = decode_image(path, 3)
+        except DataError:
+            continue
+        assert (decoded.dtype, decoded.shape[2]) == (np.uint8, 3)

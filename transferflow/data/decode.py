@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import warnings
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,13 +21,20 @@ from transferflow.data.pixels import (
     to_pixels,
 )
 from transferflow.data.tiff import has_tiff_header, read_tiff
-from transferflow.errors import DataError
+from transferflow.errors import DataError, TransferflowError
 from transferflow.spec.data import FullRange, Intensity
 
 MAX_PIXELS = 178_956_970
 """Larger images are taken for decompression bombs; the number is Pillow's own."""
 ORIENTATION_TAG = 0x0112
 FULL_RANGE = FullRange()
+_BOMB = f"the image has more than {MAX_PIXELS:,} pixels: it is taken for a decompression bomb"
+
+# What decoders warn about either ends in an exception or does not matter here. Filters are set once:
+# `catch_warnings` is not safe where several threads decode.
+for _module in ("PIL", "pydicom"):
+    warnings.filterwarnings("ignore", module=rf"{_module}\b")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def decode_image(path: Path, channels: int, intensity: Intensity = FULL_RANGE) -> Pixels:
@@ -52,10 +58,19 @@ def decode_image(path: Path, channels: int, intensity: Intensity = FULL_RANGE) -
     """
     try:
         return to_pixels(_read(path, channels), channels, intensity)
+    except TransferflowError:
+        raise
     except UnsuitableImageError as error:
         raise DataError(str(error), where=str(path)) from error
+    except UnidentifiedImageError as error:
+        raise DataError("the file is not an image, or of an unknown kind", where=str(path)) from error
+    except Image.DecompressionBombError as error:
+        raise DataError(_BOMB, where=str(path)) from error
     except MemoryError as error:
         raise DataError("the image does not fit into memory", where=str(path)) from error
+    except Exception as error:  # a damaged file makes decoders raise anything
+        reason = str(error) or type(error).__name__
+        raise DataError(f"the image is damaged: {reason}", where=str(path)) from error
 
 
 def _head(path: Path) -> bytes:
@@ -79,30 +94,17 @@ def _read(path: Path, channels: int) -> RawImage:
             return raw
     with _open(path) as image:
         stored, wide = read_orientation(image), _has_wide_colours(image)
-        _load(image, path)  # OpenCV returns what it has of a damaged file; Pillow tells
+        image.load()  # OpenCV returns what it has of a damaged file; Pillow tells
         left = read_orientation(image)  # Pillow turns a TIFF itself as it loads
         raw, orientation = (_read_with_opencv(path), stored) if wide else (_read_pillow(image), left)
     return replace(raw, values=orient(raw.values, orientation))
 
 
 def _open(path: Path) -> ImageFile.ImageFile:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(path)
-        except UnidentifiedImageError as error:
-            raise DataError("the file is not an image, or of an unknown kind", where=str(path)) from error
-        except Image.DecompressionBombError as error:
-            raise DataError(_bomb_text(), where=str(path)) from error
-        except (OSError, ValueError, SyntaxError, OverflowError, EOFError, struct.error) as error:
-            raise DataError(f"the file can't be read: {error}", where=str(path)) from error
+    image = Image.open(path)
     if image.width * image.height > MAX_PIXELS:
-        raise DataError(_bomb_text(), where=str(path), found=f"{image.width} x {image.height} pixels")
+        raise Image.DecompressionBombError
     return image
-
-
-def _bomb_text() -> str:
-    return f"the image has more than {MAX_PIXELS:,} pixels: it is taken for a decompression bomb"
 
 
 def read_orientation(image: Image.Image) -> int:
@@ -130,26 +132,6 @@ def _read_with_opencv(path: Path) -> RawImage:
     if values.ndim == 3:
         values = values[..., [2, 1, 0, 3][: values.shape[2]]]
     return raw_image(values, colour=True, alpha=values.ndim == 3 and values.shape[2] == 4)
-
-
-def _load(image: Image.Image, path: Path) -> None:
-    try:
-        image.load()
-    except Image.DecompressionBombError as error:
-        raise DataError(_bomb_text(), where=str(path)) from error
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        TypeError,
-        IndexError,
-        KeyError,
-        EOFError,
-        OverflowError,
-        struct.error,
-        zlib.error,
-    ) as error:
-        raise DataError(f"the image is damaged: {error}", where=str(path)) from error
 
 
 def _read_pillow(image: Image.Image) -> RawImage:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from transferflow.data.pixels import RawImage, UnsuitableImageError, Values
 from transferflow.errors import DataError, MissingDependencyError
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
-_MISSING_PARTS = (AttributeError, KeyError, ValueError, TypeError, NotImplementedError, RuntimeError, OSError)
 
 
 def has_dicom_preamble(head: bytes) -> bool:
@@ -28,7 +28,9 @@ def read_dicom(path: Path, max_pixels: int) -> RawImage:
     The rescale slope and intercept are applied. MONOCHROME1 is marked as inverted.
 
     Raises:
-        DataError: If the file is damaged, holds no image, or several.
+        DataError: If it is no DICOM file.
+        UnsuitableImageError: If it holds no image, or several.
+        DecompressionBombError: If it is too large. A damaged file raises anything.
         MissingDependencyError: If pydicom is not installed.
     """
     try:
@@ -43,15 +45,10 @@ def read_dicom(path: Path, max_pixels: int) -> RawImage:
         ) from error
     try:
         file = pydicom.dcmread(path)
-        _check_frame(file, max_pixels)
-        values = np.asarray(pixel_array(file))
-        return _in_own_units(values, file)
-    except UnsuitableImageError:
-        raise
     except (InvalidDicomError, EOFError) as error:
         raise DataError(f"the file is not valid DICOM: {error}", where=str(path)) from error
-    except _MISSING_PARTS as error:
-        raise DataError(f"the DICOM image can't be read: {error}", where=str(path)) from error
+    _check_frame(file, max_pixels)
+    return _in_own_units(np.asarray(pixel_array(file)), file)
 
 
 def _check_frame(file: Dataset, max_pixels: int) -> None:
@@ -60,7 +57,7 @@ def _check_frame(file: Dataset, max_pixels: int) -> None:
     if int(file.get("NumberOfFrames") or 1) > 1:
         raise UnsuitableImageError(f"the DICOM file holds {file.NumberOfFrames} frames; one is expected")
     if int(file.Rows) * int(file.Columns) > max_pixels:
-        raise UnsuitableImageError(f"the image has more than {max_pixels:,} pixels")
+        raise Image.DecompressionBombError
 
 
 def _in_own_units(values: Values, file: Dataset) -> RawImage:

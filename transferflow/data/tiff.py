@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 import logging
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import tifffile
+from PIL import Image
 
 from transferflow.data.pixels import RawImage, UnsuitableImageError, Values, orient, raw_image
-from transferflow.errors import DataError
 
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    IndexError,
-    KeyError,
-    AttributeError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    tifffile.TiffFileError,
-)
 Page = tifffile.TiffPage | tifffile.TiffFrame
 _HEADERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PALETTE, _CMYK, _YCBCR, _RGB, _WHITE_IS_ZERO = 3, 5, 6, 2, 0
@@ -49,29 +34,21 @@ def read_tiff(path: Path, channels: int, max_pixels: int) -> RawImage | None:
         `None` where the compression (LZW, JPEG, fax) is one that tifffile can't read by itself.
 
     Raises:
-        DataError: If the file is damaged or too large.
         UnsuitableImageError: If it holds several images.
+        DecompressionBombError: If it is too large. A damaged file raises anything.
     """
-    try:
-        with tifffile.TiffFile(path) as file:
-            page = file.pages.first
-            if page.imagewidth * page.imagelength > max_pixels:
-                raise DataError(
-                    f"the image has more than {max_pixels:,} pixels: it is taken for a decompression bomb",
-                    where=str(path),
-                )
-            pages = _band_pages(file, page, channels)
-            if page.compression not in _COMPRESSIONS:
-                return None
-            arrays = [_samples_last(p.asarray(), p) for p in pages]
-            orientation = page.tags.valueof(274, 1)
-            photometric = int(page.photometric)
-            extra = [int(sample) for sample in page.extrasamples or ()]
-            colormap = page.colormap if photometric == _PALETTE else None
-    except (UnsuitableImageError, DataError):
-        raise
-    except _UNREADABLE as error:
-        raise DataError(f"the image is damaged: {error}", where=str(path)) from error
+    with tifffile.TiffFile(path) as file:
+        page = file.pages.first
+        if page.imagewidth * page.imagelength > max_pixels:
+            raise Image.DecompressionBombError
+        pages = _band_pages(file, page, channels)
+        if page.compression not in _COMPRESSIONS:
+            return None
+        arrays = [_samples_last(p.asarray(), p) for p in pages]
+        orientation = page.tags.valueof(274, 1)
+        photometric = int(page.photometric)
+        extra = [int(sample) for sample in page.extrasamples or ()]
+        colormap = page.colormap if photometric == _PALETTE else None
     values = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=2)
     values = orient(values, orientation if isinstance(orientation, int) else 1)
     return _describe(values, photometric, extra, colormap)
