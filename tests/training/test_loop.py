@@ -4,15 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from transferflow.errors import PlanError, TrainingError
 from transferflow.spec.freeze import FreezeLayers, FreezePhases, Phase
 from transferflow.spec.optimizer import AdamW, Sgd
 from transferflow.training.job import OptimizerSettings
 from transferflow.training.loop import train
-
-PHASES = FreezePhases(
-    policy="phases",
-    phases=(Phase(epochs=1, train=("head",)), Phase(epochs=2, train=("layer*", "head"), lr_scale=0.5)),
-)
 
 
 class Recorder:
@@ -32,23 +28,6 @@ class Recorder:
 
     def on_end(self):
         self.ended += 1
-
-
-class StopAt:
-    """A hook that interrupts as ctrl-C does."""
-
-    def __init__(self, epoch, step):
-        self.at = (epoch, step)
-
-    def on_start(self, epochs, steps, first_epoch): ...
-
-    def on_step(self, epoch, step, loss, lr):
-        if (epoch, step) == self.at:
-            raise KeyboardInterrupt
-
-    def on_epoch(self, epoch, values): ...
-
-    def on_end(self): ...
 
 
 def state(model):
@@ -155,3 +134,154 @@ def test_a_group_that_is_frozen_again_keeps_its_weights_despite_momentum(build_j
         (1, 2, ("layer1", "layer2", "stem")),
     ]
     assert all(proof.holds for proof in result.proofs)
+
+
+def test_a_loss_that_is_not_finite_says_where(build_job, random_loader):
+    job = build_job(train_loader=random_loader(poison=(1, 2)))
+    with pytest.raises(TrainingError, match="the loss `cross_entropy` is not finite") as caught:
+        train(job)
+    text = str(caught.value)
+    assert "epoch 1, step 2" in text
+    assert "found: nan" in text
+    assert "optimizer.lr" in text
+    resumed = Recorder()
+    train(build_job(hooks=[resumed]))  # the epoch before it is kept
+    assert resumed.started == (3, 3, 1)
+
+
+def test_the_bad_loss_among_several_is_named(build_job):
+    def losses(model, batch):
+        logits = model(batch.images)
+        return {"box": logits.square().mean(), "mask": logits.sum() * torch.inf}
+
+    with pytest.raises(TrainingError, match="`mask`"):
+        train(build_job(losses=losses))
+
+
+def test_several_losses_are_logged_and_summed(build_job):
+    def losses(model, batch):
+        logits = model(batch.images)
+        return {"entropy": nn.functional.cross_entropy(logits, batch.targets), "size": logits.square().mean()}
+
+    row = train(build_job(losses=losses)).history[-1]
+    assert row["train_loss"] == pytest.approx(row["train_entropy"] + row["train_size"])
+
+
+def scripted(values):
+    """A validation that gives one value after the other."""
+    left = list(values)
+    return lambda model: {"score": left.pop(0)}
+
+
+def test_early_stopping_keeps_the_best(build_job):
+    settings = {"epochs": 9, "metric": "score", "lower_is_better": False, "patience": 2}
+    job = build_job(settings=settings, validate=scripted([0.1, 0.5, 0.4, 0.5, 0.9]))
+    result = train(job)
+    assert (result.best_epoch, result.best_value, result.stopped_early) == (1, 0.5, True)
+    assert len(result.history) == 4
+    assert [proof.last_epoch for proof in result.proofs] == [3]
+    resumed = train(build_job(settings=settings, validate=scripted([])))
+    assert resumed == result  # a stopped training stays stopped
+
+
+def test_lower_is_better(build_job):
+    settings = {"metric": "score", "lower_is_better": True}
+    result = train(build_job(settings=settings, validate=scripted([0.3, 0.1, 0.2])))
+    assert (result.best_epoch, result.best_value) == (1, 0.1)
+    assert not result.stopped_early
+
+
+@pytest.mark.parametrize(
+    ("values", "message"), [({"other": 1.0}, "only other"), ({"score": math.nan}, "not a number")]
+)
+def test_a_metric_that_can_not_be_computed(build_job, values, message):
+    job = build_job(settings={"metric": "score"}, validate=lambda model: values)
+    with pytest.raises(TrainingError, match="score can't be computed") as caught:
+        train(job)
+    assert message in str(caught.value)
+
+
+def test_the_moving_average_is_validated_and_kept(build_job, tiny_model):
+    """Against the average computed by hand from the weights after each step."""
+    weights, seen = [], []
+
+    class Watch(Recorder):
+        def on_step(self, epoch, step, loss, lr):
+            weights.append(state(tiny_model))
+
+    def validate(model):
+        seen.append(state(model))
+        return {"score": float(len(seen))}
+
+    settings = {"epochs": 2, "metric": "score", "lower_is_better": False, "ema": 0.5}
+    freeze = FreezeLayers(policy="layers", layers=("stem",))
+    start = state(tiny_model)
+    train(build_job(tiny_model, freeze=freeze, settings=settings, validate=validate, hooks=[Watch()]))
+    expected = weights[0]["head.weight"]
+    for number, now in enumerate(weights[1:], 1):
+        decay = min(0.5, 1 - (1 + number) ** -0.75)
+        expected = decay * expected + (1 - decay) * now["head.weight"]
+    torch.testing.assert_close(seen[-1]["head.weight"], expected)
+    assert same(state(tiny_model), seen[-1])
+    for name in start:
+        if name.startswith("stem"):  # an average of what never changes is that, to the bit
+            assert torch.equal(start[name], tiny_model.state_dict()[name])
+
+
+def test_gradients_are_clipped(build_job, tiny_model):
+    """With plain gradient descent the step is at most lr times the largest norm."""
+    start = state(tiny_model)
+    steps = OptimizerSettings("sgd", momentum=0.0, nesterov=False, schedule="constant")
+    clipped = build_job(
+        tiny_model,
+        rates_from=Sgd(kind="sgd", lr=1.0, weight_decay=0.0),
+        optimizer=steps,
+        settings={"epochs": 1, "gradient_clip": 1e-3},
+        train_loader=type(build_job().train_loader)(images=8),
+    )
+    train(clipped)
+    moved = torch.cat([(p - start[n]).flatten() for n, p in tiny_model.named_parameters()])
+    assert float(moved.detach().norm()) == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_the_callers_random_state_is_left_alone(build_job):
+    job = build_job()
+    before = torch.random.get_rng_state()
+    train(job)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_the_same_seed_gives_the_same_bits(build_job, tmp_path):
+    runs = {}
+    for name, seed in (("first", 0), ("second", 0), ("other", 1)):
+        torch.manual_seed(len(runs))  # must not matter
+        job = build_job(settings={"seed": seed}, folder=tmp_path / name)
+        train(job)
+        runs[name] = state(job.model)
+    assert same(runs["first"], runs["second"])
+    assert not same(runs["first"], runs["other"])  # dropout differs
+
+
+def test_bf16_trains_and_stays_fp32_in_the_weights(build_job):
+    job = build_job(settings={"precision": "bf16", "epochs": 5})
+    result = train(job)
+    assert result.precision == "bf16"
+    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
+    assert {p.dtype for p in job.model.parameters()} == {torch.float32}
+
+
+def test_without_batches_there_is_no_training(build_job, random_loader):
+    with pytest.raises(TrainingError, match="no training batch"):
+        train(build_job(train_loader=random_loader(images=0)))
+
+
+def test_hooks_end_whatever_happens(build_job, random_loader):
+    watcher = Recorder()
+    with pytest.raises(TrainingError):
+        train(build_job(train_loader=random_loader(poison=(0, 0)), hooks=[watcher]))
+    assert watcher.ended == 1
+
+
+def test_precision_that_the_device_has_not(build_job):
+    with pytest.raises(PlanError, match="fp16 needs CUDA"):
+        train(build_job(settings={"precision": "fp16"}))

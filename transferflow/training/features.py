@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import count
 from typing import Protocol
 
 import torch
@@ -46,6 +45,7 @@ class CachedFeatures:
         self._backbone = backbone
         self._loader = loader
         self._arithmetic = arithmetic
+        self._epochs_read = 0
         self._features: dict[str, tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
@@ -63,13 +63,12 @@ class CachedFeatures:
     def _fill(self, wanted: set[str]) -> None:
         if not self._features:
             logger.info("the backbone is frozen: computing its features once")
-        for number in count():
-            if wanted <= self._features.keys():
-                return
-            for batch in self._loader.epoch(number):
+        while not wanted <= self._features.keys():
+            for batch in self._loader.epoch(self._epochs_read):
                 new = [place for place, image in enumerate(batch.ids) if image not in self._features]
                 if new:
                     self._add(batch, new)
+            self._epochs_read += 1
 
     @torch.no_grad()
     def _add(self, batch: Batch, places: Sequence[int]) -> None:

@@ -1,0 +1,49 @@
+import pytest
+import torch
+from torch import nn
+
+from transferflow.errors import PlanError
+from transferflow.training.device import decide_arithmetic, has_depthwise, pick_device
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("device", "bf16", "depthwise", "expected"),
+    [
+        (CPU, False, False, "fp32"),
+        (CPU, True, False, "bf16"),
+        (CPU, True, True, "fp32"),
+        (CUDA, True, True, "bf16"),
+        (CUDA, False, False, "fp32"),
+    ],
+)
+def test_auto_is_a_fixed_rule(device, bf16, depthwise, expected):
+    assert decide_arithmetic("auto", device, bf16=bf16, depthwise=depthwise).precision == expected
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA])
+def test_what_is_asked_for_is_done(device):
+    for setting in ("fp32", "bf16"):
+        assert decide_arithmetic(setting, device, bf16=True, depthwise=True).precision == setting
+
+
+@pytest.mark.parametrize(
+    ("setting", "device", "message"),
+    [("fp16", CPU, "fp16 needs CUDA"), ("bf16", CUDA, "this GPU has no bf16")],
+)
+def test_what_the_device_can_not_do_is_refused(setting, device, message):
+    with pytest.raises(PlanError, match=message):
+        decide_arithmetic(setting, device, bf16=False, depthwise=False)
+
+
+def test_depthwise_convolutions_are_found():
+    assert has_depthwise(nn.Sequential(nn.Conv2d(8, 8, 3, groups=8)))
+    assert not has_depthwise(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=2)))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu():
+    assert pick_device("auto").type == "cpu"
+    with pytest.raises(PlanError, match="there is no CUDA device"):
+        pick_device("cuda")
