@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
 from transferflow.data.boxes import Seen
 from transferflow.data.mask_files import MaskFiles
 from transferflow.data.records import Finding, Record
+
+_SHOWN = 20
 
 
 def check_masks(
@@ -42,11 +44,19 @@ def check_masks(
                 first.setdefault(value, record.mask or record.path)
         present = set(indices.values()) - {None, reader.ignore_index}
         classes.append(tuple(name for i, name in enumerate(reader.classes) if i in present))
+    return keep, classes, findings + _unknown_findings(reader, unknown, first)
+
+
+def _unknown_findings(reader: MaskFiles, unknown: Counter[int], first: Mapping[int, str]) -> list[Finding]:
     allowed = _allowed(reader)
-    for value, count in sorted(unknown.items()):
+    findings = []
+    for value, count in unknown.most_common(_SHOWN):
         reason = f"{reader.show(value)} is in {count} masks, and is no class; allowed: {allowed}"
         findings.append(Finding("mask_value", "error", first[value], reason))
-    return keep, classes, findings
+    if len(unknown) > _SHOWN:
+        reason = f"{len(unknown)} values are no classes (JPEG masks have such noise); {_SHOWN} are listed"
+        findings.append(Finding("mask_value", "error", "masks", reason))
+    return findings
 
 
 def _allowed(reader: MaskFiles) -> str:

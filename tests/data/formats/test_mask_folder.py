@@ -78,6 +78,12 @@ def test_unknown_colours_are_errors(masks, snapshot_of):
         )
 
 
+def test_noise_in_masks_is_summed_up(masks, snapshot_of):
+    noise = np.arange(16 * 24, dtype=np.uint32).reshape(16, 24).astype(np.uint8)
+    with pytest.raises(DataError, match="the data set has 21 errors"):
+        snapshot_of(masks(values=noise), "segmentation", format="mask_folder", classes=CLASSES)
+
+
 def test_masks_that_do_not_fit_are_quarantined(masks, snapshot_of):
     root = masks(40)
     write_mask(root / "masks" / "0.png", VALUES[:8])
