@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -73,11 +73,13 @@ def list_backbones(source: Source | None = None, search: str = "") -> list[Backb
         PlanError: If there is none.
     """
     words = search.lower().split()
-    found = [
-        info
-        for info in (*_torchvision(), *_package(), *_timm(words))
-        if source in (None, info.source) and _holds(info, words)
-    ]
+    listings: dict[Source, Callable[[list[str]], Iterator[BackboneInfo]]] = {
+        "torchvision": _torchvision,
+        "package": _package,
+        "timm": _timm,
+    }
+    wanted = listings.values() if source is None else (listings[source],)
+    found = [info for listing in wanted for info in listing(words)]
     if not found:
         close = difflib.get_close_matches(search, timm.list_models(), 5, 0.4)
         raise PlanError(
@@ -112,25 +114,25 @@ def to_json(info: BackboneInfo, shape: BackboneShape | None) -> dict[str, Any]:
     return asdict(info) | (asdict(shape) if shape else {})
 
 
-def _torchvision() -> Iterator[BackboneInfo]:
+def _torchvision(words: list[str]) -> Iterator[BackboneInfo]:
     for name, tags in known_torchvision().items():
         best = resolve_torchvision(name, "DEFAULT")
-        if best is not None:
+        known = (*tags, *DENSE.get(name, ()))
+        if best is not None and _holds(words, name, known):
             licence = torchvision_file(best).licence
-            known = (*tags, *DENSE.get(name, ()))
             yield _info("torchvision", name, torchvision_preprocessing(best), known, licence)
 
 
-def _package() -> Iterator[BackboneInfo]:
+def _package(words: list[str]) -> Iterator[BackboneInfo]:
     file = package_file()
-    yield _info("package", file.name, package_preprocessing(None), (file.tag,), file.licence)
+    if _holds(words, file.name, (file.tag,)):
+        yield _info("package", file.name, package_preprocessing(None), (file.tag,), file.licence)
 
 
 def _timm(words: list[str]) -> Iterator[BackboneInfo]:
     for name in timm.list_models():
         tags = timm_tags(name)
-        text = " ".join((name, *tags)).lower()
-        if all(word in text for word in words):
+        if _holds(words, name, tags):
             choice = resolve_timm(name, "none")
             yield _info("timm", name, timm_preprocessing(choice), tags, str(choice.config.license or ""))
 
@@ -141,6 +143,6 @@ def _info(
     return BackboneInfo(source, name, known.image_size, known.mean, known.std, weights, licence)
 
 
-def _holds(info: BackboneInfo, words: list[str]) -> bool:
-    text = " ".join((info.name, *info.weights)).lower()
+def _holds(words: list[str], name: str, weights: tuple[str, ...]) -> bool:
+    text = " ".join((name, *weights)).lower()
     return all(word in text for word in words)

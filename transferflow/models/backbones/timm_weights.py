@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import timm
@@ -86,10 +88,21 @@ def resolve_timm(name: str, weights: str) -> TimmChoice:
 
 def timm_tags(name: str) -> tuple[str, ...]:
     """Pretrained tags of an architecture, the default first."""
-    tags = [split_model_name_tag(full)[1] for full in list_pretrained(name)]
-    config = get_pretrained_cfg(name)
-    first = [config.tag] if config is not None and config.tag in tags else []
-    return tuple(dict.fromkeys(str(tag) for tag in [*first, *tags] if tag))
+    return _all_tags().get(name, ())
+
+
+@cache
+def _all_tags() -> Mapping[str, tuple[str, ...]]:
+    """Tags by architecture, in one pass: timm's own look-up by name goes through all of them each time."""
+    found: dict[str, list[str]] = {}
+    for full in list_pretrained():
+        name, tag = split_model_name_tag(full)
+        found.setdefault(name, []).append(tag)
+    for name, tags in found.items():
+        config = get_pretrained_cfg(name)
+        if config is not None and config.tag in tags:
+            tags.insert(0, str(config.tag))
+    return {name: tuple(dict.fromkeys(tag for tag in tags if tag)) for name, tags in found.items()}
 
 
 def timm_file(choice: TimmChoice) -> WeightFile:
