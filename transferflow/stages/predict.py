@@ -106,6 +106,11 @@ def predict_images(bundle: Bundle, images: Iterable[Path], folder: Path) -> Pred
     return Predictions(table, reader.sizes, tuple(reader.failures))
 
 
+def stack_batch(images: Sequence[torch.Tensor], ids: Sequence[str]) -> Batch:
+    """Images of one size as a batch without targets."""
+    return Batch(torch.stack(list(images)), torch.empty(0), tuple(ids))
+
+
 class _Reader:
     """Decodes files into batches, and notes sizes and failures on the way."""
 
@@ -123,10 +128,10 @@ class _Reader:
                 ids.append(str(path))
                 tensors.append(tensor)
             if len(ids) == BATCH:
-                yield Batch(torch.stack(tensors), torch.empty(0), tuple(ids))
+                yield stack_batch(tensors, ids)
                 ids, tensors = [], []
         if ids:
-            yield Batch(torch.stack(tensors), torch.empty(0), tuple(ids))
+            yield stack_batch(tensors, ids)
 
     def _read(self, path: Path) -> torch.Tensor | None:
         try:

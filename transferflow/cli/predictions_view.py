@@ -1,0 +1,136 @@
+"""How predictions look: rows for a table, JSON, CSV, and pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from transferflow.cli.console import printable
+
+if TYPE_CHECKING:
+    from transferflow.stages.predict import Predictions
+    from transferflow.tasks.bundle import Bundle
+
+Rows = list[dict[str, Any]]
+CORNERS = ("x_min", "y_min", "x_max", "y_max")
+
+
+def without_weak(predictions: Predictions, min_score: float) -> Predictions:
+    """Leave out boxes below a score."""
+    if "score" not in predictions.table.column_names:
+        return predictions
+    import pyarrow.compute as pc
+
+    return replace(predictions, table=predictions.table.filter(pc.field("score") >= min_score))
+
+
+def result_rows(bundle: Bundle, predictions: Predictions, folder: Path) -> Rows:
+    """One plain row per image (classification, segmentation) or per box (detection)."""
+    found = predictions.table.to_pylist()
+    match bundle.spec.task.kind:
+        case "classification":
+            return [_label_row(bundle, row) for row in found]
+        case "detection":
+            return [
+                {"image": row["id"], **{name: row[name] for name in ("label", "score", *CORNERS)}}
+                for row in found
+            ]
+        case "segmentation":
+            return [_mask_row(bundle, row, folder) for row in found]
+
+
+def _label_row(bundle: Bundle, row: dict[str, Any]) -> dict[str, Any]:
+    scores = dict(zip(bundle.classes, row["probabilities"], strict=True))
+    best = max(scores, key=lambda name: scores[name])
+    multilabel = getattr(bundle.spec.task, "multilabel", False)
+    labels = [name for name, score in scores.items() if score >= 0.5] if multilabel else [best]
+    return {"image": row["id"], "labels": labels, "score": scores[best], "probabilities": scores}
+
+
+def _mask_row(bundle: Bundle, row: dict[str, Any], folder: Path) -> dict[str, Any]:
+    from transferflow.tasks.masks import read_mask
+
+    mask = read_mask(folder, row["mask"])
+    shares = {name: float((mask == number).mean()) for number, name in enumerate(bundle.classes)}
+    return {"image": row["id"], "mask": str(folder / row["mask"]), "shares": shares}
+
+
+def json_document(bundle: Bundle, predictions: Predictions, rows: Rows, folder: Path) -> object:
+    """Rows as they are; boxes and masks as a COCO document, with a score on each box."""
+    task = bundle.spec.task
+    if task.kind == "classification":
+        return rows
+    from transferflow.tasks.coco_output import coco_document
+
+    return coco_document(task, predictions.table, predictions.sizes, bundle.classes, folder)
+
+
+def csv_text(rows: Rows) -> str:
+    """Rows as CSV; nested values become columns of their own."""
+    flat = [_flat(row) for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(flat[0]) if flat else ["image"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            values |= {f"{name}.{key}": f"{part:.6f}" for key, part in value.items()}
+        else:
+            values[name] = "|".join(value) if isinstance(value, list) else value
+    return values
+
+
+def rows_table(rows: Rows, top: int) -> Table:
+    """Rows for a person."""
+    table = Table()
+    table.add_column("image", overflow="fold")
+    table.add_column("found", overflow="fold")
+    table.add_column("score", justify="right")
+    table.add_column("more", overflow="fold")
+    for row in rows:
+        table.add_row(printable(row["image"]), *map(printable, _cells(row, top)))
+    return table
+
+
+def _cells(row: dict[str, Any], top: int) -> tuple[str, str, str]:
+    if "shares" in row:
+        ranked = sorted(row["shares"].items(), key=lambda pair: -pair[1])[:top]
+        return ", ".join(f"{name} {share:.1%}" for name, share in ranked), "", row["mask"]
+    if "probabilities" in row:
+        ranked = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])[1:top]
+        others = ", ".join(f"{name} {score:.3f}" for name, score in ranked)
+        return ", ".join(row["labels"]) or "(none)", f"{row['score']:.3f}", others
+    return row["label"], f"{row['score']:.3f}", " ".join(f"{row[corner]:.0f}" for corner in CORNERS)
+
+
+def write_overlays(bundle: Bundle, predictions: Predictions, rows: Rows, folder: Path) -> int:
+    """Draw boxes or masks over each image, as PNG files in `folder`; returns how many."""
+    from PIL import Image
+
+    from transferflow.data.records import Box
+    from transferflow.tasks.drawing import draw_boxes, draw_mask
+    from transferflow.tasks.masks import read_mask
+    from transferflow.tasks.show import show_image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, path in enumerate(predictions.sizes, 1):
+        image = show_image(Path(path), bundle.transform.channels, bundle.transform.intensity)
+        mine = [row for row in rows if row["image"] == path]
+        if bundle.spec.task.kind == "detection":
+            boxes = [Box(**{name: row[name] for name in (*CORNERS, "label")}) for row in mine]
+            image = draw_boxes(image, boxes, bundle.classes, [row["score"] for row in mine])
+        else:
+            mask = Path(mine[0]["mask"])
+            image = draw_mask(image, read_mask(mask.parent, mask.name))
+        Image.fromarray(image).save(folder / f"{number:04}-{Path(path).stem}.png")
+    return len(predictions.sizes)

@@ -1,0 +1,123 @@
+"""Prediction on images that are larger than the model's input: in tiles that overlap, merged again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from transferflow.data.batch import Batch
+from transferflow.data.decode import decode_image
+from transferflow.data.geometry import Pixels
+from transferflow.errors import DataError, PlanError
+from transferflow.spec.head import DetectionHead
+from transferflow.stages.predict import BATCH, Failure, Predictions, stack_batch
+from transferflow.tasks.base import PredictionInputs
+from transferflow.tasks.build import build_task
+from transferflow.tasks.bundle import Bundle
+from transferflow.tasks.masks import write_mask
+from transferflow.tasks.tiling import Tile, TileBoxes, decide_tiles, merge_tile_boxes, merge_tile_masks
+
+OVERLAP = 0.25
+"""Share of a tile's side that neighbours have in common at least."""
+
+
+def predict_tiled(bundle: Bundle, images: Iterable[Path], folder: Path, side: int) -> Predictions:
+    """Predict each image in tiles of `side` pixels; boxes are merged by NMS, masks tile by tile.
+
+    Raises:
+        PlanError: If the model is a classifier.
+    """
+    kind = bundle.spec.task.kind
+    if kind == "classification":
+        raise PlanError("an image has one label as a whole: --tile is for detection and segmentation")
+    sizes: dict[str, tuple[int, int]] = {}
+    failures: list[Failure] = []
+    tables: list[pa.Table] = []
+    for path in images:
+        name = str(path)
+        try:
+            image = decode_image(path, bundle.transform.channels, bundle.transform.intensity)
+        except DataError as error:
+            failures.append(Failure(name, error.problems[0].what))
+            continue
+        sizes[name] = (image.shape[1], image.shape[0])
+        tiles = decide_tiles(image.shape[1], image.shape[0], side, round(side * OVERLAP))
+        with TemporaryDirectory() as scratch:
+            found = _predict_tiles(bundle, image, tiles, Path(scratch))
+            merge = _merged_boxes if kind == "detection" else _merged_mask
+            tables.append(merge(bundle, found, tiles, name, sizes[name], Path(scratch), folder))
+    return Predictions(pa.concat_tables(tables) if tables else pa.table({"id": []}), sizes, tuple(failures))
+
+
+def _predict_tiles(bundle: Bundle, image: Pixels, tiles: Sequence[Tile], folder: Path) -> pa.Table:
+    sizes = {str(number): (tile.width, tile.height) for number, tile in enumerate(tiles)}
+
+    def batches() -> Iterator[Batch]:
+        for start in range(0, len(tiles), BATCH):
+            part = tiles[start : start + BATCH]
+            tensors = [bundle.transform(_cut(image, tile)) for tile in part]
+            yield stack_batch(tensors, [str(start + offset) for offset in range(len(part))])
+
+    inputs = PredictionInputs(batches(), sizes, bundle.transform, bundle.classes, folder)
+    return build_task(bundle.spec.task).predict(bundle.spec, bundle.model, inputs)
+
+
+def _cut(image: Pixels, tile: Tile) -> Pixels:
+    return np.ascontiguousarray(image[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width])
+
+
+def _merged_boxes(
+    bundle: Bundle,
+    found: pa.Table,
+    tiles: Sequence[Tile],
+    name: str,
+    size: tuple[int, int],
+    scratch: Path,
+    folder: Path,
+) -> pa.Table:
+    head = bundle.spec.head
+    threshold = head.nms_threshold if isinstance(head, DetectionHead) else 0.5
+    number = {label: index for index, label in enumerate(bundle.classes)}
+    by_tile: dict[str, list[dict[str, object]]] = {}
+    for row in found.to_pylist():
+        by_tile.setdefault(row["id"], []).append(row)
+    parts = [
+        TileBoxes(
+            tiles[int(tile)],
+            np.array([[r[side] for side in ("x_min", "y_min", "x_max", "y_max")] for r in rows], np.float32),
+            np.array([r["score"] for r in rows], np.float32),
+            np.array([number[str(r["label"])] for r in rows], np.int64),
+        )
+        for tile, rows in by_tile.items()
+    ]
+    if not parts:
+        return found
+    boxes, scores, labels = merge_tile_boxes(parts, *size, threshold)
+    columns = {
+        "id": [name] * len(boxes),
+        "label": [bundle.classes[int(label)] for label in labels],
+        "score": scores,
+        **{side: boxes[:, place] for place, side in enumerate(("x_min", "y_min", "x_max", "y_max"))},
+    }
+    return pa.table(columns, schema=found.schema)
+
+
+def _merged_mask(
+    bundle: Bundle,
+    found: pa.Table,
+    tiles: Sequence[Tile],
+    name: str,
+    size: tuple[int, int],
+    scratch: Path,
+    folder: Path,
+) -> pa.Table:
+    masks = [
+        (tiles[int(row["id"])], np.asarray(Image.open(scratch / row["mask"]))) for row in found.to_pylist()
+    ]
+    file = write_mask(folder, name, merge_tile_masks(masks, *size))
+    return pa.table({"id": [name], "mask": [file]}, schema=found.schema)
