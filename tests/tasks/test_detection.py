@@ -1,0 +1,157 @@
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from transferflow.data.loader import build_loader
+from transferflow.data.manifest import read_rows
+from transferflow.spec.task import DetectionTask
+from transferflow.stages.assemble import eval_transform_of
+from transferflow.tasks.detection import SCHEMA, build_detection
+
+
+def train_steps(spec, snapshot, task, parts, steps):
+    transform = eval_transform_of(spec, parts.preprocessing)
+    loader = build_loader(
+        snapshot,
+        "train",
+        transform=transform,
+        batch_size=6,
+        seed=0,
+        workers=0,
+        task=spec.task,
+        train=True,
+        cache=None,
+    )
+    losses_of = task.build_losses(spec, snapshot.classes, snapshot)
+    optimizer = torch.optim.AdamW(parts.model.parameters(), lr=2e-3)
+    parts.model.train()
+    history = []
+    for epoch in range(steps):
+        for batch in loader.epoch(epoch):
+            losses = losses_of(parts.model, batch)
+            optimizer.zero_grad()
+            sum(losses.values()).backward()
+            optimizer.step()
+            history.append({name: value.item() for name, value in losses.items()})
+    return history
+
+
+def test_trains_predicts_and_is_measured_in_pixels_of_the_original(
+    crowns, load, build_parts, inputs_of, tmp_path
+):
+    snapshot = load(crowns, tmp_path / "snapshot")
+    task, parts = build_parts(crowns, snapshot)
+    history = train_steps(crowns, snapshot, task, parts, 40)
+    assert set(history[0]) == {"classification", "bbox_regression", "bbox_ctrness"}
+    assert all(math.isfinite(value) for step in history for value in step.values())
+    parts.model.eval()
+    table = task.predict(crowns, parts.model, inputs_of(crowns, snapshot, parts, "train", tmp_path))
+    assert table.schema == SCHEMA
+    corners = np.stack([table[name].to_numpy() for name in ("x_min", "y_min", "x_max", "y_max")], 1)
+    assert (corners >= 0).all()
+    assert (corners <= [64, 48, 64, 48]).all()
+    found = task.evaluate(crowns, table, snapshot, "train", folder=tmp_path, intervals=False)
+    assert found.metrics["map50"].value > 0.6
+
+
+def test_nothing_found_is_measured_and_a_class_without_test_images_has_no_value(crowns, load, tmp_path):
+    snapshot = load(crowns, tmp_path / "snapshot")
+    task = build_detection(DetectionTask(kind="detection"))
+    found = task.evaluate(crowns, SCHEMA.empty_table(), snapshot, "test", folder=tmp_path, intervals=True)
+    assert found.metrics["map"].value == 0
+    assert found.images == 3
+    assert math.isnan(found.per_class["green"]["ap"])
+
+
+def perfect(rows):
+    return pa.Table.from_pylist(
+        [
+            {"id": row.id, "label": b.label, "score": 0.9}
+            | {name: getattr(b, name) for name in ("x_min", "y_min", "x_max", "y_max")}
+            for row in rows
+            for b in row.boxes
+        ],
+        schema=SCHEMA,
+    )
+
+
+def test_a_perfect_answer_has_no_worst_case_and_the_full_score(crowns, load, tmp_path):
+    snapshot = load(crowns, tmp_path / "snapshot")
+    task = build_detection(DetectionTask(kind="detection"))
+    table = perfect(read_rows(snapshot, "test"))
+    found = task.evaluate(crowns, table, snapshot, "test", folder=tmp_path, intervals=True)
+    assert found.metrics["map"].value == pytest.approx(1)
+    statistic = task.build_statistic(crowns, table, snapshot, "test", folder=tmp_path, metric="map")
+    assert statistic(np.ones((2, 3))) == pytest.approx([1, 1])
+    assert task.worst_cases(crowns, table, snapshot, "test", folder=tmp_path, limit=4) == []
+
+
+def test_the_worst_cases_show_truth_beside_prediction(crowns, load, tmp_path):
+    snapshot = load(crowns, tmp_path / "snapshot")
+    task = build_detection(DetectionTask(kind="detection"))
+    cases = task.worst_cases(crowns, SCHEMA.empty_table(), snapshot, "test", folder=tmp_path, limit=5)
+    assert [case.title for case in cases] == ["2 missed, 0 false, 0 found", "1 missed, 0 false, 0 found"]
+    assert [panel.label for panel in cases[0].panels] == ["truth", "prediction"]
+    assert cases[0].panels[0].image.shape == (48, 64, 3)
+    assert (cases[0].panels[0].image != cases[0].panels[1].image).any()
+
+
+def test_the_class_index_of_each_detector_is_the_data_sets(crowns, load, build_parts, inputs_of, tmp_path):
+    """Faster R-CNN counts a background class; the others do not."""
+    snapshot = load(crowns, tmp_path / "snapshot")
+    head = crowns.head.model_copy(update={"kind": "faster_rcnn"})
+    spec = crowns.model_copy(update={"head": head})
+    task, parts = build_parts(spec, snapshot)
+    losses = task.build_losses(spec, snapshot.classes, snapshot)
+    inputs = inputs_of(spec, snapshot, parts, "train", tmp_path)
+    batch = next(iter(inputs.batches))
+    parts.model.train()
+    assert set(losses(parts.model, batch)) == {
+        "loss_classifier",
+        "loss_box_reg",
+        "loss_objectness",
+        "loss_rpn_box_reg",
+    }
+    labels = [n for target in batch.targets for n in target["labels"].tolist()]
+    assert set(labels) <= {0, 1}
+    parts.model.eval()
+    table = task.predict(spec, parts.model, inputs)
+    assert set(table["label"].to_pylist()) <= {"red", "green"}
+
+
+def test_the_predictions_file_is_what_pycocotools_measures(crowns, load, tmp_path):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    from transferflow.tasks.coco_output import coco_document
+
+    snapshot = load(crowns, tmp_path / "snapshot")
+    rows = read_rows(snapshot, "test")
+    random = np.random.default_rng(1)
+    table = perfect(rows)
+    moved = [
+        row | {"x_min": row["x_min"] + 1.5, "score": float(random.random())} for row in table.to_pylist()
+    ]
+    table = pa.Table.from_pylist(moved, schema=SCHEMA)
+    sizes = {row.id: (row.width, row.height) for row in rows}
+    document = coco_document(crowns.task, table, sizes, snapshot.classes, tmp_path)
+    truth = json.loads((tmp_path / "crowns" / "test.json").read_text())
+    numbers = {image["file_name"]: image["id"] for image in truth["images"]}
+    names = {category["name"]: category["id"] for category in truth["categories"]}
+    images = {image["id"]: numbers[image["file_name"]] for image in document["images"]}
+    labels = {category["id"]: names[category["name"]] for category in document["categories"]}
+    for annotation in document["annotations"]:
+        annotation["image_id"] = images[annotation["image_id"]]
+        annotation["category_id"] = labels[annotation["category_id"]]
+    judge = COCO(str(tmp_path / "crowns" / "test.json"))
+    (tmp_path / "found.json").write_text(json.dumps(document["annotations"]))
+    measured = COCOeval(judge, judge.loadRes(str(tmp_path / "found.json")), "bbox")
+    measured.evaluate(), measured.accumulate(), measured.summarize()
+    task = build_detection(DetectionTask(kind="detection"))
+    ours = task.evaluate(crowns, table, snapshot, "test", folder=tmp_path, intervals=False)
+    assert ours.metrics["map"].value == pytest.approx(measured.stats[0], abs=1e-3)
+    assert 0 < ours.metrics["map"].value < 1

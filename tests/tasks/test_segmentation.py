@@ -1,0 +1,124 @@
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from transferflow.data.batch import Batch
+from transferflow.data.manifest import read_rows
+from transferflow.data.mask_files import mask_files_of
+from transferflow.errors import EvaluationError
+from transferflow.spec.task import SegmentationTask
+from transferflow.tasks.base import PredictionInputs
+from transferflow.tasks.masks import read_mask, write_mask
+from transferflow.tasks.segmentation import SCHEMA, build_segmentation, classify_pixels
+from transferflow.tasks.segmentation_truth import pixel_weights, read_truth
+
+TASK = SegmentationTask(kind="segmentation")
+
+
+def test_trains_predicts_and_is_measured_at_the_original_size(cells, load, build_parts, inputs_of, tmp_path):
+    snapshot = load(cells, tmp_path / "snapshot")
+    task, parts = build_parts(cells, snapshot)
+    losses_of = task.build_losses(cells, snapshot.classes, snapshot)
+    optimizer = torch.optim.AdamW(parts.model.parameters(), lr=2e-3)
+    parts.model.train()
+    for _ in range(12):
+        for batch in inputs_of(cells, snapshot, parts, "train", tmp_path).batches:
+            losses = losses_of(parts.model, batch)
+            assert set(losses) == {"cross_entropy", "dice", "auxiliary"}
+            assert all(math.isfinite(value.item()) for value in losses.values())
+            optimizer.zero_grad()
+            sum(losses.values()).backward()
+            optimizer.step()
+    parts.model.eval()
+    folder = tmp_path / "masks"
+    table = task.predict(cells, parts.model, inputs_of(cells, snapshot, parts, "test", folder))
+    assert table.schema == SCHEMA
+    for row in table.to_pylist():
+        assert read_mask(folder, row["mask"]).shape == (48, 64)
+    found = task.evaluate(cells, table, snapshot, "test", folder=folder, intervals=True)
+    assert found.metrics["miou"].value > 0.75
+    assert found.metrics["miou"].low <= found.metrics["miou"].value <= found.metrics["miou"].high
+    assert found.images == 3
+
+
+def answer(snapshot, folder, change=lambda number, mask: mask):
+    files = mask_files_of(snapshot, 255)
+    rows = [
+        {"id": row.id, "mask": write_mask(folder, row.id, change(n, read_truth(files, row)))}
+        for n, row in enumerate(read_rows(snapshot, "test"))
+    ]
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def without_ignored(number, mask):
+    return np.where(mask == 255, 0, mask).astype(np.uint8)
+
+
+def test_a_perfect_answer_is_perfect_whatever_stands_in_ignored_pixels(cells, load, tmp_path):
+    snapshot = load(cells, tmp_path / "snapshot")
+    task = build_segmentation(TASK)
+    table = answer(snapshot, tmp_path, without_ignored)
+    found = task.evaluate(cells, table, snapshot, "test", folder=tmp_path, intervals=False)
+    assert found.metrics["miou"].value == 1
+    statistic = task.build_statistic(cells, table, snapshot, "test", folder=tmp_path, metric="dice")
+    assert statistic(np.ones((2, 3))) == pytest.approx([1, 1])
+    assert task.worst_cases(cells, table, snapshot, "test", folder=tmp_path, limit=4) == []
+
+
+def test_the_worst_case_comes_first_with_its_truth(cells, load, tmp_path):
+    snapshot = load(cells, tmp_path / "snapshot")
+    task = build_segmentation(TASK)
+    table = answer(snapshot, tmp_path, lambda n, mask: without_ignored(n, mask) if n == 0 else mask * 0)
+    cases = task.worst_cases(cells, table, snapshot, "test", folder=tmp_path, limit=1)
+    assert len(cases) == 1
+    assert [panel.label for panel in cases[0].panels] == ["image", "truth", "prediction"]
+    assert cases[0].lines[0] in {row.id for row in read_rows(snapshot, "test")[1:]}
+
+
+def test_an_image_without_a_prediction_is_an_error(cells, load, tmp_path):
+    snapshot = load(cells, tmp_path / "snapshot")
+    table = answer(snapshot, tmp_path, without_ignored).slice(1)
+    with pytest.raises(EvaluationError, match="no predicted mask"):
+        build_segmentation(TASK).evaluate(cells, table, snapshot, "test", folder=tmp_path, intervals=False)
+
+
+@pytest.mark.parametrize("how", ["balanced", {"cell": 3.0}, None])
+def test_class_weights(how, cells, load, tmp_path):
+    snapshot = load(cells, tmp_path / "snapshot")
+    found = pixel_weights(how, snapshot, 255)
+    if how is None:
+        assert found is None
+    elif how == "balanced":
+        cell = 22 * 24 / (47 * 64)
+        assert found.tolist() == pytest.approx([0.5 / (1 - cell), 0.5 / cell])
+    else:
+        assert found.tolist() == [1, 3]
+
+
+class Letterboxed:
+    """A transform that puts a 20 x 10 image into the upper half of a 10 x 10 square."""
+
+    def resized(self, size):
+        return (5, 10)
+
+
+def test_padding_is_cut_off_before_scores_are_led_back():
+    scores = torch.zeros(2, 10, 10)
+    scores[1, :5, 5:] = 4
+    scores[1, 5:] = 100  # the padding must not leak into the image
+    inputs = PredictionInputs([], {"a": (20, 10)}, Letterboxed(), ("x", "y"), None)
+    mask = classify_pixels(scores, inputs, "a")
+    assert mask.shape == (10, 20)
+    assert (mask[:, :9] == 0).all()
+    assert (mask[:, 11:] == 1).all()
+
+
+def test_a_batch_of_ignored_pixels_alone_trains_nothing(cells, load, build_parts, tmp_path):
+    snapshot = load(cells, tmp_path / "snapshot")
+    task, parts = build_parts(cells, snapshot)
+    batch = Batch(torch.randn(2, 1, 64, 64), torch.full((2, 64, 64), 255), ("a", "b"))
+    losses = task.build_losses(cells, snapshot.classes, snapshot)(parts.model.train(), batch)
+    assert sum(losses.values()).item() == 0
