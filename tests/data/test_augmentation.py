@@ -48,6 +48,14 @@ def test_presets_work_for_any_number_of_channels(preset, channels):
     assert differs == transform.is_random == (preset != "none")
 
 
+@pytest.mark.parametrize("mode", ["letterbox", "stretch"])
+@pytest.mark.parametrize("preset", ["similar_domain", "different_domain"])
+def test_classification_that_crops_nothing_varies_in_size(preset, mode):
+    transform = build_train_transform(augmentation(preset=preset), square(mode), "classification")
+    sizes = {int((transform.vary(bright_square(), seed).image[..., 0] > 140).sum()) for seed in range(30)}
+    assert max(sizes) > 1.2 * min(sizes)
+
+
 def test_none_is_the_evaluation_transform():
     base = square()
     transform = build_train_transform(augmentation(preset="none"), base, "classification")

@@ -10,7 +10,7 @@ from torchvision import transforms
 
 from transferflow.data.sample import VOID, Sample
 from transferflow.data.transforms import EvalTransform, build_eval_transform
-from transferflow.errors import DataError, PlanError
+from transferflow.errors import DataError
 from transferflow.spec.backbone import Normalization
 from transferflow.spec.data import Percentile
 
@@ -19,7 +19,9 @@ KINDS = {"bilinear": transforms.InterpolationMode.BILINEAR, "bicubic": transform
 
 
 def build(data_section, kind="classification", **options) -> EvalTransform:
-    fields = {key: options.pop(key) for key in ("channels", "image_size", "intensity") if key in options}
+    fields = {
+        key: options.pop(key) for key in ("channels", "image_size", "intensity", "fit") if key in options
+    }
     data = data_section(format="image_folder", root=".", **fields)
     return build_eval_transform(data, kind, **{"mean": MEAN, "std": STD} | options)
 
@@ -83,8 +85,7 @@ def test_normalization_of_the_spec_wins(data_section):
     assert build(data_section, normalization=one).mean == (0.5, 0.5, 0.5)
     three = Normalization(mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
     assert build(data_section, normalization=three).mean == (0.1, 0.2, 0.3)
-    with pytest.raises(PlanError, match="does not fit the channels"):
-        build(data_section, channels=4, normalization=three)
+    assert build(data_section, channels=1, normalization=three).mean == pytest.approx((0.2,))
 
 
 @pytest.mark.parametrize("size", [(300, 400), (400, 300), (64, 64), (10, 500), (37, 23)])
@@ -118,6 +119,27 @@ def test_the_padding_is_zero_once_normalised(data_section):
     found = ours(np.full((64, 32, 3), 255, np.uint8))
     assert found[:, :, 32:].abs().max() < 0.01
     assert found[:, :, :32].min() > 2
+
+
+@pytest.mark.parametrize("kind", ["classification", "detection"])
+def test_stretch_keeps_all_of_the_image(data_section, kind):
+    ours = build(data_section, kind, fit="stretch", image_size=64)
+    photo = photos.coffee()
+    theirs = transforms.Compose(
+        [transforms.Resize((64, 64)), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    )
+    assert torch.equal(ours(photo), theirs(Image.fromarray(photo)))
+    boxes = np.array([[0, 0, 64, 64], [16, 32, 32, 64]], np.float32)
+    np.testing.assert_allclose(
+        ours.boxes_to_original(boxes, photo.shape[:2]), [[0, 0, 600, 400], [150, 200, 300, 400]]
+    )
+
+
+def test_letterbox_for_classification_sees_the_ends_of_a_long_image(data_section):
+    image = np.zeros((32, 512, 3), np.uint8)
+    image[:, -8:] = 255
+    seen = {fit: build(data_section, fit=fit, image_size=64)(image).max() for fit in ("crop", "letterbox")}
+    assert seen["crop"] < 0 < seen["letterbox"]
 
 
 def test_a_crop_can_not_be_led_back(data_section):

@@ -78,6 +78,7 @@ def test_a_zero_shot_head_has_other_settings(problems_of: ProblemsOf, override: 
             "backbone",
             "need `sha256`",
         ),
+        (("task={kind: detection}", "data={format: yolo, root: d, fit: crop}"), "data.fit", "would lose"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -101,6 +102,8 @@ def test_what_does_not_fit_is_refused(
             "data.channels=1",
         ),
         ("data.split.group_by=patient",),
+        ("data.fit=letterbox",),
+        ("task={kind: detection}", "data={format: yolo, root: d, fit: stretch}"),
         ("freeze={policy: layers, layers: [layer1]}", "optimizer.layer_lr={layer2: 1e-3, 'layer*': 1e-4}"),
         (
             "freeze={policy: phases, phases: [{epochs: 1, train: ['layer*']}]}",

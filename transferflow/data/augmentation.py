@@ -111,7 +111,7 @@ def build_train_transform(
         case Preset(preset="none"):
             steps: tuple[Step, ...] = ()
         case Preset(preset=preset):
-            steps = _shared_steps(base, kind)
+            steps = _shared_steps(base)
             if preset == "different_domain":
                 steps = _domain_steps(base, kind)
             if base.mode == "crop":
@@ -146,9 +146,9 @@ def _step_problems(augmentation: Augmentation, channels: int, kind: TaskKind) ->
                 yield (*inner, *path), problem
 
 
-def _shared_steps(base: EvalTransform, kind: TaskKind) -> tuple[Step, ...]:
+def _shared_steps(base: EvalTransform) -> tuple[Step, ...]:
     flip = Transform(name="HorizontalFlip")
-    if kind == "classification":
+    if base.mode == "crop":
         return (flip,)
     # Where nothing is cropped, objects vary in size instead.
     zoom = {"scale": list(_SCALES), "keep_ratio": True, **_filling(base)}
@@ -161,9 +161,11 @@ def _domain_steps(base: EvalTransform, kind: TaskKind) -> tuple[Step, ...]:
         "translate_percent": [-_TRANSLATION, _TRANSLATION],
         **_filling(base),
     }
-    if kind != "classification":
+    if base.mode != "crop":
+        move |= {"scale": list(_SCALES), "keep_ratio": True}
+    if kind == "detection":
         # A box around a turned box would grow with every degree; around an ellipse in it, it hardly does.
-        move |= {"scale": list(_SCALES), "keep_ratio": True, "rotate_method": "ellipse"}
+        move["rotate_method"] = "ellipse"
     light = (
         Transform(
             name="ColorJitter",

@@ -29,13 +29,13 @@ from transferflow.data.geometry import (
     short_side_size,
 )
 from transferflow.data.sample import VOID, Sample
-from transferflow.errors import DataError, PlanError
+from transferflow.errors import DataError
 from transferflow.spec.backbone import Normalization
 from transferflow.spec.data import Data, FullRange, Intensity
 from transferflow.spec.statistics import adapt_statistics
 from transferflow.spec.task import TaskKind
 
-FitMode = Literal["crop", "letterbox"]
+FitMode = Literal["crop", "letterbox", "stretch"]
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,15 @@ class EvalTransform:
 
     Attributes:
         image_size: Side of the square that the model sees, in pixels.
-        resize: `crop`: short side before the crop; `letterbox`: long side.
+        resize: `crop`: short side before the crop; `letterbox`: long side; `stretch`: both sides.
         mean: Per channel, on the 0..1 scale.
         std: Per channel, on the 0..1 scale.
         interpolation: Resize filter (antialiased).
         channels: Channels that the model sees.
         intensity: How values wider than 8 bits become 0..255 when the image is decoded.
         mode: `crop` cuts the centre; `letterbox` keeps the whole image and pads it at the bottom and the
-            right with the mean colour, so that boxes and masks can be led back.
+            right with the mean colour; `stretch` keeps it and distorts. Boxes and masks can be led back from
+            the latter two.
     """
 
     image_size: int
@@ -74,6 +75,8 @@ class EvalTransform:
                 return short_side_size(size, self.resize)
             case "letterbox":
                 return long_side_size(size, self.resize)
+            case "stretch":
+                return self.resize, self.resize
 
     def resize_image(self, image: Pixels) -> Pixels:
         """First step for an image."""
@@ -93,7 +96,7 @@ class EvalTransform:
         match self.mode:
             case "crop":
                 return np.ascontiguousarray(centre_crop(image, self.image_size))
-            case "letterbox":
+            case "letterbox" | "stretch":
                 return pad_to_square(image, self.image_size, self.fill)
 
     def fit_sample(self, sample: Sample) -> Sample:
@@ -101,7 +104,7 @@ class EvalTransform:
         match self.mode:
             case "crop":
                 return Sample(self.fit(sample.image))
-            case "letterbox":
+            case "letterbox" | "stretch":
                 mask = sample.mask
                 fitted = None if mask is None else pad_to_square(mask, self.image_size, VOID)
                 return replace(sample, image=self.fit(sample.image), mask=fitted)
@@ -118,20 +121,18 @@ class EvalTransform:
             boxes: N x 4, x_min y_min x_max y_max, in pixels of the square.
             size: Height and width of the decoded image.
         """
-        self._needs_letterbox()
+        self._needs_the_whole_image()
         return clip_boxes(scale_boxes(boxes, self.resized(size), size), size)
 
     def mask_to_original(self, mask: Pixels, size: Size) -> Pixels:
         """Lead class indices of the model's square back to the image of `size`."""
-        self._needs_letterbox()
+        self._needs_the_whole_image()
         height, width = self.resized(size)
         return resize_mask(np.ascontiguousarray(mask[:height, :width]), size)
 
-    def _needs_letterbox(self) -> None:
-        if self.mode != "letterbox":
-            raise DataError(
-                "a crop can't be led back to the whole image", found=self.mode, allowed="letterbox"
-            )
+    def _needs_the_whole_image(self) -> None:
+        if self.mode == "crop":
+            raise DataError("a crop can't be led back to the whole image", where="data.fit", found="crop")
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON, for the model's bundle."""
@@ -169,36 +170,27 @@ def build_eval_transform(
 
     Args:
         data: Its image size wins over that of the weights.
-        kind: Classification crops; detection and segmentation letterbox.
+        kind: Unless the data section says otherwise, classification crops; detection and segmentation
+            letterbox.
         mean: Of the weights, per channel, on the 0..1 scale; adapted to `data.channels`.
         std: Of the weights.
         interpolation: Of the weights.
         image_size: Of the weights, in pixels.
         crop_fraction: Of the weights: side of the crop over the resized short side.
-        normalization: Replaces mean and std of the weights.
-
-    Raises:
-        PlanError: If `normalization` has neither one value nor one per channel.
+        normalization: Replaces mean and std of the weights; adapted likewise.
     """
     side = data.image_size or image_size
     if normalization is not None:
-        if len(normalization.mean) not in (1, data.channels):
-            raise PlanError(
-                "the normalisation does not fit the channels",
-                where="backbone.normalization",
-                found=f"{len(normalization.mean)} values",
-                allowed=f"1 or {data.channels} (data.channels)",
-            )
         mean, std = normalization.mean, normalization.std
     mean, std = adapt_statistics(mean, std, data.channels)
-    crops = kind == "classification"
+    mode: FitMode = data.fit or ("crop" if kind == "classification" else "letterbox")
     return EvalTransform(
         image_size=side,
-        resize=round(side / crop_fraction) if crops else side,
+        resize=round(side / crop_fraction) if mode == "crop" else side,
         mean=mean,
         std=std,
         interpolation=interpolation,
         channels=data.channels,
         intensity=data.intensity,
-        mode="crop" if crops else "letterbox",
+        mode=mode,
     )

@@ -94,6 +94,14 @@ def _crop_fits_the_image(spec: ExperimentSpec) -> Iterator[Found]:
                     yield (*inner, "args", side), message
 
 
+def _nothing_is_cropped_away(spec: ExperimentSpec) -> Iterator[Found]:
+    if spec.data.fit == "crop" and not isinstance(spec.task, ClassificationTask):
+        yield (
+            ("data", "fit"),
+            f"crop would lose what lies outside of it; {spec.task.kind} takes letterbox or stretch",
+        )
+
+
 DATA_RULES = (
     _format_belongs_to_the_task,
     _several_labels_need_a_table,
@@ -101,4 +109,5 @@ DATA_RULES = (
     _colours_name_the_classes,
     _weights_name_the_classes,
     _crop_fits_the_image,
+    _nothing_is_cropped_away,
 )

@@ -122,6 +122,10 @@ class _Data(Section):
     """Channels that the model sees; files of another kind are converted or rejected, never guessed."""
     image_size: Annotated[StrictInt, Field(ge=16, le=4096)] | None = None
     """Side of the square the model sees, in pixels; left out: what the weights were trained with."""
+    fit: Literal["crop", "letterbox", "stretch"] | None = None
+    """How an image becomes that square: `crop` cuts the middle out of it (what lies at the ends of a long
+    image is never seen), `letterbox` keeps all of it and pads, `stretch` keeps all of it and distorts; left
+    out: `crop` for classification, `letterbox` for detection and segmentation."""
     split: Split = Split()
     """Shares of train, val and test where folders or columns do not say it."""
     intensity: Intensity = FullRange()

@@ -17,7 +17,7 @@ VERSIONS: Mapping[StageName, int] = {"prepare": 1, "train": 1, "evaluate": 1, "r
 
 def prepare_inputs(spec: ExperimentSpec, listing_digest: str) -> dict[str, Any]:
     """Inputs of prepare: the data section, the task, and what lies in the folder."""
-    data = spec.data.model_dump(mode="json", exclude={"cache", "image_size"})
+    data = spec.data.model_dump(mode="json", exclude={"cache", "image_size", "fit"})
     return _inputs("prepare", spec.canonical("task") | {"data": data, "files": listing_digest})
 
 
@@ -30,7 +30,9 @@ def train_inputs(
     )
     for machine in ("device", "workers"):
         del sections["training"][machine]
-    sections["data"] = spec.data.model_dump(mode="json", include={"channels", "image_size", "intensity"})
+    sections["data"] = spec.data.model_dump(
+        mode="json", include={"channels", "image_size", "fit", "intensity"}
+    )
     return _inputs(
         "train", sections | {"snapshot": fingerprint} | ({"weights": dict(weights)} if weights else {})
     )

@@ -18,6 +18,7 @@ def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[s
     values = dict(_defaults(spec))
     names = metric_names(spec.task)
     values["data.image_size"] = transform.image_size
+    values["data.fit"] = transform.mode
     values["optimizer.backbone_lr_scale"] = backbone_lr_scale(spec)
     values["backbone.normalization"] = {"mean": list(transform.mean), "std": list(transform.std)}
     if spec.evaluation.metrics is None:
