@@ -84,11 +84,16 @@ def _wait_until_healthy(url, process):
 @pytest.fixture
 def server(server_url, tmp_path_factory):
     """Use the real server in this process."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
     from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
     storage = tmp_path_factory.mktemp("storage")
     with temporary_settings({PREFECT_API_URL: server_url, PREFECT_LOCAL_STORAGE_PATH: storage}):
         yield server_url
+        # They keep their connection: another test may use another server.
+        EventsWorker.drain_all(timeout=20)
+        APILogWorker.drain_all(timeout=20)
 
 
 @pytest.fixture

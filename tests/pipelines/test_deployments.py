@@ -12,6 +12,8 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateName,
+    LogFilter,
+    LogFilterFlowRunId,
 )
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from transferflow.pipelines.deployments import Target, deploy_specs
@@ -51,9 +53,13 @@ def test_specs_are_found_checked_and_told_apart(project, tmp_path):
 def worker(url, folder):
     """A real process worker of the pool `gpu`."""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "gpu", "--type", "process"]
-    env = os.environ | {"PREFECT_API_URL": url, "PREFECT_HOME": str(folder / "worker")}
+    settings = {
+        "PREFECT_API_URL": url,
+        "PREFECT_HOME": str(folder / "worker"),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+    }
     with (folder / "worker.log").open("wb") as log:
-        process = subprocess.Popen(command, env=env, cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=os.environ | settings, cwd=folder, stdout=log, stderr=log)
     try:
         yield
     finally:
@@ -103,6 +109,9 @@ def test_a_deployed_spec_is_scheduled_updated_and_run_by_a_worker(project, clien
         done = wait_for(lambda: (r := client.read_flow_run(run.id)).state.is_final() and r)
     assert (done.state.name, done.name) == ("Completed", "tiny"), (tmp_path / "worker.log").read_text()
     assert (tmp_path / "home" / "reports" / "tiny.html").exists()
+    ours = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
+    lines = [line.message for line in client.read_logs(ours) if line.name == "transferflow"]
+    assert any(line.startswith("train: done in") for line in lines)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -9,6 +10,7 @@ from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
     FlowRunFilter,
+    FlowRunFilterDeploymentId,
     FlowRunFilterId,
     LogFilter,
     LogFilterFlowRunId,
@@ -30,7 +32,8 @@ SPEC = Path("tiny.yaml")
 
 
 def last_run(client):
-    return client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)[0]
+    by_hand = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(is_null_=True))
+    return client.read_flow_runs(flow_run_filter=by_hand, sort=FlowRunSort.START_TIME_DESC, limit=1)[0]
 
 
 def step_states(client, run, expected=4):
@@ -57,30 +60,6 @@ def finished(project, tmp_path_factory):
     return context, run_plan(load_spec(SPEC), context)
 
 
-def test_a_run_shows_steps_logs_and_artifacts(project, client, tmp_path):
-    outcomes = run_flow(SPEC, ["training.seed=1"], RunContext(tmp_path))
-    assert [outcome.reused for outcome in outcomes] == [False] * 4
-
-    run = last_run(client)
-    assert (run.name, run.state.name) == ("tiny", "Completed")
-    assert run.parameters["overrides"] == ["training.seed=1"]
-    assert set(step_states(client, run).values()) == {"Completed"}
-    assert any(line.startswith("epoch 1/1") for line in logs_of(client, run))
-
-    found = client.read_artifacts(
-        artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
-    )
-    by_key = {artifact.key: artifact for artifact in found if artifact.key}
-    assert [row["stage"] for row in json.loads(by_key["tiny-stages"].data)] == [
-        "prepare",
-        "train",
-        "evaluate",
-        "register",
-    ]
-    assert "| accuracy |" in by_key["tiny-summary"].data
-    assert run.state.result() == [outcome.to_json() for outcome in outcomes]  # read from a JSON file
-
-
 def test_steps_are_cached_just_when_their_artifact_is_there(finished, client):
     context, before = finished
     again = run_flow(SPEC, [], context)
@@ -96,6 +75,24 @@ def test_steps_are_cached_just_when_their_artifact_is_there(finished, client):
     run_flow(SPEC, [], context)
     states = step_states(client, last_run(client))
     assert (states["prepare"], states["train"]) == ("Cached", "Completed")
+
+
+def test_a_run_shows_logs_artifacts_and_results(finished, client):
+    context, before = finished
+    shutil.rmtree(before[1].path)
+    outcomes = run_flow(SPEC, ["deployment.gpus=2"], context)
+
+    run = last_run(client)
+    assert (run.name, run.state.name) == ("tiny", "Completed")
+    assert run.parameters["overrides"] == ["deployment.gpus=2"]
+    assert any(line.startswith("epoch 1/1") for line in logs_of(client, run))
+
+    only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+    by_key = {artifact.key: artifact.data for artifact in client.read_artifacts(artifact_filter=only)}
+    rows = json.loads(by_key["tiny-stages"])
+    assert [row["stage"] for row in rows] == ["prepare", "train", "evaluate", "register"]
+    assert "| accuracy |" in by_key["tiny-summary"]
+    assert run.state.result() == [outcome.to_json() for outcome in outcomes]  # read from a JSON file
 
 
 def test_a_bad_spec_fails_the_run_with_its_message_and_no_traceback(project, client):
@@ -120,6 +117,8 @@ def test_without_a_server_it_brings_its_own(finished):
             assert step_states(client, run)["train"] == "Cached"
             assert any(line.startswith("train: reused") for line in logs_of(client, run))
             assert any("Finished in state Completed" in line for line in logs_of(client, run))
+    with pytest.raises(OSError, match="refused"):
+        urlopen(f"{url}/health", timeout=5)
     results = [json.loads(file.read_text()) for file in (folder / "storage").iterdir()]
     assert results
 

@@ -2,10 +2,8 @@ import socket
 import subprocess
 import sys
 import time
-from urllib.request import urlopen
 
 import pytest
-from transferflow.pipelines.own_server import own_server
 
 STARTS_ONE = """
 import sys, time
@@ -21,14 +19,6 @@ def is_listening(url):
     port = int(url.split(":")[2].split("/")[0])
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@pytest.mark.slow
-def test_it_answers_and_ends_with_the_block(tmp_path):
-    with own_server(tmp_path) as url:
-        assert urlopen(f"{url}/health", timeout=120).status == 200
-    assert not is_listening(url)
-    assert (tmp_path / "prefect.db").exists()
 
 
 @pytest.mark.slow
