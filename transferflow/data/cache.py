@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import shutil
+import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +34,7 @@ logger = logging.getLogger("transferflow.data")
 _CHUNK = 512
 """Images per shard: what an interrupted build loses at most."""
 _GIGABYTE = 2**30
+_SECONDS_BETWEEN_LOGS = 20.0
 
 
 @dataclass(frozen=True)
@@ -167,10 +169,15 @@ def _used(folder: Path) -> int:
 
 def _fill(cache: DecodedCache, lacking: Mapping[str, int], decode: Callable[[int], Resized]) -> None:
     waiting = iter(lacking.items())
+    done, said = 0, time.monotonic()
     # Threads are enough: decoding and resizing release the interpreter lock.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while chunk := list(islice(waiting, _CHUNK)):
             _write_shard(cache, [key for key, _ in chunk], pool.map(decode, [at for _, at in chunk]))
+            done += len(chunk)
+            if time.monotonic() - said > _SECONDS_BETWEEN_LOGS:
+                said = time.monotonic()
+                logger.info("decoded %d of %d images", done, len(lacking))
 
 
 def _write_shard(cache: DecodedCache, keys: Sequence[str], images: Iterable[Resized]) -> None:
