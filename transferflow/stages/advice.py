@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from transferflow.models.channels import mean_shrinks
 from transferflow.models.layers import Backbone
 from transferflow.models.spec_weights import missing_spec_weights
+from transferflow.report.contents import LayerRow
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.freeze import FreezeNone
 from transferflow.tasks.base import ModelParts
@@ -15,10 +16,15 @@ SMALL_DATA = 2000
 
 
 def collect_warnings(
-    spec: ExperimentSpec, parts: ModelParts, images: Mapping[str, int], will_train: bool
+    spec: ExperimentSpec,
+    parts: ModelParts,
+    rows: Sequence[LayerRow],
+    images: Mapping[str, int],
+    will_train: bool,
 ) -> tuple[str, ...]:
     """All warnings, in the order of the spec's sections."""
-    found = [*_few_images(spec, images), *_shrunken_activations(spec, parts)]
+    stem_trains = "train" in rows[0].batch_norm
+    found = [*_few_images(spec, images), *_shrunken_activations(spec, parts, stem_trains)]
     if will_train:
         found += _weights_to_fetch(spec)
     return tuple(found)
@@ -38,14 +44,14 @@ def _few_images(spec: ExperimentSpec, images: Mapping[str, int]) -> Iterator[str
         )
 
 
-def _shrunken_activations(spec: ExperimentSpec, parts: ModelParts) -> Iterator[str]:
+def _shrunken_activations(spec: ExperimentSpec, parts: ModelParts, stem_trains: bool) -> Iterator[str]:
     backbone = getattr(parts.model, "backbone", None)
     if spec.data.channels == 3 or spec.backbone.channel_adaptation != "mean":
         return
-    if isinstance(backbone, Backbone) and mean_shrinks(backbone):
+    if isinstance(backbone, Backbone) and mean_shrinks(backbone, stem_trains=stem_trains):
         yield (
-            "channel_adaptation mean shrinks the first activations about threefold, and no batch norm "
-            "follows to restore them: consider `sum` or `fold`"
+            f"channel_adaptation mean scales the first activations by about {spec.data.channels}/3, and no "
+            "batch norm in train mode follows to restore them: consider `sum` or `fold`"
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from transferflow.data.records import DatasetSnapshot
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.head import ZeroShotHead
 from transferflow.stages.assemble import compile_job, eval_transform_of, watched_metric
 from transferflow.stages.context import RunContext
 from transferflow.stages.head_start import apply_head_start
@@ -18,7 +19,8 @@ from transferflow.stages.watch import logger
 from transferflow.store import write_atomic
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import save_bundle
-from transferflow.training.job import TrainingResult
+from transferflow.training.device import pick_device
+from transferflow.training.job import TrainingResult, TrainJob
 from transferflow.training.loop import train as run_loop
 from transferflow.training.progress import build_hook
 
@@ -51,7 +53,7 @@ def fit(
     )
     trains = [row.group for row in plan.rows if any(row.trains)]
     logger.info("train: %d images, training %s", snapshot.counts["train"], ", ".join(trains))
-    result = run_loop(job)
+    result = _as_it_is(job) if isinstance(spec.head, ZeroShotHead) else run_loop(job)
 
     def write(folder: Path) -> None:
         transform = eval_transform_of(spec, parts.preprocessing)
@@ -59,6 +61,21 @@ def fit(
         write_atomic(folder / HISTORY, json.dumps(_history(spec, plan, result), indent=2))
 
     return write
+
+
+def _as_it_is(job: TrainJob) -> TrainingResult:
+    """A zero-shot model trains nothing: it is measured once on the validation images."""
+    device = pick_device(job.settings.device)
+    values = dict(job.validate(job.model.to(device).eval()))
+    return TrainingResult(
+        history=(values,),
+        best_epoch=0,
+        best_value=values[job.settings.metric],
+        proofs=(),
+        precision="fp32",
+        device=device.type,
+        stopped_early=False,
+    )
 
 
 def _history(spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult) -> dict[str, object]:

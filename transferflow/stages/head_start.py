@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from transferflow.data.records import DatasetSnapshot
 from transferflow.models.classifier import ImageClassifier
+from transferflow.models.clip import load_text_classifier, set_text_embeddings
 from transferflow.models.heads import carry_rows, set_prototypes
 from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.spec import ExperimentSpec
@@ -29,7 +31,11 @@ def apply_head_start(
     if not isinstance(model, ImageClassifier) or not isinstance(spec.head, LinearHead):
         return
     if spec.head.init == "prototypes":
-        _start_at_prototypes(spec, snapshot, model, parts, cache)
+        set_prototypes(model.head, *_training_features(spec, snapshot, parts, model, cache))
+    elif spec.head.init == "text":
+        known = load_text_classifier(spec.backbone, model.backbone, snapshot.classes, spec.head.prompts)
+        features, _ = _training_features(spec, snapshot, parts, model, cache)
+        set_text_embeddings(model.head, known, features)
     champion = warm_start_champion(spec, context)
     if champion is not None:
         registry = MlflowRegistry(context.home, context.tracking_uri)
@@ -39,18 +45,20 @@ def apply_head_start(
         logger.info("head: rows of %s carried over from version %d", ", ".join(kept), champion.version)
 
 
-def _start_at_prototypes(
-    spec: ExperimentSpec, snapshot: DatasetSnapshot, model: ImageClassifier, parts: ModelParts, cache: Path
-) -> None:
+def _training_features(
+    spec: ExperimentSpec, snapshot: DatasetSnapshot, parts: ModelParts, model: ImageClassifier, cache: Path
+) -> tuple[Tensor, Tensor]:
+    """Pooled features (N x num_features) and targets of all training images."""
     device = pick_device(spec.training.device)
     loader = eval_loader(spec, snapshot, "train", eval_transform_of(spec, parts.preprocessing), cache)
     backbone = model.backbone.to(device).eval()
-    features, labels = [], []
-    with torch.inference_mode():
+    features: list[Tensor] = []
+    labels: list[Tensor] = []
+    with torch.no_grad():
         for batch in loader.epoch(0):
-            if not isinstance(batch.targets, torch.Tensor):
+            if not isinstance(batch.targets, Tensor):
                 raise TypeError("classification targets are one tensor per batch")
             features.append(backbone(batch.images.to(device)).float().cpu())
             labels.append(batch.targets)
     backbone.cpu()
-    set_prototypes(model.head, torch.cat(features).clone(), torch.cat(labels).clone())
+    return torch.cat(features), torch.cat(labels)

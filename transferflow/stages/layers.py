@@ -12,9 +12,10 @@ from transferflow.models.layers import LayerGroup
 from transferflow.report.contents import LayerRow
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.guide import backbone_lr_scale
+from transferflow.spec.head import ZeroShotHead
 from transferflow.tasks.base import ModelParts
 from transferflow.training.freezing import compile_freeze
-from transferflow.training.job import FreezeSchedule, GroupRate
+from transferflow.training.job import FreezePhase, FreezeSchedule, GroupRate
 from transferflow.training.rates import decide_rates
 
 
@@ -33,7 +34,11 @@ def compile_training_plan(spec: ExperimentSpec, parts: ModelParts) -> TrainingPl
     Raises:
         PlanError: If a rule names a group that the model has not.
     """
-    freeze = compile_freeze(spec.freeze, parts.groups, spec.training.epochs)
+    if isinstance(spec.head, ZeroShotHead):
+        everything = frozenset(group.name for group in parts.groups)
+        freeze = FreezeSchedule((FreezePhase(0, everything),), "frozen")
+    else:
+        freeze = compile_freeze(spec.freeze, parts.groups, spec.training.epochs)
     scale = backbone_lr_scale(spec)
     rates = decide_rates(parts.model, parts.groups, spec.optimizer, backbone_scale=scale)
     rows = tuple(_row(parts.model, group, rates, freeze) for group in parts.groups)

@@ -126,7 +126,7 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
         parts=parts,
         training=training,
         resolved=resolved_values(spec, eval_transform_of(spec, parts.preprocessing)),
-        warnings=collect_warnings(spec, parts, images, will_train),
+        warnings=collect_warnings(spec, parts, training.rows, images, will_train),
     )
 
 

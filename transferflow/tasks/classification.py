@@ -22,8 +22,10 @@ from transferflow.evaluation.pictures import Panel, Picture
 from transferflow.evaluation.results import Evaluation
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.classifier import ImageClassifier
+from transferflow.models.clip import ZeroShotClassifier, build_zero_shot
+from transferflow.models.layers import Backbone
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.head import LinearHead
+from transferflow.spec.head import LinearHead, ZeroShotHead
 from transferflow.spec.metrics import metric_names
 from transferflow.spec.task import ClassificationTask
 from transferflow.tasks.base import ModelParts, PredictionInputs
@@ -39,10 +41,7 @@ class Classification:
     def build_model(
         self, spec: ExperimentSpec, classes: Sequence[str], *, pretrained: bool, device: str = "cpu"
     ) -> ModelParts:
-        """Build backbone and linear head."""
-        head = spec.head
-        if not isinstance(head, LinearHead):
-            raise PlanError(f"the head {head.kind} can't be built for classification", where="head.kind")
+        """Build the backbone and a linear head, or CLIP's text tower as the head."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.training.seed)
             backbone = build_backbone(
@@ -53,14 +52,7 @@ class Classification:
                 device=device,
             )
             torch.manual_seed(spec.training.seed)  # the head's start does not depend on the backbone
-            with torch.device(device):
-                model = ImageClassifier(
-                    backbone,
-                    num_classes=len(classes),
-                    dropout=head.dropout,
-                    hidden=head.hidden,
-                    init=head.init,
-                )
+            model = _put_head(spec, backbone, classes, pretrained, device)
         return ModelParts(model, model.groups, model.preprocessing)
 
     def build_losses(
@@ -185,6 +177,21 @@ class Classification:
         title = f"{truth or '(none)'}, taken for {said or '(none)'}"
         lines = (row.id, f"probability of the truth {truth_share:.3f}")
         return Picture((Panel(image),), title, lines, row.id)
+
+
+def _put_head(
+    spec: ExperimentSpec, backbone: Backbone, classes: Sequence[str], pretrained: bool, device: str
+) -> ImageClassifier | ZeroShotClassifier:
+    match spec.head:
+        case LinearHead(dropout=dropout, hidden=hidden, init=init):
+            with torch.device(device):
+                return ImageClassifier(
+                    backbone, num_classes=len(classes), dropout=dropout, hidden=hidden, init=init
+                )
+        case ZeroShotHead(prompts=prompts):
+            return build_zero_shot(spec.backbone, backbone, classes, prompts, pretrained=pretrained)
+        case other:
+            raise PlanError(f"the head {other.kind} is not for classification", where="head.kind")
 
 
 def build_classification(task: ClassificationTask) -> Classification:
