@@ -111,7 +111,6 @@ class Loader:
         workers: int,
     ) -> None:
         self.dataset = dataset
-        self.workers = workers
         self._batches, self._targets, self._seed = batches, targets, seed
         self._mixing = transform if isinstance(transform, TrainTransform) else None
         self._base = transform.base if isinstance(transform, TrainTransform) else transform
@@ -126,16 +125,6 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self._batches)
-
-    @property
-    def is_random(self) -> bool:
-        """Whether images can differ between epochs (their order does so in training anyway)."""
-        return self._mixing is not None and self._mixing.is_random
-
-    def order(self, number: int) -> Iterator[tuple[str, ...]]:
-        """Record ids of each batch of an epoch, in order, without reading an image."""
-        for keys in self._batches.of(number):
-            yield tuple(self.dataset.rows[place].id for _, place in keys)
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Iterate over one epoch (numbered from 0); finish it before starting another one.
