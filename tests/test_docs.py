@@ -34,7 +34,7 @@ def workspace(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     shutil.copytree(ROOT / "specs", folder / "specs")
     run("transferflow datasets fetch digits-5k data/digits-5k", folder)
-    for label in (folder / "data" / "digits-5k").iterdir():
+    for label in filter(Path.is_dir, (folder / "data" / "digits-5k").iterdir()):
         for image in sorted(label.iterdir())[IMAGES_PER_CLASS:]:
             image.unlink()
     run("transferflow run specs/quickstart.yaml --no-prefect --set training.epochs=1", folder)
