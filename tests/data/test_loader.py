@@ -131,6 +131,12 @@ def test_the_variation_of_an_image_does_not_depend_on_the_others(make):
     assert all(torch.equal(by_id[0][i], by_id[1][i]) for i in shared)
 
 
+def test_the_order_is_known_before_an_image_is_read(make):
+    loader = make(augmentation={"preset": "similar_domain"})
+    for epoch in (0, 4):
+        assert list(loader.order(epoch)) == [batch.ids for batch in loader.epoch(epoch)]
+
+
 def test_the_seed_changes_the_order(make):
     assert [b.ids for b in make(seed=0).epoch(0)] != [b.ids for b in make(seed=1).epoch(0)]
 

@@ -126,6 +126,11 @@ class Loader:
     def __len__(self) -> int:
         return len(self._batches)
 
+    def order(self, number: int) -> Iterator[tuple[str, ...]]:
+        """Record ids of each batch of one epoch, without reading an image."""
+        for keys in self._batches.of(number):
+            yield tuple(self.dataset.rows[place].id for _, place in keys)
+
     def epoch(self, number: int) -> Iterator[Batch]:
         """Iterate over one epoch (numbered from 0); finish it before starting another one.
 
