@@ -22,8 +22,7 @@ def build_hook(interactive: bool) -> Hook:
 
 def describe_epoch(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
     """One line: number, training loss, the first metrics, rate, time and speed."""
-    metrics = [name for name in values if name not in _NOT_METRICS and not name.startswith("train_")]
-    shown = ["train_loss", *metrics[:SHOWN_METRICS]]
+    shown = ["train_loss", *_metrics(values)[:SHOWN_METRICS]]
     width = len(str(epochs))
     parts = [f"epoch {epoch + 1:>{width}}/{epochs}"]
     parts += [f"{name.removeprefix('train_')} {values[name]:.4f}" for name in shown if name in values]
@@ -31,6 +30,10 @@ def describe_epoch(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
     parts.append(f"{values['seconds']:.1f} s")
     parts.append(f"{values['images_per_second']:.0f} images/s")
     return "  ".join(parts)
+
+
+def _metrics(values: Mapping[str, float]) -> list[str]:
+    return [name for name in values if name not in _NOT_METRICS and not name.startswith("train_")]
 
 
 class LogHook:
@@ -54,11 +57,12 @@ class LogHook:
 
 
 class ProgressHook:
-    """A bar over all steps with the time left and the live loss; a line stays for each finished epoch."""
+    """A bar over all steps with the time left, the live loss and the last validation metric; a line stays for each finished epoch."""
 
     def __init__(self, console: Console) -> None:
         self._epochs = self._steps = 0
         self._loss = 0.0
+        self._metric = ""
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -84,10 +88,11 @@ class ProgressHook:
             self._task,
             completed=epoch * self._steps + step + 1,
             description=f"epoch {epoch + 1}/{self._epochs}",
-            live=f"loss {self._loss:.4f}  lr {lr:.1e}",
+            live=f"loss {self._loss:.4f}  lr {lr:.1e}{self._metric}",
         )
 
     def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+        self._metric = "".join(f"  {name} {values[name]:.4f}" for name in _metrics(values)[:1])
         self._bar.console.print(describe_epoch(epoch, self._epochs, values), highlight=False)
 
     def on_end(self) -> None:
