@@ -57,7 +57,7 @@ class LogHook:
 
 
 class ProgressHook:
-    """A bar over all steps with the time left, the live loss and the last validation metric; a line stays for each finished epoch."""
+    """A bar with the time left, the live loss and the last metric; each finished epoch leaves a line."""
 
     def __init__(self, console: Console) -> None:
         self._epochs = self._steps = 0
