@@ -19,10 +19,11 @@ from transferflow.evaluation.bootstrap import Statistic
 from transferflow.evaluation.detection import (
     ImageMistakes,
     count_mistakes,
+    detection_curves,
     detection_statistic,
     evaluate_detection,
 )
-from transferflow.evaluation.detection_matching import ImageTruth
+from transferflow.evaluation.detection_matching import AREAS, ImageTruth, match_classes
 from transferflow.evaluation.pictures import Panel, Picture
 from transferflow.evaluation.results import Evaluation
 from transferflow.models.detection.build import build_detector
@@ -46,8 +47,6 @@ SCHEMA = pa.schema(
         ("y_max", pa.float32()),
     ]
 )
-SHOWN_SCORE = 0.3
-"""Least score of a box that is drawn, and that counts as a mistake."""
 
 
 class Detection:
@@ -138,14 +137,18 @@ class Detection:
         folder: Path,
         limit: int,
     ) -> Sequence[Picture]:
-        """Images with the most missed and false boxes, worst first, truth beside prediction."""
+        """Images with the most missed and false boxes, worst first, truth beside prediction.
+
+        Boxes count from the score on that balances precision and recall best (largest F1).
+        """
         rows = {row.id: row for row in read_rows(snapshot, split)}
-        mistakes = count_mistakes(predictions, read_truths(snapshot, split), snapshot.classes, SHOWN_SCORE)
+        truths, classes = read_truths(snapshot, split), snapshot.classes
+        score = best_score(predictions, truths, classes)
+        shown = predictions.filter(pc.greater_equal(predictions["score"], score))
+        mistakes = count_mistakes(shown, truths, classes, score)
         worst = sorted(mistakes, key=lambda m: (-(m.missed + m.false), m.id))
         return [
-            _case(spec, rows[m.id], predictions, snapshot.classes, m)
-            for m in worst[:limit]
-            if m.missed + m.false > 0
+            _case(spec, rows[m.id], shown, classes, m, score) for m in worst[:limit] if m.missed + m.false > 0
         ]
 
 
@@ -186,17 +189,27 @@ def read_truths(snapshot: DatasetSnapshot, split: SplitName) -> list[ImageTruth]
     return [ImageTruth(row.id, row.boxes) for row in read_rows(snapshot, split)]
 
 
+def best_score(predictions: pa.Table, truths: Sequence[ImageTruth], classes: Sequence[str]) -> float:
+    """Least score that a box needs for the largest F1 at IoU 0.5, 0..1."""
+    matches = match_classes(predictions, truths, classes, tuple(AREAS))
+    thresholds = detection_curves(matches, classes)["thresholds"]
+    return float(thresholds["best"]) if isinstance(thresholds, dict) else 0.0
+
+
 def _case(
-    spec: ExperimentSpec, row: Row, predictions: pa.Table, classes: Sequence[str], mistakes: ImageMistakes
+    spec: ExperimentSpec,
+    row: Row,
+    shown: pa.Table,
+    classes: Sequence[str],
+    mistakes: ImageMistakes,
+    score: float,
 ) -> Picture:
     image = show_image(row.absolute_path, spec.data.channels, spec.data.intensity)
-    found = predictions.filter(
-        pc.and_(pc.equal(predictions["id"], row.id), pc.greater_equal(predictions["score"], SHOWN_SCORE))
-    ).to_pylist()
+    found = shown.filter(pc.equal(shown["id"], row.id)).to_pylist()
     boxes = [Box(r["x_min"], r["y_min"], r["x_max"], r["y_max"], r["label"]) for r in found]
     panels = (
         Panel(draw_boxes(image, row.boxes, classes), "truth"),
         Panel(draw_boxes(image, boxes, classes, [r["score"] for r in found]), "prediction"),
     )
     title = f"{mistakes.missed} missed, {mistakes.false} false, {mistakes.found} found"
-    return Picture(panels, title, (row.id, f"boxes with a score of {SHOWN_SCORE} or more"))
+    return Picture(panels, title, (row.id, f"boxes with a score of {score:.2f} or more"))

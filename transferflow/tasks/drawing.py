@@ -86,9 +86,17 @@ def draw_mask(image: ImageArray, mask: NDArray[np.uint8], hidden: Sequence[int] 
     opacity = np.full(256, OPACITY, np.float32)
     opacity[list(hidden)] = 0
     strength = opacity[mask][..., None]
-    border = np.zeros(mask.shape, bool)
-    border[1:] |= mask[1:] != mask[:-1]
-    border[:, 1:] |= mask[:, 1:] != mask[:, :-1]
-    strength = np.where(border[..., None], 1.0, strength)
+    strength = np.where((_borders(mask) & ~np.isin(mask, list(hidden)))[..., None], 1.0, strength)
     tinted = base * (1 - strength) + table[mask] * strength
     return np.rint(tinted).astype(np.uint8)
+
+
+def _borders(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels that have a neighbour of another class."""
+    border = np.zeros(mask.shape, bool)
+    down, across = mask[1:] != mask[:-1], mask[:, 1:] != mask[:, :-1]
+    border[1:] |= down
+    border[:-1] |= down
+    border[:, 1:] |= across
+    border[:, :-1] |= across
+    return border
