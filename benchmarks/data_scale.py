@@ -41,7 +41,7 @@ def made_up_facts(shards: Sequence[Shard]) -> Iterable[pa.Table]:
         schema = facts_schema(shard.reader)
         rows: dict[str, list[object]] = {name: [] for name in schema.names}
         for name in shard.names:
-            status = os.stat(shard.reader.root / name)
+            status = (shard.reader.root / name).stat()
             digest = hashlib.sha256(name.encode())
             values = {
                 "sha256": digest.hexdigest(),
@@ -110,9 +110,7 @@ def main() -> None:
         with clock("listing again, 1 % of the rows removed"):
             listing = load_listing(data, task)
         with clock("incremental snapshot"):
-            new = build_snapshot(
-                data, task, listing, Path(name) / "new", previous=old, inspect=made_up_facts
-            )
+            new = build_snapshot(data, task, listing, Path(name) / "new", previous=old, inspect=made_up_facts)
         del listing
         with clock("diff"):
             diff = compare_snapshots(old, new)
