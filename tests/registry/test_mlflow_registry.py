@@ -133,6 +133,9 @@ def test_what_is_not_there_is_said_with_what_is(registry, make_entry):
         registry.find("chest-xray")
     with pytest.raises(RegistryError, match="no version or alias '7'"):
         registry.find("chest-xray", "7")
+    assert registry.lookup("chest-xray", "7") is None
+    assert registry.lookup("brain", "1") is None
+    assert registry.lookup("chest-xray", "1").version == 1
     with pytest.raises(RegistryError, match="not a valid alias"):
         registry.find("chest-xray", "../7")
 

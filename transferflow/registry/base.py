@@ -100,6 +100,14 @@ class ModelRegistry(Protocol):
         """
         ...
 
+    def lookup(self, model: str, alias_or_version: str) -> RegisteredVersion | None:
+        """The version with this alias or number, or `None` when there is none (or no such model).
+
+        Raises:
+            RegistryError: If the registry does not answer.
+        """
+        ...
+
     def bundle(self, version: RegisteredVersion) -> Path:
         """Local folder with the version's bundle; downloaded when the registry keeps it elsewhere.
 

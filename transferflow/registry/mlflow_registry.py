@@ -69,11 +69,7 @@ class MlflowRegistry:
 
     def champion(self, model: str) -> RegisteredVersion | None:
         """The promoted version, or `None` when there is none (or no such model)."""
-        _check_model(model)
-        if self._is_own and not self._database.exists():
-            return None  # looking must not cost the making of a database
-        with self._session() as client:
-            return self._aliased(client, model, CHAMPION)
+        return self.lookup(model, CHAMPION)
 
     def find(self, model: str, alias_or_version: str = CHAMPION) -> RegisteredVersion:
         """The version with this alias or number.
@@ -81,23 +77,28 @@ class MlflowRegistry:
         Raises:
             RegistryError: If there is none, or the registry does not answer.
         """
+        found = self.lookup(model, alias_or_version)
+        if found is None:
+            raise self._not_found(model, alias_or_version)
+        return found
+
+    def lookup(self, model: str, alias_or_version: str) -> RegisteredVersion | None:
+        """The version with this alias or number, or `None` when there is none (or no such model).
+
+        Raises:
+            RegistryError: If the registry does not answer.
+        """
         _check_model(model)
         if not _ALIAS.fullmatch(alias_or_version):
             raise RegistryError("not a valid alias or version", found=repr(alias_or_version))
+        if self._is_own and not self._database.exists():
+            return None  # looking must not cost the making of a database
         with self._session() as client:
             registered = registered_model(client, model)
             if registered is None:
-                raise self._unknown_model(client, model)
-            number = registered.aliases.get(alias_or_version, alias_or_version)
-            found = version_of(client, model, str(number)) if str(number).isdecimal() else None
-        if found is None:
-            raise RegistryError(
-                f"the model {model!r} has no version or alias {alias_or_version!r}",
-                where=self.location,
-                allowed="a version number, or one of: "
-                + (", ".join(sorted(registered.aliases)) or "(no alias)"),
-            )
-        return found
+                return None
+            number = str(registered.aliases.get(alias_or_version, alias_or_version))
+            return version_of(client, model, number) if number.isdecimal() else None
 
     def bundle(self, version: RegisteredVersion) -> Path:
         """Local folder with the version's bundle; downloaded when the registry keeps it elsewhere.
@@ -252,8 +253,17 @@ class MlflowRegistry:
             allowed="versions that `transferflow run` registered",
         )
 
-    def _unknown_model(self, client: MlflowClient, model: str) -> RegistryError:
-        names = sorted(str(known.name) for known in client.search_registered_models(max_results=20))
+    def _not_found(self, model: str, alias_or_version: str) -> RegistryError:
+        with self._session() as client:
+            registered = registered_model(client, model)
+            if registered is not None:
+                aliases = ", ".join(sorted(registered.aliases)) or "(no alias)"
+                return RegistryError(
+                    f"the model {model!r} has no version or alias {alias_or_version!r}",
+                    where=self.location,
+                    allowed=f"a version number, or one of: {aliases}",
+                )
+            names = sorted(str(known.name) for known in client.search_registered_models(max_results=20))
         return RegistryError(
             f"no model {model!r} in the registry",
             where=self.location,

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from transferflow.data.snapshot import load_snapshot
-from transferflow.errors import RegistryError
 from transferflow.registry.base import ModelRegistry
 from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.spec import ExperimentSpec
@@ -58,11 +57,7 @@ def register(
 def _is_there(registry: ModelRegistry, folder: Path) -> bool:
     """Whether the registry still has the version; somebody may have deleted it, or the whole registry."""
     summary = json.loads((folder / REGISTRATION).read_text())
-    try:
-        registry.find(summary["model"], str(summary["version"]))
-    except RegistryError:
-        return False
-    return True
+    return registry.lookup(summary["model"], str(summary["version"])) is not None
 
 
 def _promote(finished: Finished, context: RunContext, registry: ModelRegistry, folder: Path) -> None:
