@@ -1,5 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
+# Without bytecode every start of the command compiles its imports again.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 comma := ,
 EXTRAS := clip$(comma)dask$(comma)demo$(comma)dev$(comma)dicom
