@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import unicodedata
 from collections.abc import Iterable
-from functools import cache
 
 from rich.console import Console
 from rich.text import Text
@@ -12,16 +12,23 @@ from rich.text import Text
 from transferflow.errors import Problem
 
 
-@cache
+_PIPED = (120, 40)
+
+
 def output() -> Console:
     """Console for results, on stdout."""
-    return Console(soft_wrap=True, highlight=False, markup=False)
+    return _console(stderr=False)
 
 
-@cache
 def errors() -> Console:
     """Console for errors, on stderr."""
-    return Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    # rich takes a dumb terminal for 80 columns whatever COLUMNS says, and CI often is one.
+    width, height = shutil.get_terminal_size(_PIPED)
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, width=width, height=height)
 
 
 def printable(text: str) -> str:
