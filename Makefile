@@ -7,9 +7,10 @@ comma := ,
 EXTRAS := clip$(comma)dask$(comma)demo$(comma)dev$(comma)dicom
 # One thread per test process: the tests run in parallel processes.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NO_ALBUMENTATIONS_UPDATE=1
-# uv is fast; pip is the fallback where an index is set up for pip alone.
+# uv is fast; pip is the fallback where an index is set up for pip alone. Imports are compiled here, as pip
+# does, and not during the first run.
 define install
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(1)]' \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[$(1)]' \
 		|| $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(1)]'
 endef
 
