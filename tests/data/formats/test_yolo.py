@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from transferflow.data.formats.yolo import label_path, parse_line
+from transferflow.data.formats.yolo import label_paths, parse_line
 from transferflow.errors import DataError
 
 NAMES = "names: [no, 'yes', 007]\n"
@@ -60,6 +60,8 @@ def test_names_in_a_text_file(yolo, list_data):
         ("names: [a", "not YAML"),
         ("x: &a [*a]\n", "names no classes"),
         ("", "names no classes"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nnames: [ok, *b]\n", r"data\.yaml:2: text is expected here"),
+        ("names: [a]\ntrain: {x: y}\n", r"data\.yaml:2: text is expected here"),
     ],
 )
 def test_bad_names(yolo, list_data, names, message):
@@ -96,15 +98,16 @@ def test_folders_named_in_the_yaml(yolo, list_data):
 @pytest.mark.parametrize(
     ("path", "images", "expected"),
     [
-        ("images/a.png", "images", "labels/a.txt"),
-        ("images/train/a.b.png", "images", "labels/train/a.b.txt"),
-        ("train/images/a.png", ".", "train/labels/a.txt"),
-        ("pics/x/a.png", "pics", "labels/x/a.txt"),
-        ("set/pics/a.png", "set/pics", "set/labels/a.txt"),
+        ("images/a.png", "images", ("labels/a.txt",)),
+        ("images/train/a.b.png", "images", ("labels/train/a.b.txt",)),
+        ("train/images/a.png", ".", ("train/labels/a.txt",)),
+        ("pics/x/a.png", "pics", ("labels/x/a.txt", "pics/x/a.txt")),
+        ("set/pics/a.png", "set/pics", ("set/labels/a.txt", "set/pics/a.txt")),
+        ("obj/a.png", "images", ("obj/a.txt",)),
     ],
 )
-def test_label_path(path, images, expected):
-    assert label_path(path, images) == expected
+def test_label_paths(path, images, expected):
+    assert label_paths(path, images) == expected
 
 
 @pytest.mark.parametrize(
@@ -139,3 +142,107 @@ def test_bad_labels_have_their_line(yolo, list_data):
 def test_no_labels_at_all(yolo, list_data):
     with pytest.raises(DataError, match="no image has a label file"):
         list_data(yolo({"a": None}), "detection", format="yolo")
+
+
+@pytest.fixture
+def lists(yolo):
+    """A data set of four images whose `data.yaml` and lists the test writes."""
+    root = yolo(dict.fromkeys(("a", "b", "c", "d"), "0 .5 .5 .1 .1"))
+
+    def write(yaml, **files):
+        (root / "data.yaml").write_text(f"{yaml}\n{NAMES}")
+        for name, text in files.items():
+            (root / f"{name}.txt").write_text(text)
+        return root
+
+    return write
+
+
+def test_lists_say_images_and_splits(lists, list_data):
+    root = lists(
+        "path: /elsewhere\ntrain: train.txt\nval: ./val.txt\ntest:",
+        train="./images/c.png\n\nimages\\a.png\r\n",
+        val="images/d.png\n",
+    )
+    listing = list_data(root, "detection", format="yolo")
+    assert [(r.id, r.split, len(r.boxes)) for r in listing.records] == [
+        ("images/c.png", "train", 1),
+        ("images/a.png", "train", 1),
+        ("images/d.png", "val", 1),
+    ]
+    assert not listing.findings
+
+
+def test_a_split_of_several_lists_and_folders(lists, list_data, paint):
+    root = lists("train: [one.txt, two.txt]\nval: [late/images]", one="images/a.png", two="images/b.png")
+    paint(root / "late" / "images" / "x.png")
+    listing = list_data(root, "detection", format="yolo")
+    assert [(r.id, r.split) for r in listing.records] == [
+        ("images/a.png", "train"),
+        ("images/b.png", "train"),
+        ("late/images/x.png", "val"),
+    ]
+
+
+def test_a_split_of_several_folders(yolo, list_data):
+    names = "train: [images/x, ../images/y]\nval: images/z\ntest: gone\n" + NAMES
+    listing = list_data(yolo({"x/a": "", "y/b": "", "z/c": ""}, names), "detection", format="yolo")
+    assert [r.split for r in listing.records] == ["train", "train", "val"]
+    assert [(f.kind, f.where) for f in listing.findings] == [("no_images_there", "data.yaml:3")]
+
+
+def test_labels_beside_the_images_of_a_list(lists, list_data, paint):
+    root = lists("train: sub/train.txt")
+    paint(root / "sub" / "obj" / "a.png")
+    (root / "sub" / "train.txt").write_text("./obj/a.png")
+    (root / "sub" / "obj" / "a.txt").write_text("1 .5 .5 .1 .1")
+    listing = list_data(root, "detection", format="yolo")
+    assert [(r.id, r.boxes[0].label, r.source) for r in listing.records] == [
+        ("sub/obj/a.png", "yes", "sub/obj/a.txt:1")
+    ]
+
+
+def test_bad_lines_of_lists(lists, list_data, tmp_path_factory, paint):
+    outside = paint(tmp_path_factory.mktemp("outside") / "x.png")
+    root = lists(
+        "train: train.txt\nval: val.txt",
+        train=f"images/a.png\nimages/gone.png\n../x.png\n{outside}\nimages/link.png\nimages\n",
+        val="\nimages/a.png\n",
+    )
+    (root / "images" / "link.png").symlink_to(outside)
+    listing = list_data(root, "detection", format="yolo")
+    assert [(f.where, f.kind, f.severity) for f in listing.findings] == [
+        ("train.txt:2", "missing", "quarantine"),
+        ("train.txt:3", "outside_root", "error"),
+        ("train.txt:4", "outside_root", "error"),
+        ("train.txt:5", "outside_root", "error"),
+        ("train.txt:6", "not_a_file", "quarantine"),
+        ("val.txt:2", "duplicate_id", "error"),
+    ]
+    assert "first in train.txt:1" in listing.findings[-1].reason
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("train: gone.txt", r"(?s)data\.yaml:1: the list of images for 'train'.*no such file"),
+        ("\ntrain: ../out.txt", r"(?s)data\.yaml:2: .*leaves the data folder"),
+        ("train: train.txt\nval: ../..", r"(?s)data\.yaml:2: .*leaves data.root"),
+        ("train: bytes.txt", r"bytes\.txt: the list of images can't be read"),
+        ("train: empty.txt", "no image is found"),
+    ],
+)
+def test_bad_lists(lists, list_data, yaml, message):
+    root = lists(yaml, train="images/a.png", empty="")
+    (root / "bytes.txt").write_bytes(b"\xff")
+    (root.parent / "out.txt").write_text("images/a.png")
+    with pytest.raises(DataError, match=message):
+        list_data(root, "detection", format="yolo")
+
+
+def test_a_folder_of_labels_that_leaves_the_root(yolo, list_data, tmp_path_factory):
+    root, outside = yolo({"a": None, "b": None}), tmp_path_factory.mktemp("outside")
+    (outside / "a.txt").write_text("0 .5 .5 .1 .1")
+    (root / "labels").symlink_to(outside)
+    (first, *_) = list_data(root, "detection", format="yolo").findings
+    assert (first.kind, first.where) == ("outside_root", "labels/a.txt")

@@ -6,56 +6,53 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from transferflow.data.boxes import FRACTIONS, bad_boxes_finding
-from transferflow.data.formats.folders import split_of
+from transferflow.data.formats.yolo_images import IMAGES, find_yolo_images
 from transferflow.data.formats.yolo_names import load_yolo_names
-from transferflow.data.paths import require_file, require_folder, scan_folder
-from transferflow.data.records import Box, Finding, Listing, Record, SplitName
+from transferflow.data.paths import Members, Refusal, require_file
+from transferflow.data.records import Box, Finding, Listing, Record
 from transferflow.errors import DataError
 from transferflow.spec.data import YoloData
 
-_IMAGES, _LABELS = "images", "labels"
+_LABELS = "labels"
 
 
 def list_yolo(data: YoloData, root: Path) -> Listing:
-    """List the images of `images/…` or `train/images/…`; an image without a label file has no objects.
+    """List the images of `images/…` or `train/images/…`, or of the lists that `data.yaml` names.
+
+    An image without a label file has no objects.
 
     Raises:
-        DataError: If the names or the images are missing, or no image has a label file.
+        DataError: If the names, a list or the images are missing, or no image has a label file.
     """
     names = load_yolo_names(require_file(root, data.names, "data.names"), data.names)
-    images = data.images
-    if images == _IMAGES and not (root / images).exists():
-        images = "."  # the layout with train/images beside train/labels
-    images = require_folder(root, images, "data.images")
-    scan = scan_folder(root, images)
-    files = [f for f in scan.files if images != "." or _IMAGES in f.split("/")[:-1]]
-    if not files:
+    images = find_yolo_images(root, data.images, names.entries, data.names)
+    if not images.splits and not images.findings:
         raise DataError(
             "no image is found",
             where="data.images",
-            found=str(root / images),
-            allowed="images/, TRAIN/images/",
+            found=str(root / images.folder),
+            allowed="images/, TRAIN/images/, or lists of images in data.yaml",
         )
-    records, findings, without = [], list(scan.findings), []
-    for path in files:
-        label_file = label_path(path, images)
-        boxes = _read_boxes(root, label_file, names.names, path)
+    members = Members(root)
+    records, findings, without = [], list(images.findings), []
+    for path, split in images.splits.items():
+        label_file = _label_file(root, path, images.folder)
+        boxes = _read_boxes(root, members, label_file, names.names, path)
         if boxes is None:
             without.append(path)
         if isinstance(boxes, Finding):
             findings.append(boxes)
             continue
-        split = _split(path, images, names.splits)
         frame = FRACTIONS if boxes else None
         records.append(
             Record(path, path, boxes=boxes or (), split=split, source=f"{label_file}:1", frame=frame)
         )
-    if len(without) == len(files):
+    if without and len(without) == len(images.splits):
         raise DataError(
             "no image has a label file",
             where="data.images",
-            found=str(root / files[0]),
-            allowed=str(root / label_path(files[0], images)),
+            found=str(root / without[0]),
+            allowed=" or ".join(str(root / file) for file in label_paths(without[0], images.folder)),
         )
     if without:
         reason = f"{len(without)} images have no label file: taken as images without objects"
@@ -63,35 +60,33 @@ def list_yolo(data: YoloData, root: Path) -> Listing:
     return Listing(root, data.classes or tuple(names.names.values()), tuple(records), tuple(findings))
 
 
-def label_path(path: str, images: str) -> str:
-    """Label file of an image: in `labels` instead of `images`, or beside the folder of the images."""
-    parts = PurePosixPath(path).with_suffix(".txt").parts
-    if _IMAGES in parts[:-1]:
-        last = max(i for i, part in enumerate(parts[:-1]) if part == _IMAGES)
-        return "/".join((*parts[:last], _LABELS, *parts[last + 1 :]))
-    inside = parts[len(PurePosixPath(images).parts) :]
-    return "/".join((*PurePosixPath(images).parts[:-1], _LABELS, *inside))
+def label_paths(path: str, images: str) -> tuple[str, ...]:
+    """Where an image's label file may stand: `labels` instead of `images`; beside that folder; beside it."""
+    own = PurePosixPath(path).with_suffix(".txt")
+    parts = own.parts
+    if IMAGES in parts[:-1]:
+        last = max(i for i, part in enumerate(parts[:-1]) if part == IMAGES)
+        return ("/".join((*parts[:last], _LABELS, *parts[last + 1 :])),)
+    folder = PurePosixPath(images)
+    if own.is_relative_to(folder):
+        return str(folder.parent / _LABELS / own.relative_to(folder)), str(own)
+    return (str(own),)
 
 
-def _split(path: str, images: str, named: Mapping[str, SplitName]) -> SplitName | None:
-    for folder, name in named.items():
-        if path.startswith(f"{folder}/"):
-            return name
-    parts = PurePosixPath(path).parts[:-1]
-    return next((split for part in parts if part != images and (split := split_of(part))), None)
+def _label_file(root: Path, path: str, images: str) -> str:
+    choices = label_paths(path, images)
+    return next((file for file in choices[1:] if (root / file).exists()), choices[0])
 
 
 def _read_boxes(
-    root: Path, file: str, names: Mapping[int, str], path: str
+    root: Path, members: Members, file: str, names: Mapping[int, str], path: str
 ) -> tuple[Box, ...] | Finding | None:
     """Boxes of a label file as fractions; `None` if there is no such file."""
-    target = root / file
+    located = members.locate(file)
+    if isinstance(located, Refusal):
+        return None if located.kind == "missing" else located.finding(file)
     try:
-        if target.is_symlink() and not target.resolve().is_relative_to(root):
-            return Finding("outside_root", "error", file, "a link that leaves the data folder")
-        text = target.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return None
+        text = (root / located).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         return Finding("bad_annotation", "quarantine", file, f"{path}: can't be read: {error}")
     boxes = []

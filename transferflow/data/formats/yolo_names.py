@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 
 import yaml
 
@@ -15,11 +15,26 @@ _MAX_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
+class SplitEntry:
+    """What the names file calls train, val or test.
+
+    Attributes:
+        split: Which of them.
+        text: A folder of images, or a text file with an image per line.
+        line: Line in the names file.
+    """
+
+    split: SplitName
+    text: str
+    line: int
+
+
+@dataclass(frozen=True)
 class YoloNames:
-    """Class names by number, and the folders that the file calls train, val and test."""
+    """Class names by number, and the folders and lists of the splits in file order."""
 
     names: Mapping[int, str]
-    splits: Mapping[str, SplitName] = field(default_factory=dict)
+    entries: tuple[SplitEntry, ...] = ()
 
 
 def load_yolo_names(file: Path, name: str) -> YoloNames:
@@ -39,27 +54,37 @@ def load_yolo_names(file: Path, name: str) -> YoloNames:
         return YoloNames(_checked(dict(enumerate(line for line in lines if line)), name))
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise DataError("the file of class names is not YAML", where=name, found=str(error)) from error
     entries = _mapping(tree)
     names = entries.get("names")
     found: dict[int, str] = {}
     if isinstance(names, yaml.SequenceNode):
-        found = {i: str(node.value) for i, node in enumerate(names.value)}
+        found = {i: _text(node, name) for i, node in enumerate(names.value)}
     elif isinstance(names, yaml.MappingNode):
-        found = {int(k): str(n.value) for k, n in _mapping(names).items() if k.isascii() and k.isdigit()}
-    splits: dict[str, SplitName] = {}
-    for split in SPLITS:
-        node = entries.get(split)
-        if isinstance(node, yaml.ScalarNode) and node.value:
-            splits[PurePosixPath(node.value).as_posix()] = split
-    return YoloNames(_checked(found, name), splits)
+        numbered = _mapping(names).items()
+        found = {int(k): _text(node, name) for k, node in numbered if k.isascii() and k.isdigit()}
+    splits = (entry for split in SPLITS for entry in _entries(split, entries.get(split), name))
+    return YoloNames(_checked(found, name), tuple(splits))
 
 
 def _mapping(node: yaml.Node | None) -> dict[str, yaml.Node]:
     if not isinstance(node, yaml.MappingNode):
         return {}
-    return {str(key.value): value for key, value in node.value}
+    return {str(key.value): value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+
+
+def _entries(split: SplitName, node: yaml.Node | None, name: str) -> list[SplitEntry]:
+    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node] if node else []
+    found = [SplitEntry(split, _text(part, name), part.start_mark.line + 1) for part in nodes]
+    return [entry for entry in found if entry.text not in ("", "null", "~")]
+
+
+def _text(node: yaml.Node, name: str) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        where = f"{name}:{node.start_mark.line + 1}"
+        raise DataError("text is expected here", where=where, found="a YAML collection")
+    return str(node.value)
 
 
 def _checked(names: dict[int, str], name: str) -> dict[int, str]:
