@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from transferflow.data.boxes import fit_boxes
 from transferflow.data.examined import Examined, seen_of
+from transferflow.data.formats.json_lines import with_lines
 from transferflow.data.known import load_known_splits
 from transferflow.data.label_checks import check_labels, check_share
 from transferflow.data.leak_checks import check_leaks
@@ -59,7 +60,8 @@ def examine_listing(
     found = replace(found, splits=[assigned[record.id] for record in found.records])
     findings = [*found.findings, *check_labels(task, listing.classes, found, data.split)]
     findings += check_leaks(found, data.near_duplicates)
-    return replace(found, findings=check_share(findings, listing, data.max_bad_fraction) + findings)
+    findings = check_share(findings, listing, data.max_bad_fraction) + findings
+    return replace(found, findings=with_lines(findings, listing.root))
 
 
 def _read_images(
