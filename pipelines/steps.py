@@ -27,10 +27,16 @@ Reference = dict[str, Any]
 
 @task(name="prepare", cache_policy=NO_CACHE, persist_result=True, result_serializer="json")
 def prepare_step(spec: ExperimentSpec, context: RunContext) -> State[Reference]:
-    """Files become a snapshot."""
+    """Files become a snapshot; those of a large data set are read by mapped steps."""
     from transferflow.stages.prepare import prepare
 
-    return state_of(lambda: prepare(spec, context))
+    from .inspection import mapped_inspection
+
+    def run() -> StageOutcome:
+        with mapped_inspection(context.home / "work" / "inspect" / spec.name) as inspect:
+            return prepare(spec, context, inspect)
+
+    return state_of(run)
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=True, result_serializer="json")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transferflow.data.listing import listing_digest, load_listing
 from transferflow.data.records import DatasetSnapshot, Listing
+from transferflow.data.shards import Inspect
 from transferflow.data.snapshot import build_snapshot, load_snapshot
 from transferflow.errors import TransferflowError
 from transferflow.spec import ExperimentSpec
@@ -18,15 +19,21 @@ from transferflow.stages.watch import logger, progress_counter
 from transferflow.store import ArtifactStore, digest
 
 
-def prepare(spec: ExperimentSpec, context: RunContext) -> StageOutcome:
-    """List, check, hash and split the data set; reuse the snapshot when nothing changed."""
+def prepare(spec: ExperimentSpec, context: RunContext, inspect: Inspect | None = None) -> StageOutcome:
+    """List, check, hash and split the data set; reuse the snapshot when nothing changed.
+
+    Args:
+        spec: The spec.
+        context: Where and how stages run.
+        inspect: Opens the files, on other machines for instance; left out: here, in a thread per core.
+    """
     started = time.perf_counter()
     listing = load_listing(spec.data, spec.task)
     inputs = prepare_inputs(spec, listing_digest(listing))
     key = digest(inputs)
     found = context.store.find("prepare", key)
     artifact = found or context.store.publish(
-        "prepare", key, inputs, lambda folder: _build(spec, context, listing, folder)
+        "prepare", key, inputs, lambda folder: _build(spec, context, listing, folder, inspect)
     )
     remember_snapshot(context.store, spec, inputs, key)
     snapshot = load_snapshot(artifact.path)
@@ -45,7 +52,9 @@ def prepare(spec: ExperimentSpec, context: RunContext) -> StageOutcome:
     )
 
 
-def _build(spec: ExperimentSpec, context: RunContext, listing: Listing, folder: Path) -> None:
+def _build(
+    spec: ExperimentSpec, context: RunContext, listing: Listing, folder: Path, inspect: Inspect | None
+) -> None:
     logger.info("prepare: %d images under %s", len(listing.records), listing.root)
     with progress_counter("checking images", context.interactive) as progress:
         build_snapshot(
@@ -56,6 +65,7 @@ def _build(spec: ExperimentSpec, context: RunContext, listing: Listing, folder: 
             previous=previous_snapshot(context.store, spec),
             workers=os.cpu_count() or 1,
             progress=progress,
+            inspect=inspect,
         )
 
 

@@ -1,0 +1,98 @@
+import logging
+from pathlib import Path
+
+import pytest
+from prefect import flow
+from prefect.client.schemas.sorting import FlowRunSort
+from transferflow.pipelines.inspection import DASK_ADDRESS, decide_place, mapped_inspection
+from transferflow.pipelines.steps import prepare_step
+
+from transferflow.data.manifest import read_table
+from transferflow.data.snapshot import load_snapshot
+from transferflow.errors import FlowError
+from transferflow.spec.load import load_spec
+from transferflow.stages.context import RunContext
+from transferflow.stages.prepare import prepare
+
+SPEC = Path("tiny.yaml")
+
+
+@pytest.mark.parametrize(
+    ("shards", "address", "place"),
+    [
+        (0, None, "here"),
+        (39, None, "here"),
+        (40, None, "threads"),
+        (1, "tcp://10.0.0.7:8786", "here"),
+        (2, "tcp://10.0.0.7:8786", "dask"),
+    ],
+)
+def test_few_shards_stay_here(shards, address, place):
+    assert decide_place(shards, address) == place
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """36 images are 4 shards."""
+    monkeypatch.setattr("transferflow.data.shards.SHARD_SIZE", 9)
+
+
+@flow
+def prepare_in_a_flow(home):
+    return prepare_step(load_spec(SPEC), RunContext(home)).result()
+
+
+def manifest(path):
+    return read_table(load_snapshot(Path(path)))
+
+
+@pytest.fixture(scope="module")
+def expected(project, tmp_path_factory):
+    """The manifest that is made without Prefect."""
+    return manifest(prepare(load_spec(SPEC), RunContext(tmp_path_factory.mktemp("home"))).path)
+
+
+def test_files_are_kept_for_a_run_that_is_cut_off(expected, small_shards, tmp_path, monkeypatch):
+    monkeypatch.setattr("transferflow.pipelines.inspection.decide_place", lambda *_: "here")
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(KeyboardInterrupt), mapped_inspection(tmp_path / "kept"):
+        raise KeyboardInterrupt
+    assert (tmp_path / "kept").exists()
+    with mapped_inspection(tmp_path / "kept"):
+        pass
+    assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.slow
+def test_a_large_set_is_mapped_over_threads(expected, small_shards, tmp_path, monkeypatch, client):
+    monkeypatch.setattr("transferflow.pipelines.inspection._LARGE", 4)
+    monkeypatch.delenv(DASK_ADDRESS, raising=False)
+    assert manifest(prepare_in_a_flow(tmp_path)["path"]).equals(expected)
+    inner, outer = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=2)
+    assert (inner.state.name, inner.parameters) == ("Completed", {})
+    assert client.read_task_run(inner.parent_task_run_id).flow_run_id == outer.id
+    assert not list(tmp_path.glob("work/inspect/*"))
+
+
+@pytest.mark.slow
+def test_the_same_set_is_mapped_over_dask(expected, small_shards, tmp_path, monkeypatch, client):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp"
+    ) as cluster:
+        monkeypatch.setenv(DASK_ADDRESS, cluster.scheduler_address)
+        before = cluster.scheduler.transition_counter
+        assert manifest(prepare_in_a_flow(tmp_path)["path"]).equals(expected)
+        assert cluster.scheduler.transition_counter >= before + 4  # it has seen the shards
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_not_there(small_shards, project, tmp_path, monkeypatch, client):
+    dask = pytest.importorskip("dask")
+    monkeypatch.setenv(DASK_ADDRESS, "tcp://127.0.0.1:9")
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+        state = prepare_in_a_flow(tmp_path, return_state=True)
+    assert state.name == "Failed"
+    with pytest.raises(FlowError, match=r"(?s)DASK_ADDRESS: the images can't be inspected.*127\.0\.0\.1:9"):
+        state.result()
