@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -62,30 +63,23 @@ class TransferflowError(Exception):
         self.problems: tuple[Problem, ...] = (Problem(what, where, found, allowed, hint),)
         super().__init__(str(self.problems[0]))
 
+    @classmethod
+    def from_problems(cls, problems: Sequence[Problem]) -> Self:
+        """Build one error that carries every problem."""
+        error = cls.__new__(cls)
+        error.problems = tuple(problems)
+        Exception.__init__(error, "\n".join(str(problem) for problem in problems))
+        return error
+
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments need help to cross a process boundary (Prefect, data loader workers).
-        return (_rebuild, (type(self), self.problems))
-
-
-def _rebuild(kind: type[TransferflowError], problems: tuple[Problem, ...]) -> TransferflowError:
-    error = kind.__new__(kind)
-    error.problems = problems
-    Exception.__init__(error, "\n".join(str(p) for p in problems))
-    return error
+        return (type(self).from_problems, (self.problems,))
 
 
 class SpecError(TransferflowError):
     """The spec can't be read or breaks the rules; all problems are reported together."""
 
     exit_code = 2
-
-    @classmethod
-    def from_problems(cls, problems: Sequence[Problem]) -> SpecError:
-        """Build one error that carries every problem."""
-        error = _rebuild(cls, tuple(problems))
-        if not isinstance(error, SpecError):  # narrows the type; cannot happen
-            raise TypeError(type(error))
-        return error
 
 
 class PlanError(TransferflowError):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 from transferflow.evaluation.bootstrap import FloatArray
 from transferflow.evaluation.calibration import reliability_bins
@@ -145,6 +144,8 @@ def operating_point(
     positives, negatives = counts.positives[:, 0], counts.negatives[:, 0]
     allowed = np.flatnonzero(negatives <= (1 - specificity) * negatives[-1] + 1e-9)
     found, false = (positives[allowed[-1]], negatives[allowed[-1]]) if allowed.size else (0.0, 0.0)
+    from scipy.stats import binomtest  # takes a second to import, which a plan can do without
+
     interval = binomtest(int(found), int(positives[-1])).proportion_ci(method="wilson")
     return {
         "name": name,

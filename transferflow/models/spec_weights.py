@@ -50,9 +50,10 @@ def missing_spec_weights(spec: ExperimentSpec, *, offline: bool = False) -> tupl
     """Files that a run of the spec would have to download first.
 
     Raises:
-        WeightsError: If one is not here and can't be downloaded (offline, a local file, a package).
+        WeightsError: If some are not here and can't be downloaded (offline, a local file, a package); names
+            each of them.
     """
-    return tuple(missing for file in files_of(spec) for missing in missing_among(file, offline=offline))
+    return missing_among(files_of(spec), offline=offline)
 
 
 def weights_identity(spec: ExperimentSpec) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-from transferflow.errors import WeightsError
+from transferflow.errors import Problem, WeightsError
 from transferflow.models.downloads import Progress, download, file_sha256
 
 FETCH_HINT = "get the file with `transferflow weights fetch SPEC` where there is a network"
@@ -161,8 +161,12 @@ def fetch_weights(file: WeightFile, *, offline: bool = False, progress: Progress
             assert_never(file.location)
 
 
-def missing_error(file: WeightFile) -> WeightsError:
-    """Say which file is missing and what gets it."""
+def missing_error(*files: WeightFile) -> WeightsError:
+    """Say which files are missing and what gets each."""
+    return WeightsError.from_problems([_missing(file) for file in files])
+
+
+def _missing(file: WeightFile) -> Problem:
     match file.location:
         case Url(url=url, target=target):
             hint = f"{FETCH_HINT}, or put {url} at {target}"
@@ -175,7 +179,7 @@ def missing_error(file: WeightFile) -> WeightsError:
         case _:
             assert_never(file.location)
     what = f"the weights {file.tag} of {file.name} are not on this machine"
-    return WeightsError(what, where="backbone.weights", found=f"no {file.address}", hint=hint)
+    return Problem(what, where="backbone.weights", found=f"no {file.address}", hint=hint)
 
 
 def _checked(path: Path, sha256: str | None, *, hint: str) -> Path:

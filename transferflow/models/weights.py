@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
 from transferflow.models.backbones.from_checkpoint import checkpoint_file
@@ -53,20 +54,21 @@ def missing_weights(section: Backbone, *, offline: bool = False) -> tuple[Weight
     Raises:
         WeightsError: If one is not here and can't be downloaded (offline, a local file, a package).
     """
-    return missing_among(locate_weights(section), offline=offline)
+    file = locate_weights(section)
+    return missing_among(() if file is None else (file,), offline=offline)
 
 
-def missing_among(file: WeightFile | None, *, offline: bool = False) -> tuple[WeightFile, ...]:
-    """The file, if it has to be downloaded first.
+def missing_among(files: Sequence[WeightFile], *, offline: bool = False) -> tuple[WeightFile, ...]:
+    """The files that have to be downloaded first.
 
     Raises:
-        WeightsError: If it is not here and can't be downloaded.
+        WeightsError: If some are not here and can't be downloaded; names each of them.
     """
-    if file is None or find_weights(file) is not None:
-        return ()
-    if is_offline(offline) or isinstance(file.location, LocalFile | PackageFile):
-        raise missing_error(file)
-    return (file,)
+    absent = tuple(file for file in files if find_weights(file) is None)
+    lost = [f for f in absent if is_offline(offline) or isinstance(f.location, LocalFile | PackageFile)]
+    if lost:
+        raise missing_error(*lost)
+    return absent
 
 
 def is_random(section: Backbone) -> bool:

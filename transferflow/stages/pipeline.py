@@ -11,6 +11,7 @@ from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.prepare import prepare
 from transferflow.stages.register import register
 from transferflow.stages.train import train
+from transferflow.stages.weights import require_weights
 
 
 def run_plan(
@@ -25,6 +26,7 @@ def run_plan(
             on_stage(outcome)
         return outcome
 
+    require_weights(spec, context)
     prepared = done(prepare(spec, context))
     trained = done(train(spec, context, prepared))
     evaluated = done(evaluate(spec, context, prepared, trained))
