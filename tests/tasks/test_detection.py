@@ -87,17 +87,30 @@ def test_a_perfect_answer_has_no_worst_case_and_the_full_score(crowns, load, tmp
     assert found.metrics["map"].value == pytest.approx(1)
     statistic = task.build_statistic(crowns, table, snapshot, "test", folder=tmp_path, metric="map")
     assert statistic(np.ones((2, 3))) == pytest.approx([1, 1])
-    assert task.worst_cases(crowns, table, snapshot, "test", folder=tmp_path, limit=4) == []
+    assert task.show_cases(crowns, table, snapshot, "test", folder=tmp_path, choice="worst", limit=4) == []
 
 
 def test_the_worst_cases_show_truth_beside_prediction(crowns, load, tmp_path):
     snapshot = load(crowns, tmp_path / "snapshot")
     task = build_detection(DetectionTask(kind="detection"))
-    cases = task.worst_cases(crowns, SCHEMA.empty_table(), snapshot, "test", folder=tmp_path, limit=5)
+    cases = task.show_cases(
+        crowns, SCHEMA.empty_table(), snapshot, "test", folder=tmp_path, choice="worst", limit=5
+    )
     assert [case.title for case in cases] == ["2 missed, 0 false, 0 found", "1 missed, 0 false, 0 found"]
     assert [panel.label for panel in cases[0].panels] == ["truth", "prediction"]
     assert cases[0].panels[0].image.shape == (48, 64, 3)
     assert (cases[0].panels[0].image != cases[0].panels[1].image).any()
+
+
+def test_a_spread_shows_images_without_a_mistake_too(crowns, load, tmp_path):
+    snapshot = load(crowns, tmp_path / "snapshot")
+    rows = read_rows(snapshot, "test")
+    task = build_detection(DetectionTask(kind="detection"))
+    cases = task.show_cases(
+        crowns, perfect(rows), snapshot, "test", folder=tmp_path, choice="spread", limit=2
+    )
+    assert [case.lines[0] for case in cases] == [rows[0].id, rows[len(rows) // 2].id]
+    assert cases[0].title.startswith("0 missed, 0 false")
 
 
 def test_the_class_index_of_each_detector_is_the_data_sets(crowns, load, build_parts, inputs_of, tmp_path):

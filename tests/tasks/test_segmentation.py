@@ -65,17 +65,19 @@ def test_a_perfect_answer_is_perfect_whatever_stands_in_ignored_pixels(cells, lo
     assert found.metrics["miou"].value == 1
     statistic = task.build_statistic(cells, table, snapshot, "test", folder=tmp_path, metric="dice")
     assert statistic(np.ones((2, 3))) == pytest.approx([1, 1])
-    assert task.worst_cases(cells, table, snapshot, "test", folder=tmp_path, limit=4) == []
+    assert task.show_cases(cells, table, snapshot, "test", folder=tmp_path, choice="worst", limit=4) == []
 
 
 def test_the_worst_case_comes_first_with_its_truth(cells, load, tmp_path):
     snapshot = load(cells, tmp_path / "snapshot")
     task = build_segmentation(TASK)
     table = answer(snapshot, tmp_path, lambda n, mask: without_ignored(n, mask) if n == 0 else mask * 0)
-    cases = task.worst_cases(cells, table, snapshot, "test", folder=tmp_path, limit=1)
+    cases = task.show_cases(cells, table, snapshot, "test", folder=tmp_path, choice="worst", limit=1)
     assert len(cases) == 1
     assert [panel.label for panel in cases[0].panels] == ["image", "truth", "prediction"]
     assert cases[0].lines[0] in {row.id for row in read_rows(snapshot, "test")[1:]}
+    spread = task.show_cases(cells, table, snapshot, "test", folder=tmp_path, choice="spread", limit=9)
+    assert [case.lines[0] for case in spread] == [row.id for row in read_rows(snapshot, "test")]
 
 
 def test_an_image_without_a_prediction_is_an_error(cells, load, tmp_path):

@@ -11,7 +11,6 @@ from rich.text import Text
 
 from transferflow.errors import Problem
 
-
 _PIPED = (120, 40)
 
 

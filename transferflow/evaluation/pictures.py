@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 ImageArray = npt.NDArray[np.uint8]
 """Height x width x 3 (RGB) or height x width (gray)."""
+
+T = TypeVar("T")
+
+Choice = Literal["worst", "spread"]
+"""Which images are shown: the worst first, leaving out those without a mistake, or some from all over the
+split, good and bad alike."""
 
 
 @dataclass(frozen=True)
@@ -34,3 +42,9 @@ class Picture:
     title: str = ""
     lines: tuple[str, ...] = ()
     image_id: str = ""
+
+
+def pick_evenly(items: Sequence[T], limit: int) -> list[T]:
+    """At most `limit` of the items, evenly spaced, in their order."""
+    count = min(limit, len(items))
+    return [items[number * len(items) // count] for number in range(count)]

@@ -125,7 +125,7 @@ class ReportData:
         lower_is_better: Metrics of which less is better.
         facts: Short facts under the title: backbone, device, time.
         worst: Worst errors, worst first.
-        examples: Predictions beside the truth (detection, segmentation).
+        examples: Predictions beside the truth, from all over the test split.
         verdict: The gate's decision, where there is one yet.
         warnings: What a careful colleague would point out.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -31,7 +32,7 @@ from transferflow.tasks.build import build_task
 from transferflow.tasks.show import show_image
 from transferflow.training.job import PhaseProof
 
-SAMPLES, WORST = 12, 24
+SAMPLES, EXAMPLES, WORST = 12, 12, 24
 PACKAGES = ("transferflow", "torch", "torchvision", "timm", "albumentations", "numpy")
 
 
@@ -41,9 +42,15 @@ def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportDa
     history = json.loads((finished.trained.folder / HISTORY).read_text())
     predictions = pq.read_table(finished.evaluated.folder / PREDICTIONS)
     names = metric_names(spec.task)
-    worst = build_task(spec.task).worst_cases(
-        spec, predictions, snapshot, "test", folder=finished.evaluated.folder / MASKS, limit=WORST
+    show = partial(
+        build_task(spec.task).show_cases,
+        spec,
+        predictions,
+        snapshot,
+        "test",
+        folder=finished.evaluated.folder / MASKS,
     )
+    worst = show(choice="worst", limit=WORST)
     if spec.task.kind == "classification":
         worst = explain_errors(worst, finished.trained.folder, predictions, snapshot)
     return ReportData(
@@ -64,6 +71,7 @@ def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportDa
         lower_is_better=names.lower_is_better,
         facts=_facts(spec, history),
         worst=tuple(worst),
+        examples=tuple(show(choice="spread", limit=EXAMPLES)),
         verdict=verdict,
     )
 

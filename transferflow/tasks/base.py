@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transferflow.data.batch import Batch
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.evaluation.bootstrap import Statistic
-from transferflow.evaluation.pictures import Picture
+from transferflow.evaluation.pictures import Choice, Picture
 from transferflow.evaluation.results import Evaluation
 from transferflow.models.layers import LayerGroup, Preprocessing
 from transferflow.spec import ExperimentSpec
@@ -105,7 +105,7 @@ class VisionTask(Protocol):
         """
         ...
 
-    def worst_cases(
+    def show_cases(
         self,
         spec: ExperimentSpec,
         predictions: pa.Table,
@@ -113,7 +113,8 @@ class VisionTask(Protocol):
         split: SplitName,
         *,
         folder: Path,
+        choice: Choice,
         limit: int,
     ) -> Sequence[Picture]:
-        """The worst cases of the split as pictures, worst first, at most `limit`."""
+        """Predictions beside the truth, at most `limit` of them."""
         ...

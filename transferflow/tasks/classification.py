@@ -18,7 +18,7 @@ from transferflow.errors import PlanError
 from transferflow.evaluation.bootstrap import Statistic
 from transferflow.evaluation.classification import evaluate_classification
 from transferflow.evaluation.classification_statistics import build_sample, build_statistic
-from transferflow.evaluation.pictures import Panel, Picture
+from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
 from transferflow.evaluation.results import Evaluation
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.classifier import ImageClassifier
@@ -137,7 +137,7 @@ class Classification:
         statistic = build_statistic(sample, [metric], spec.evaluation.specificity)
         return lambda weights: statistic(weights)[:, 0]
 
-    def worst_cases(
+    def show_cases(
         self,
         spec: ExperimentSpec,
         predictions: pa.Table,
@@ -145,9 +145,10 @@ class Classification:
         split: SplitName,
         *,
         folder: Path,
+        choice: Choice,
         limit: int,
     ) -> Sequence[Picture]:
-        """Images whose truth got the least probability, worst first."""
+        """Images with the probability of their truth; worst: where it is least."""
         probabilities = column_matrix(predictions, "probabilities")
         ids = predictions["id"].to_pylist()
         targets = targets_of(snapshot, split, ids, self.multilabel)
@@ -156,7 +157,10 @@ class Classification:
         else:
             truth_share = probabilities[np.arange(len(ids)), targets]
         rows = {row.id: row for row in read_rows(snapshot, split)}
-        order = [int(n) for n in np.argsort(truth_share, kind="stable") if truth_share[n] < 0.5][:limit]
+        if choice == "worst":
+            order = [int(n) for n in np.argsort(truth_share, kind="stable") if truth_share[n] < 0.5][:limit]
+        else:
+            order = pick_evenly(range(len(ids)), limit)
         return [
             self._case(spec, rows[ids[n]], probabilities[n], snapshot.classes, float(truth_share[n]))
             for n in order

@@ -24,7 +24,7 @@ from transferflow.evaluation.detection import (
     evaluate_detection,
 )
 from transferflow.evaluation.detection_matching import AREAS, ImageTruth, match_classes
-from transferflow.evaluation.pictures import Panel, Picture
+from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
 from transferflow.evaluation.results import Evaluation
 from transferflow.models.detection.build import build_detector
 from transferflow.models.detection.inputs import to_torchvision_targets
@@ -127,7 +127,7 @@ class Detection:
         """The metric as a function of how often each image is drawn."""
         return detection_statistic(predictions, read_truths(snapshot, split), snapshot.classes, metric)
 
-    def worst_cases(
+    def show_cases(
         self,
         spec: ExperimentSpec,
         predictions: pa.Table,
@@ -135,9 +135,10 @@ class Detection:
         split: SplitName,
         *,
         folder: Path,
+        choice: Choice,
         limit: int,
     ) -> Sequence[Picture]:
-        """Images with the most missed and false boxes, worst first, truth beside prediction.
+        """Truth beside prediction; worst: the most missed and false boxes.
 
         Boxes count from the score on that balances precision and recall best (largest F1).
         """
@@ -146,10 +147,12 @@ class Detection:
         score = best_score(predictions, truths, classes)
         shown = predictions.filter(pc.greater_equal(predictions["score"], score))
         mistakes = count_mistakes(shown, truths, classes, score)
-        worst = sorted(mistakes, key=lambda m: (-(m.missed + m.false), m.id))
-        return [
-            _case(spec, rows[m.id], shown, classes, m, score) for m in worst[:limit] if m.missed + m.false > 0
-        ]
+        if choice == "worst":
+            wrong = [m for m in mistakes if m.missed + m.false > 0]
+            chosen = sorted(wrong, key=lambda m: (-(m.missed + m.false), m.id))[:limit]
+        else:
+            chosen = pick_evenly(mistakes, limit)
+        return [_case(spec, rows[m.id], shown, classes, m, score) for m in chosen]
 
 
 def build_detection(task: DetectionTask) -> Detection:

@@ -16,7 +16,7 @@ from transferflow.data.geometry import Pixels
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.bootstrap import Statistic
-from transferflow.evaluation.pictures import Panel, Picture
+from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
 from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.segmentation import (
     evaluate_segmentation,
@@ -132,7 +132,7 @@ class Segmentation:
         """The metric as a function of how often each image is drawn."""
         return segmentation_statistic(self._counts(predictions, snapshot, split, folder), metric)
 
-    def worst_cases(
+    def show_cases(
         self,
         spec: ExperimentSpec,
         predictions: pa.Table,
@@ -140,12 +140,16 @@ class Segmentation:
         split: SplitName,
         *,
         folder: Path,
+        choice: Choice,
         limit: int,
     ) -> Sequence[Picture]:
-        """Images with the least mean overlap over their own classes, worst first, truth beside prediction."""
+        """Image, truth and prediction; worst: least mean overlap over the image's own classes."""
         pairs = MaskPairs(predictions, snapshot, split, folder, self.ignore_index)
         overlap = image_iou(self._counts(predictions, snapshot, split, folder))
-        order = [int(n) for n in np.argsort(overlap, kind="stable") if overlap[n] < 1][:limit]
+        if choice == "worst":
+            order = [int(n) for n in np.argsort(overlap, kind="stable") if overlap[n] < 1][:limit]
+        else:
+            order = pick_evenly(range(len(overlap)), limit)
         return [self._case(spec, pairs, n, float(overlap[n])) for n in order]
 
     def _counts(
