@@ -90,6 +90,15 @@ def test_images_listed_twice(coco, list_data):
     ]
 
 
+def test_an_annotation_id_used_twice(coco, list_data):
+    root = coco({1: {}}, [box(1, [1, 1, 2, 2]), box(1, [1, 1, 2, 2], id=0), box(1, [3, 3, 2, 2], id=None)])
+    listing = list_data(root, "detection", format="coco", annotations="a.json")
+    assert [(f.where, f.kind, f.severity) for f in listing.findings] == [
+        ("a.json:annotations[1]", "duplicate_id", "error")
+    ]
+    assert len(listing.records[0].boxes) == 2
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -67,6 +67,7 @@ def test_each_bad_file_has_its_line(voc, list_data, paint):
             "text": obj(corners=("a", 2, 1, 12)),
             "nobox": "<object>\n<name>x</name></object>",
             "deep": "<a>" * 60 + "</a>" * 60,
+            "page": "<?xml version='1.0'?>\n<html/>",
         }
     )
     paint(root / "JPEGImages" / "lonely.png")
@@ -81,6 +82,7 @@ def test_each_bad_file_has_its_line(voc, list_data, paint):
         ("Annotations/cut.xml:3", "bad_annotation", "quarantine"),
         ("Annotations/encoding.xml:1", "bad_annotation", "quarantine"),
         ("Annotations/deep.xml:3", "bad_annotation", "quarantine"),
+        ("Annotations/page.xml:2", "bad_annotation", "quarantine"),
         ("Annotations/inverted.xml:5", "inverted_box", "quarantine"),
         ("Annotations/text.xml:3", "bad_box", "quarantine"),
         ("Annotations/nobox.xml:3", "bad_box", "quarantine"),

@@ -161,9 +161,14 @@ def _annotations(
 ) -> dict[ImageId, list[CocoAnnotation]]:
     found: dict[ImageId, list[CocoAnnotation]] = {key: [] for key in images}
     orphans: list[int] = []
+    first: dict[object, int] = {}
     for index, entry in enumerate(_entries(whole, "annotations", name)):
         where = f"{name}:annotations[{index}]"
-        if not isinstance(entry, dict) or not _is_id(entry.get("image_id")):
+        key = entry.get("id") if isinstance(entry, dict) else None
+        if _is_id(key) and first.setdefault(key, index) != index:
+            reason = f"annotation id {key!r} is used again; first in annotations[{first[key]}]"
+            findings.append(Finding("duplicate_id", "error", where, reason))
+        elif not isinstance(entry, dict) or not _is_id(entry.get("image_id")):
             findings.append(Finding("bad_annotation", "error", where, "an annotation needs `image_id`"))
         elif entry["image_id"] not in images:
             orphans.append(index)

@@ -60,6 +60,10 @@ class _Reader:
             reason = f"not usable as XML: {error}"
             self.findings.append(Finding("bad_annotation", "quarantine", f"{file}:{error.line}", reason))
             return
+        if tree.tag != "annotation":
+            reason = f"not Pascal VOC: <{tree.tag[:60]}> instead of <annotation>"
+            self.findings.append(Finding("bad_annotation", "quarantine", f"{file}:{tree.line}", reason))
+            return
         record = self._record(file, tree)
         if isinstance(record, Finding):
             self.findings.append(record)
