@@ -64,13 +64,15 @@ def publish(tmp_path, monkeypatch) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def check_groups() -> Callable[[Backbone], None]:
-    """Every parameter in one group, every buffer below one group's modules, names unique, order kept."""
+    """Every parameter in one group, every buffer below one group's modules, all names unique."""
 
     def check(model: Any) -> None:
         owned = [name for group in model.groups for name in group.parameters]
         assert sorted(owned) == sorted(name for name, _ in model.named_parameters())
         names = [group.name for group in model.groups]
         assert len(set(names)) == len(names)
+        blocks = [block.name for group in model.groups for block in group.blocks]
+        assert len(set(blocks)) == len(blocks)
         below: dict[str, str] = {}
         for group in model.groups:
             for path in group.modules:

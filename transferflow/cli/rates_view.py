@@ -17,10 +17,10 @@ def rates_table(rows: Sequence[RateRow]) -> Table:
     """A row per epoch, a column per group (or block, where rates differ inside a group)."""
     table = Table(title="learning rate, from the first to the last step", title_justify="left")
     table.add_column("epoch", justify="right")
-    blocks = list(dict.fromkeys(row.block for row in rows))
-    for block in blocks:
+    blocks = list(dict.fromkeys((row.group, row.block) for row in rows))
+    for _, block in blocks:
         table.add_column(block, justify="right")
-    cells = {(row.epoch, row.block): _cell(row) for row in rows}
+    cells = {(row.epoch, (row.group, row.block)): _cell(row) for row in rows}
     for epoch in sorted({row.epoch for row in rows}):
         table.add_row(str(epoch + 1), *(cells[epoch, block] for block in blocks))
     return table
@@ -38,8 +38,8 @@ def draw_rates(rows: Sequence[RateRow], path: Path) -> None:
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for block in dict.fromkeys(row.block for row in rows):
-        trained = [row for row in rows if row.block == block and not row.frozen]
+    for group, block in dict.fromkeys((row.group, row.block) for row in rows):
+        trained = [row for row in rows if (row.group, row.block) == (group, block) and not row.frozen]
         steps = [point for row in trained for point in (row.epoch, row.epoch + 1)]
         rates = [rate for row in trained for rate in (row.lr_start, row.lr_end)]
         axes.plot(steps, rates, label=block if trained else f"{block} (frozen)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, assert_never
 
 from torch import nn
@@ -109,11 +109,28 @@ def apply_freeze(
         if is_frozen:
             for path in group.modules:
                 model.get_submodule(path).eval()
+    frozen = [group for group in groups if group.name in phase.frozen and group.part == "backbone"]
+    _rest_containers(model, {id(parameters[name]) for group in frozen for name in group.parameters})
     if batch_norm == "frozen":
         return
     for module in model.modules():
         if is_batch_norm(module):
             module.train(batch_norm == "train")
+
+
+def _rest_containers(model: nn.Module, frozen: Collection[int]) -> None:
+    """Put what holds several groups in eval mode too, once all of them are frozen.
+
+    Some models drop features out in their own `forward`, by their own flag (timm's GhostNet).
+
+    Args:
+        model: The model.
+        frozen: Identities of the frozen parameters.
+    """
+    for module in model.modules():
+        inside = [id(parameter) in frozen for parameter in module.parameters()]
+        if inside and all(inside):
+            module.eval()
 
 
 def is_batch_norm(module: nn.Module) -> bool:

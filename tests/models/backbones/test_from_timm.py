@@ -31,7 +31,16 @@ MODELS = [
         "edgenext_xx_small",
         "rexnet_100",
     ),
-    *("cait_xxs24_224", "hgnetv2_b0", "fastvit_t8", "repvgg_a0", "dla34", "dm_nfnet_f0", "inception_v3"),
+    *(
+        "cait_xxs24_224",
+        "hgnetv2_b0",
+        "fastvit_t8",
+        "repvgg_a0",
+        "dla34",
+        "rdnet_tiny",
+        "dm_nfnet_f0",
+        "inception_v3",
+    ),
 ]
 WITHOUT_MATCHER = {"poolformer_s12", "caformer_s18", "inception_v3"}
 

@@ -8,7 +8,7 @@ is no deeper (`Block.step`), so that it can be named in a spec and has timm's ra
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -33,16 +33,12 @@ def slice_timm(model: nn.Module, prefix: str) -> list[Slice]:
     ordered = sorted(names, key=lambda name: (keys[name], fine_of[name]))  # stable: keeps the model's order
     runs = [list(run) for _, run in groupby(ordered, key=lambda name: (keys[name], fine_of[name]))]
     depths = [fine_of[run[0]] for run in runs] + [fine_of[HEAD]]
+    groups = [named[keys[run[0]]] for run in runs]
     return [
-        Slice(
-            named[keys[run[0]]],
-            Block(
-                _common_module(run) or named[keys[run[0]]],
-                tuple(f"{prefix}.{name}" for name in run),
-                1 if after > depth else 0,
-            ),
+        Slice(group, Block(block, tuple(f"{prefix}.{name}" for name in run), 1 if after > depth else 0))
+        for run, group, block, depth, after in zip(
+            runs, groups, _block_names(runs, groups), depths, depths[1:], strict=False
         )
-        for run, depth, after in zip(runs, depths, depths[1:], strict=False)
     ]
 
 
@@ -56,7 +52,10 @@ def _layers(model: nn.Module, names: list[str], *, coarse: bool) -> Mapping[str,
 
 def _matcher(model: nn.Module, *, coarse: bool) -> Matcher | None:
     declare: Any = getattr(model, "group_matcher", None)
-    found: Matcher | None = None if declare is None else declare(coarse=coarse)
+    try:
+        found: Matcher | None = None if declare is None else declare(coarse=coarse)
+    except AssertionError:  # how RDNet says that it has no coarse groups
+        return None
     return found
 
 
@@ -131,6 +130,22 @@ def _longer(parameter: str, name: str) -> str:
     """One more part of the parameter's path; once that is used up, a mark."""
     longer = ".".join(parameter.split(".")[:-1][: name.count(".") + 2])
     return longer if longer != name else f"{name}_"
+
+
+def _block_names(runs: Sequence[list[str]], groups: Sequence[str]) -> list[str]:
+    """A name of its own for each block: its module if it is one, else its group, else its first module."""
+    everything = [name for run in runs for name in run]
+    found = ["head"]  # the classifier's, which the model gets later
+    for run, group in zip(runs, groups, strict=True):
+        module = _common_module(run)
+        is_whole = module and sum(name.startswith(f"{module}.") for name in everything) == len(run)
+        name = module if is_whole else group
+        if name in found:
+            name = run[0].rpartition(".")[0]
+        while name in found:
+            name = f"{name}_"
+        found.append(name)
+    return found[1:]
 
 
 def _common_module(parameters: list[str]) -> str:
