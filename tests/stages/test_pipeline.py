@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -113,6 +114,15 @@ def test_frozen_groups_keep_every_parameter_and_buffer(build_spec, context):
     assert proof["groups"]
     assert proof["before"] == proof["after"]
     assert proof["tensors"] > 10
+    client = MlflowClient(
+        f"sqlite:///{context.home}/mlflow/mlflow.db", f"sqlite:///{context.home}/mlflow/mlflow.db"
+    )
+    run_id = client.get_model_version("colours", "1").run_id
+    assert client.get_run(run_id).data.tags["transferflow.freeze_proof"] == "holds"
+    logged = client.download_artifacts(run_id, "freeze_proof.json", str(context.home))
+    assert json.loads(Path(logged).read_text()) == [proof]
+    report = (context.home / "reports" / "colours.html").read_text()
+    assert proof["before"][:12] in report
 
 
 def test_unknown_layer_group_is_a_plan_error_with_the_names_that_exist(build_spec, context):

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from transferflow.errors import PlanError
-from transferflow.models.layers import Preprocessing
+from transferflow.models.layers import Backbone, Preprocessing
 from transferflow.spec.statistics import adapt_statistics
 
 How = Literal["mean", "sum", "fold", "repeat", "random"]
@@ -134,17 +134,19 @@ def adapt_input(
     return replace(preprocessing, mean=mean, std=std)
 
 
-def mean_shrinks(backbone: nn.Module, *, stem_trains: bool = True) -> bool:
+def mean_shrinks(model: nn.Module, *, stem_trains: bool = True) -> bool:
     """Whether `mean` leaves the activations of another number of channels scaled by n / 3.
 
     A layer norm right after the first convolution restores them, and so does a batch norm in train mode.
 
     Args:
-        backbone: The model.
+        model: A backbone, or a whole model with one inside.
         stem_trains: Whether batch norm after the first convolution is in train mode.
     """
-    paths = getattr(backbone, "first_convs", ()) or first_conv_paths(backbone)
-    return any(not _norm_follows(backbone, path, stem_trains) for path in paths)
+    inside = (module for module in model.modules() if isinstance(module, Backbone))
+    backbone = next(inside, model)
+    paths = backbone.first_convs if isinstance(backbone, Backbone) else ()
+    return any(not _norm_follows(backbone, path, stem_trains) for path in paths or first_conv_paths(backbone))
 
 
 def first_conv_paths(model: nn.Module) -> tuple[str, ...]:
@@ -222,7 +224,7 @@ def _norm_follows(model: nn.Module, path: str, stem_trains: bool) -> bool:
             continue
         kind = type(module).__name__
         if "BatchNorm" in kind:
-            return stem_trains
+            return stem_trains and not kind.startswith("Frozen")
         return "LayerNorm" in kind or "GroupNorm" in kind or "RmsNorm" in kind
     return False
 

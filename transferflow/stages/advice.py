@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from transferflow.models.channels import mean_shrinks
-from transferflow.models.layers import Backbone
 from transferflow.models.spec_weights import missing_spec_weights
+from transferflow.models.weights import is_random
 from transferflow.report.contents import LayerRow
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.freeze import FreezeNone
@@ -45,10 +45,9 @@ def _few_images(spec: ExperimentSpec, images: Mapping[str, int]) -> Iterator[str
 
 
 def _shrunken_activations(spec: ExperimentSpec, parts: ModelParts, stem_trains: bool) -> Iterator[str]:
-    backbone = getattr(parts.model, "backbone", None)
-    if spec.data.channels == 3 or spec.backbone.channel_adaptation != "mean":
+    if spec.data.channels == 3 or spec.backbone.channel_adaptation != "mean" or is_random(spec.backbone):
         return
-    if isinstance(backbone, Backbone) and mean_shrinks(backbone, stem_trains=stem_trains):
+    if mean_shrinks(parts.model, stem_trains=stem_trains):
         yield (
             f"channel_adaptation mean scales the first activations by about {spec.data.channels}/3, and no "
             "batch norm in train mode follows to restore them: consider `sum` or `fold`"

@@ -30,6 +30,8 @@ from transferflow.stages.train_key import WARM_START, base_of
 from transferflow.stages.watch import logger
 from transferflow.store import ArtifactStore, write_atomic
 
+PROOF = "freeze_proof.json"
+
 
 def promote(finished: Finished, context: RunContext, registry: ModelRegistry, folder: Path) -> None:
     """Write the report and the verdict into `folder`, and move the registry's aliases as it says."""
@@ -43,7 +45,9 @@ def promote(finished: Finished, context: RunContext, registry: ModelRegistry, fo
     logger.info("register: %s: %s", verdict.kind.value, "; ".join(verdict.reasons))
     data = build_report(finished, VerdictSummary(verdict.kind.value, verdict.reasons))
     write_report(data, folder / REPORT)
-    version = registry.register(_entry(context.store, finished, model, folder))
+    history = json.loads((finished.trained.folder / HISTORY).read_text())
+    write_atomic(folder / PROOF, json.dumps(history["freeze_proof"], indent=2))
+    version = registry.register(_entry(context.store, finished, model, history, folder))
     version = registry.settle(version, verdict, champion)
     write_atomic(folder / REGISTRATION, json.dumps(_summary(version, verdict), indent=2))
     shutil.rmtree(folder / "champion", ignore_errors=True)
@@ -75,9 +79,10 @@ def _decide(
     return decide_verdict(rule, read_evaluation(finished.evaluated.folder).metrics[metric].value, comparison)
 
 
-def _entry(store: ArtifactStore, finished: Finished, model: str, folder: Path) -> RegistryEntry:
+def _entry(
+    store: ArtifactStore, finished: Finished, model: str, history: dict[str, Any], folder: Path
+) -> RegistryEntry:
     spec, snapshot = finished.spec, finished.snapshot
-    history = json.loads((finished.trained.folder / HISTORY).read_text())
     evaluation = read_evaluation(finished.evaluated.folder)
     return RegistryEntry(
         model=model,
@@ -87,7 +92,7 @@ def _entry(store: ArtifactStore, finished: Finished, model: str, folder: Path) -
         dataset=spec.name,
         dataset_digest=snapshot.fingerprint,
         dataset_source=str(snapshot.root),
-        files=(folder / REPORT, finished.evaluated.folder / METRICS),
+        files=(folder / REPORT, folder / PROOF, finished.evaluated.folder / METRICS),
         params=spec.model_dump(mode="json"),
         metrics=evaluation.metrics,
         history=history["epochs"],
