@@ -138,11 +138,20 @@ def _run_and_list_modules(words: list[str]) -> tuple[int, set[str]]:
     return exit_code, set(modules)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["validate", "specs"], ["schema"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["validate", "specs/quickstart.yaml"], ["schema"]]
+)
 def test_light_commands_load_nothing_heavy(words: list[str]) -> None:
     code, modules = _run_and_list_modules(words)
     assert code == 0
     assert not modules & set(HEAVY)
+
+
+def test_a_spec_that_names_transforms_is_validated_without_torch() -> None:
+    code, modules = _run_and_list_modules(["validate", "specs/tree-crowns.yaml"])
+    assert code == 0
+    assert "albumentations" in modules
+    assert not modules & {"torch", "mlflow", "prefect"}
 
 
 def test_the_spec_alone_loads_nothing_heavy() -> None:

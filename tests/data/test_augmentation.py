@@ -8,7 +8,8 @@ from pydantic import TypeAdapter
 from skimage import data as photos
 from torchvision.transforms import v2
 
-from transferflow.data.augmentation import build_train_transform, check_transforms
+from transferflow.data.augmentation import build_train_transform
+from transferflow.data.named_transforms import check_transforms
 from transferflow.data.sample import VOID, Sample
 from transferflow.data.transforms import EvalTransform
 from transferflow.spec.augmentation import Augmentation
@@ -258,7 +259,8 @@ def test_what_the_task_lacks_is_refused():
 def test_albumentations_is_imported_only_for_named_transforms():
     code = (
         "import sys\n"
-        "from transferflow.data.augmentation import build_train_transform, check_transforms\n"
+        "from transferflow.data.augmentation import build_train_transform\n"
+        "from transferflow.data.named_transforms import check_transforms\n"
         "from transferflow.spec.augmentation import Preset\n"
         "assert check_transforms(Preset(), 3) == []\n"
         "assert 'albumentations' not in sys.modules\n"

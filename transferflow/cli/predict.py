@@ -26,8 +26,14 @@ def predict(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show per image.")] = 3,
     min_score: Annotated[
-        float, typer.Option("--min-score", min=0, max=1, help="Leave out boxes below this score.")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            "--min-score",
+            min=0,
+            max=1,
+            help="Leave out boxes below this score; default: the score of the best F1 on validation images.",
+        ),
+    ] = None,
     tile: Annotated[
         int | None,
         typer.Option("--tile", min=32, help="Side in pixels of overlapping tiles for large images."),
@@ -57,7 +63,8 @@ def predict(
 
     files = list_images(images)
     bundle = open_model(model, build_context(home, tracking_uri))
-    predictions = without_weak(_predict(bundle, files, folder, tile), min_score)
+    least = bundle.min_score if min_score is None else min_score
+    predictions = without_weak(_predict(bundle, files, folder, tile), least or 0.0)
     rows = result_rows(bundle, predictions, folder)
     if as_json:
         sys.stdout.write(json.dumps(json_document(bundle, predictions, rows, folder), indent=2) + "\n")
@@ -65,6 +72,8 @@ def predict(
         sys.stdout.write(csv_text(rows))
     else:
         output().print(rows_table(rows, top), soft_wrap=False)
+    if bundle.spec.task.kind == "detection":
+        errors().print(f"boxes with a score of {least or 0.0:.2f} or more (--min-score)")
     if bundle.spec.task.kind != "classification" and predictions.sizes:
         count = write_overlays(bundle, predictions, rows, folder)
         errors().print(f"{count} overlays in {printable(str(folder))}")

@@ -119,11 +119,11 @@ def write_overlays(bundle: Bundle, predictions: Predictions, rows: Rows, folder:
 
     from transferflow.data.records import Box
     from transferflow.tasks.drawing import draw_boxes, draw_mask
-    from transferflow.tasks.masks import read_mask
+    from transferflow.tasks.masks import picture_name, read_mask
     from transferflow.tasks.show import show_image
 
     folder.mkdir(parents=True, exist_ok=True)
-    for number, path in enumerate(predictions.sizes, 1):
+    for path in predictions.sizes:
         image = show_image(Path(path), bundle.transform.channels, bundle.transform.intensity)
         mine = [row for row in rows if row["image"] == path]
         if bundle.spec.task.kind == "detection":
@@ -132,5 +132,5 @@ def write_overlays(bundle: Bundle, predictions: Predictions, rows: Rows, folder:
         else:
             mask = Path(mine[0]["mask"])
             image = draw_mask(image, read_mask(mask.parent, mask.name))
-        Image.fromarray(image).save(folder / f"{number:04}-{Path(path).stem}.png")
+        Image.fromarray(image).save(folder / picture_name(path, "overlay"))
     return len(predictions.sizes)

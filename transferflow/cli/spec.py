@@ -84,7 +84,7 @@ def _problems(document: Document, is_base: bool) -> tuple[Problem, ...]:
     if spec is None or not isinstance(spec.augmentation, Custom):
         return problems
     # The one check that needs a heavy library, and only for specs that name its transforms.
-    from transferflow.data.augmentation import check_transforms
+    from transferflow.data.named_transforms import check_transforms
 
     found = check_transforms(spec.augmentation, spec.data.channels, spec.task.kind)
     return place_problems(document, [(("augmentation", *path), message) for path, message in found])

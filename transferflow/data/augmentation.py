@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, assert_never
@@ -13,12 +12,7 @@ import torch
 from torch import Tensor
 
 from transferflow.data.geometry import Pixels
-from transferflow.data.named_transforms import (
-    Found,
-    build_transform,
-    load_albumentations,
-    transform_problems,
-)
+from transferflow.data.named_transforms import build_transform, load_albumentations
 from transferflow.data.sample import VOID, Sample
 from transferflow.data.transforms import EvalTransform
 from transferflow.spec.augmentation import Augmentation, Custom, OneOf, Preset, Step, Transform
@@ -121,29 +115,6 @@ def build_train_transform(
         case _:
             assert_never(augmentation)
     return TrainTransform(base, steps, kind, augmentation.mixup, augmentation.cutmix)
-
-
-def check_transforms(
-    augmentation: Augmentation, channels: int, kind: TaskKind = "classification"
-) -> list[tuple[tuple[str, ...], str]]:
-    """Find what is wrong with named transforms; albumentations is imported only when there are any.
-
-    Returns:
-        Key path below `augmentation` and problem, for each.
-    """
-    return list(_step_problems(augmentation, channels, kind))
-
-
-def _step_problems(augmentation: Augmentation, channels: int, kind: TaskKind) -> Iterator[Found]:
-    if not isinstance(augmentation, Custom):
-        return
-    for number, step in enumerate(augmentation.transforms):
-        place: tuple[str, ...] = ("transforms", str(number))
-        candidates = step.one_of if isinstance(step, OneOf) else (step,)
-        for choice, transform in enumerate(candidates):
-            inner = (*place, "one_of", str(choice)) if isinstance(step, OneOf) else place
-            for path, problem in transform_problems(transform, channels, kind):
-                yield (*inner, *path), problem
 
 
 def _shared_steps(base: EvalTransform) -> tuple[Step, ...]:

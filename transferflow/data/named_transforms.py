@@ -10,16 +10,17 @@ import importlib
 import inspect
 import os
 import random
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from pydantic import ValidationError
 
-from transferflow.spec.augmentation import Transform
+from transferflow.spec.augmentation import Augmentation, Custom, OneOf, Transform
 from transferflow.spec.task import TaskKind
 
 Found = tuple[tuple[str, ...], str]
@@ -41,6 +42,7 @@ _REFUSED = {
     "RandomCropNearBBox": _OTHER_IMAGES,
 }
 _BASES = frozenset({"BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D"})
+_TENSORS = "albumentations.pytorch"
 _LARGEST_NUMBER = 8192
 _TRIAL_SIZE = (80, 96)
 _TRIALS = 3
@@ -48,9 +50,19 @@ _TRIALS = 3
 
 @cache
 def load_albumentations() -> ModuleType:
-    """Import albumentations without the look for a newer version that its import makes."""
+    """Import albumentations without the look for a newer version that its import makes, and without torch.
+
+    Only its tensor conversion, which we refuse, needs torch; importing that takes longer than all the rest.
+    """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    return importlib.import_module("albumentations")
+    modules = cast("dict[str, ModuleType | None]", sys.modules)
+    if "torch" in modules or _TENSORS in modules:
+        return importlib.import_module("albumentations")
+    modules[_TENSORS] = None  # an ImportError there, which albumentations expects
+    try:
+        return importlib.import_module("albumentations")
+    finally:
+        del modules[_TENSORS]
 
 
 @cache
@@ -86,6 +98,29 @@ def build_transform(step: Transform) -> Any:  # noqa: ANN401 - albumentations ha
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice such as "use Affine instead"
         return kind(p=step.probability, **step.args)
+
+
+def check_transforms(
+    augmentation: Augmentation, channels: int, kind: TaskKind = "classification"
+) -> list[tuple[tuple[str, ...], str]]:
+    """Find what is wrong with named transforms; albumentations is imported only when there are any.
+
+    Returns:
+        Key path below `augmentation` and problem, for each.
+    """
+    return list(_step_problems(augmentation, channels, kind))
+
+
+def _step_problems(augmentation: Augmentation, channels: int, kind: TaskKind) -> Iterator[Found]:
+    if not isinstance(augmentation, Custom):
+        return
+    for number, step in enumerate(augmentation.transforms):
+        place: tuple[str, ...] = ("transforms", str(number))
+        candidates = step.one_of if isinstance(step, OneOf) else (step,)
+        for choice, transform in enumerate(candidates):
+            inner = (*place, "one_of", str(choice)) if isinstance(step, OneOf) else place
+            for path, problem in transform_problems(transform, channels, kind):
+                yield (*inner, *path), problem
 
 
 def transform_problems(step: Transform, channels: int, kind: TaskKind) -> Iterator[Found]:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from torch import nn
+
 from transferflow.data.records import DatasetSnapshot
+from transferflow.data.transforms import EvalTransform
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.head import ZeroShotHead
-from transferflow.stages.assemble import compile_job, eval_transform_of, watched_metric
+from transferflow.stages.assemble import (
+    compile_job,
+    eval_loader,
+    eval_transform_of,
+    prediction_inputs,
+    watched_metric,
+)
 from transferflow.stages.context import RunContext
 from transferflow.stages.head_start import apply_head_start
 from transferflow.stages.layers import TrainingPlan, compile_training_plan
@@ -19,6 +29,7 @@ from transferflow.stages.watch import logger
 from transferflow.store import write_atomic
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import save_bundle
+from transferflow.tasks.detection import best_score, read_truths
 from transferflow.training.device import pick_device
 from transferflow.training.job import TrainingResult, TrainJob
 from transferflow.training.loop import train as run_loop
@@ -57,7 +68,8 @@ def fit(
 
     def write(folder: Path) -> None:
         transform = eval_transform_of(spec, parts.preprocessing)
-        save_bundle(folder, spec, snapshot.classes, transform, parts.model)
+        score = _least_score(spec, snapshot, parts.model, transform, cache)
+        save_bundle(folder, spec, snapshot.classes, transform, parts.model, min_score=score)
         write_atomic(folder / HISTORY, json.dumps(_history(spec, plan, result), indent=2))
 
     return write
@@ -76,6 +88,19 @@ def _as_it_is(job: TrainJob) -> TrainingResult:
         device=device.type,
         stopped_early=False,
     )
+
+
+def _least_score(
+    spec: ExperimentSpec, snapshot: DatasetSnapshot, model: nn.Module, transform: EvalTransform, cache: Path
+) -> float | None:
+    """Least score with the best F1 on the validation images; only boxes have one."""
+    if spec.task.kind != "detection":
+        return None
+    loader = eval_loader(spec, snapshot, "val", transform, cache)
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = prediction_inputs(loader, snapshot, "val", transform, snapshot.classes, Path(folder))
+        table = build_task(spec.task).predict(spec, model.eval(), inputs)
+    return best_score(table, read_truths(snapshot, "val"), snapshot.classes)
 
 
 def _history(spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 ```
 weights.safetensors   every parameter and buffer
-model.json            classes, the spec (task, backbone, head, …) and the eval transform
+model.json            classes, the spec (task, backbone, head, …), the eval transform, the least score
 ```
 """
 
@@ -40,6 +40,7 @@ class Bundle:
         transform: The one eval transform.
         model: In eval mode.
         groups: Its layer groups.
+        min_score: Least score of a box that counts, 0..1; `None` where there are no scores.
     """
 
     spec: ExperimentSpec
@@ -47,10 +48,17 @@ class Bundle:
     transform: EvalTransform
     model: nn.Module
     groups: tuple[LayerGroup, ...]
+    min_score: float | None
 
 
 def save_bundle(
-    folder: Path, spec: ExperimentSpec, classes: Sequence[str], transform: EvalTransform, model: nn.Module
+    folder: Path,
+    spec: ExperimentSpec,
+    classes: Sequence[str],
+    transform: EvalTransform,
+    model: nn.Module,
+    *,
+    min_score: float | None,
 ) -> None:
     """Write `weights.safetensors` and `model.json` into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,6 +69,7 @@ def save_bundle(
         "classes": list(classes),
         "spec": spec.model_dump(mode="json", exclude_unset=True),
         "eval_transform": transform.to_json(),
+        "min_score": min_score,
     }
     write_atomic(folder / DESCRIPTION, json.dumps(description, indent=2))
 
@@ -83,6 +92,8 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu") -> Bundle:
         spec = ExperimentSpec.model_validate(description["spec"])
         classes = tuple(description["classes"])
         transform = EvalTransform.from_json(description["eval_transform"])
+        min_score = description.get("min_score")
+        min_score = None if min_score is None else float(min_score)
         state = load_file(folder / WEIGHTS)
         parts = build_task(spec.task).build_model(spec, classes, pretrained=False)
         parts.model.load_state_dict(state, strict=True)
@@ -96,4 +107,4 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu") -> Bundle:
         raise StoreError(
             "the model bundle is damaged", where=str(folder), found=f"{type(error).__name__}: {error}"[:500]
         ) from error
-    return Bundle(spec, classes, transform, parts.model.to(device).eval(), parts.groups)
+    return Bundle(spec, classes, transform, parts.model.to(device).eval(), parts.groups, min_score)

@@ -38,7 +38,7 @@ def _ink_on(colour: tuple[int, int, int]) -> tuple[int, int, int]:
 def draw_boxes(
     image: ImageArray, boxes: Sequence[Box], classes: Sequence[str], scores: Sequence[float] | None = None
 ) -> ImageArray:
-    """Draw boxes with their class, and their score where there is one.
+    """Draw boxes with their class, and their score where there is one, as far as the words fit.
 
     Args:
         image: H x W (gray) or H x W x 3.
@@ -62,7 +62,8 @@ def draw_boxes(
         text = "" if len(classes) == 1 else box.label
         if scores is not None:
             text = f"{text} {scores[number]:.2f}".strip()
-        if text:
+        # A label wider than its box would hide the boxes beside it.
+        if text and font.getlength(text) <= box.x_max - box.x_min:
             place = (box.x_min + line, max(0.0, box.y_min))
             draw.rectangle(draw.textbbox(place, text, font=font), fill=colour)
             draw.text(place, text, fill=_ink_on(colour), font=font)

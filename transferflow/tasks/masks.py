@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+import re
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +14,29 @@ from transferflow.data.geometry import Pixels
 from transferflow.errors import EvaluationError
 
 
+def picture_name(image: str, kind: str) -> str:
+    """File name for a picture made of an image: readable, safe, and another one for each id.
+
+    Args:
+        image: The image's id, any text: a path, for one.
+        kind: What the picture is, such as `mask`.
+    """
+    stem = re.sub(r"[^A-Za-z0-9_-]", "_", PurePath(image).stem)[:60]
+    return f"{stem}-{hashlib.sha256(image.encode()).hexdigest()[:8]}-{kind}.png"
+
+
 def write_mask(folder: Path, image: str, mask: Pixels) -> str:
     """Write class indices (H x W) as a PNG.
 
     Args:
         folder: Where it goes.
-        image: The image's id, which may be any text: the file's name is made from its hash.
+        image: The image's id, which may be any text.
         mask: uint8, H x W.
 
     Returns:
         The file's name.
     """
-    name = f"{hashlib.sha256(image.encode()).hexdigest()[:24]}.png"
+    name = picture_name(image, "mask")
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(mask).save(folder / name)
     return name
