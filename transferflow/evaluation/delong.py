@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, rankdata
 
 from transferflow.evaluation.bootstrap import FloatArray
 
@@ -37,6 +37,8 @@ def delong_covariance(scores: FloatArray, truth: npt.NDArray[np.bool_]) -> tuple
     Returns:
         AUROC (models) and covariance (models x models).
     """
+    from scipy.stats import rankdata  # takes half a second to import, which a plan can do without
+
     positive, negative = scores[:, truth], scores[:, ~truth]
     m, n = positive.shape[1], negative.shape[1]
     midranks = rankdata(np.concatenate([positive, negative], axis=1), axis=1)
@@ -61,6 +63,6 @@ def delong_interval(
         return AurocInterval(math.nan, math.nan, math.nan, math.nan)
     value, covariance = delong_covariance(scores[None], truth)
     error = math.sqrt(max(float(covariance[0, 0]), 0.0))
-    reach = float(norm.ppf((1 + confidence) / 2)) * error
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * error
     area = float(value[0])
     return AurocInterval(area, max(0.0, area - reach), min(1.0, area + reach), error)

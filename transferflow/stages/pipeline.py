@@ -8,10 +8,10 @@ from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate import evaluate
 from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.preflight import require_transforms, require_weights
 from transferflow.stages.prepare import prepare
 from transferflow.stages.register import register
 from transferflow.stages.train import train
-from transferflow.stages.weights import require_weights
 
 
 def run_plan(
@@ -26,6 +26,7 @@ def run_plan(
             on_stage(outcome)
         return outcome
 
+    require_transforms(spec)
     require_weights(spec, context)
     prepared = done(prepare(spec, context))
     trained = done(train(spec, context, prepared))

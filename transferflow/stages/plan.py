@@ -24,6 +24,7 @@ from transferflow.stages.keys import (
 )
 from transferflow.stages.layers import TrainingPlan, compile_training_plan
 from transferflow.stages.outcome import StageName
+from transferflow.stages.preflight import require_transforms
 from transferflow.stages.resolve import resolved_values
 from transferflow.stages.train_key import complete_train_inputs
 from transferflow.store import ArtifactStore, digest
@@ -102,9 +103,10 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
     """Resolve the spec against the data, the model and the store; trains nothing, downloads nothing.
 
     Raises:
-        PlanError: If a rule names a layer group that the model has not, or the like.
+        PlanError: If a rule names a layer group that the model has not, a transform is unknown, or the like.
         DataError: If the data set can't be listed.
     """
+    require_transforms(spec)
     listing = load_listing(spec.data, spec.task)
     prepared = prepare_inputs(spec, listing_digest(listing))
     artifact = context.store.find("prepare", digest(prepared))

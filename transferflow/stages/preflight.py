@@ -1,7 +1,9 @@
-"""Whether a run will find the weights that it starts from, before it does anything else."""
+"""What a run looks at before it does anything else."""
 
 from __future__ import annotations
 
+from transferflow.data.named_transforms import check_transforms
+from transferflow.errors import PlanError, Problem
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 
@@ -21,3 +23,16 @@ def require_weights(spec: ExperimentSpec, context: RunContext) -> None:
     from transferflow.models.spec_weights import missing_spec_weights  # loads torch
 
     missing_spec_weights(spec)
+
+
+def require_transforms(spec: ExperimentSpec) -> None:
+    """Refuse transforms that albumentations has not, or wrong arguments of theirs.
+
+    Raises:
+        PlanError: With every problem.
+    """
+    found = check_transforms(spec.augmentation, spec.data.channels, spec.task.kind)
+    if found:
+        raise PlanError.from_problems(
+            [Problem(message, ".".join(("augmentation", *path))) for path, message in found]
+        )

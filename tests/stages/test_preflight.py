@@ -4,7 +4,7 @@ from transferflow.errors import PlanError, WeightsError
 from transferflow.stages.context import RunContext
 from transferflow.stages.pipeline import run_plan
 from transferflow.stages.plan import compile_plan
-from transferflow.stages.weights import require_weights
+from transferflow.stages.preflight import require_transforms, require_weights
 
 
 @pytest.fixture
@@ -42,3 +42,17 @@ def test_what_no_download_brings_is_refused_online_too(build_spec, tmp_path):
         require_weights(build_spec(backbone=mine), RunContext(tmp_path / "home"))
     with pytest.raises(PlanError, match="no such timm model"):
         require_weights(build_spec(backbone={"source": "timm", "name": "resnet999"}), RunContext(tmp_path))
+
+
+def test_an_unknown_transform_is_refused_before_anything_runs(build_spec, tmp_path):
+    spec = build_spec(
+        augmentation={"transforms": [{"name": "HorizontalFlop"}, {"name": "Blur", "args": {"limit": 3}}]}
+    )
+    for start in (
+        lambda: run_plan(spec, RunContext(tmp_path)),
+        lambda: compile_plan(spec, RunContext(tmp_path)),
+    ):
+        with pytest.raises(PlanError, match=r"transforms\.0\.name: .*HorizontalFlop") as caught:
+            start()
+        assert len(caught.value.problems) == 2
+    require_transforms(build_spec(augmentation={"preset": "none"}))
