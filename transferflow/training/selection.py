@@ -8,7 +8,9 @@ History = Sequence[Mapping[str, float]]
 
 
 def decide_best(history: History, metric: str, *, lower_is_better: bool) -> int:
-    """Position of the epoch with the best metric; the earliest of equals.
+    """Position of the epoch with the best metric; the latest of equals.
+
+    A handful of validation images is soon all right; the epochs after that still learn.
 
     Args:
         history: At least one row.
@@ -16,11 +18,13 @@ def decide_best(history: History, metric: str, *, lower_is_better: bool) -> int:
         lower_is_better: Direction.
     """
     sign = 1.0 if lower_is_better else -1.0
-    return min(range(len(history)), key=lambda row: sign * history[row][metric])
+    return min(range(len(history)), key=lambda row: (sign * history[row][metric], -row))
 
 
 def decide_stop(history: History, metric: str, *, lower_is_better: bool, patience: int | None) -> bool:
     """Whether the last `patience` epochs all failed to beat the best before them."""
     if patience is None or not history:
         return False
-    return len(history) - 1 - decide_best(history, metric, lower_is_better=lower_is_better) >= patience
+    values = [row[metric] for row in history]
+    best = values.index(min(values) if lower_is_better else max(values))
+    return len(values) - 1 - best >= patience
