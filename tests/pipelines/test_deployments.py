@@ -64,7 +64,11 @@ def worker(url, folder):
         yield
     finally:
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()  # on a busy machine Prefect's worker now and then waits for itself
+            process.wait()
 
 
 def wait_for(look, seconds=240):

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from prefect import flow
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.sorting import FlowRunSort
 from transferflow.pipelines.inspection import DASK_ADDRESS, decide_place, mapped_inspection
 from transferflow.pipelines.steps import prepare_step
@@ -68,7 +69,8 @@ def test_a_large_set_is_mapped_over_threads(expected, small_shards, tmp_path, mo
     monkeypatch.setattr("transferflow.pipelines.inspection._LARGE", 4)
     monkeypatch.delenv(DASK_ADDRESS, raising=False)
     assert manifest(prepare_in_a_flow(tmp_path)["path"]).equals(expected)
-    inner, outer = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=2)
+    finished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=["COMPLETED"])))
+    inner, outer = client.read_flow_runs(flow_run_filter=finished, sort=FlowRunSort.START_TIME_DESC, limit=2)
     assert (inner.state.name, inner.parameters) == ("Completed", {})
     assert client.read_task_run(inner.parent_task_run_id).flow_run_id == outer.id
     assert not list(tmp_path.glob("work/inspect/*"))
