@@ -13,6 +13,7 @@ from transferflow.cli.console import errors, output, printable
 from transferflow.cli.options import Home, Json, TrackingUri, build_context
 
 if TYPE_CHECKING:
+    from transferflow.cli.predictions_view import Rows
     from transferflow.stages.predict import Predictions
     from transferflow.tasks.bundle import Bundle
 
@@ -57,7 +58,6 @@ def predict(
         result_rows,
         rows_table,
         without_weak,
-        write_overlays,
     )
     from transferflow.stages.predict import list_images, open_model
 
@@ -74,9 +74,8 @@ def predict(
         output().print(rows_table(rows, top), soft_wrap=False)
     if bundle.spec.task.kind == "detection":
         errors().print(f"boxes with a score of {least or 0.0:.2f} or more (--min-score)")
-    if bundle.spec.task.kind != "classification" and predictions.sizes:
-        count = write_overlays(bundle, predictions, rows, folder)
-        errors().print(f"{count} overlays in {printable(str(folder))}")
+    if bundle.spec.task.kind != "classification":
+        _draw(bundle, predictions, rows, folder)
     _report_failures(predictions)
 
 
@@ -87,6 +86,13 @@ def _predict(bundle: Bundle, files: list[Path], folder: Path, tile: int | None) 
     if tile is not None:
         return predict_tiled(bundle, files, folder, tile)
     return predict_images(bundle, files, folder)
+
+
+def _draw(bundle: Bundle, predictions: Predictions, rows: Rows, folder: Path) -> None:
+    from transferflow.cli.predictions_view import write_overlays
+
+    count = write_overlays(bundle, predictions, rows, folder)
+    errors().print(f"{count} overlays in {printable(str(folder))}")
 
 
 def _report_failures(predictions: Predictions) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,6 @@ def _entry(
 
 
 def _tags(store: ArtifactStore, finished: Finished, history: dict[str, Any]) -> dict[str, str]:
-    holds = all(proof["before"] == proof["after"] for proof in history["freeze_proof"])
     trained_from = dict(store.get("train", finished.trained.key).inputs)
     return {
         "prepare_key": finished.prepared.key,
@@ -111,8 +111,14 @@ def _tags(store: ArtifactStore, finished: Finished, history: dict[str, Any]) -> 
         WARM_START: str(trained_from.get(WARM_START, "")),
         "evaluation_key": finished.evaluated.key,
         "snapshot": finished.snapshot.fingerprint,
-        "freeze_proof": "holds" if holds else "broken",
+        "freeze_proof": _proof_in_a_word(history["freeze_proof"]),
     }
+
+
+def _proof_in_a_word(proofs: Sequence[Mapping[str, Any]]) -> str:
+    if not any(proof["groups"] for proof in proofs):
+        return "nothing frozen"
+    return "holds" if all(proof["before"] == proof["after"] for proof in proofs) else "broken"
 
 
 def _summary(version: RegisteredVersion, verdict: Verdict) -> dict[str, Any]:
