@@ -34,18 +34,22 @@ def _cell(row: RateRow) -> Text:
 
 def draw_rates(rows: Sequence[RateRow], path: Path) -> None:
     """Write an SVG with a line per group; a frozen group has no line."""
+    import numpy as np
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    lines = tuple(dict.fromkeys((row.group, row.block) for row in rows))
-    for number, (group, block) in enumerate(lines):
-        trained = [row for row in rows if (row.group, row.block) == (group, block) and not row.frozen]
+    groups = tuple(dict.fromkeys((row.group, row.block) for row in rows))
+    lines = {key: [row for row in rows if (row.group, row.block) == key and not row.frozen] for key in groups}
+    # The thinner on top of the thicker: groups with the same rate are all seen.
+    widths = iter(np.linspace(7, 1.5, max(2, sum(map(bool, lines.values())))))
+    for (_, block), trained in lines.items():
+        if not trained:
+            axes.plot([], [], linestyle="none", label=f"{block} (frozen)")
+            continue
         steps = [point for row in trained for point in (row.epoch, row.epoch + 1)]
         rates = [rate for row in trained for rate in (row.lr_start, row.lr_end)]
-        # The thinner on top of the thicker: groups with the same rate are all seen.
-        width = 1.5 + 4 * (1 - number / len(lines))
-        axes.plot(steps, rates, linewidth=width, label=block if trained else f"{block} (frozen)")
+        axes.plot(steps, rates, linewidth=next(widths), label=block)
     axes.set(xlabel="epochs done", ylabel="learning rate", yscale="log")
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     buffer = io.BytesIO()
