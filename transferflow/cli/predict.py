@@ -74,7 +74,7 @@ def predict(
         output().print(rows_table(rows, top), soft_wrap=False)
     if bundle.spec.task.kind == "detection":
         errors().print(f"boxes with a score of {least or 0.0:.2f} or more (--min-score)")
-    if bundle.spec.task.kind != "classification":
+    if bundle.spec.task.kind != "classification" and predictions.sizes:
         _draw(bundle, predictions, rows, folder)
     _report_failures(predictions)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,12 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate import METRICS, read_evaluation
 from transferflow.stages.finished import Finished
 from transferflow.stages.register import REGISTRATION, REPORT
-from transferflow.stages.reporting import build_report
+from transferflow.stages.reporting import build_report, read_proofs
 from transferflow.stages.train import HISTORY
 from transferflow.stages.train_key import WARM_START, base_of
 from transferflow.stages.watch import logger
 from transferflow.store import ArtifactStore, write_atomic
+from transferflow.training.job import PhaseProof
 
 PROOF = "freeze_proof.json"
 
@@ -111,14 +112,14 @@ def _tags(store: ArtifactStore, finished: Finished, history: dict[str, Any]) -> 
         WARM_START: str(trained_from.get(WARM_START, "")),
         "evaluation_key": finished.evaluated.key,
         "snapshot": finished.snapshot.fingerprint,
-        "freeze_proof": _proof_in_a_word(history["freeze_proof"]),
+        "freeze_proof": _proof_in_a_word(read_proofs(history)),
     }
 
 
-def _proof_in_a_word(proofs: Sequence[Mapping[str, Any]]) -> str:
-    if not any(proof["groups"] for proof in proofs):
+def _proof_in_a_word(proofs: Sequence[PhaseProof]) -> str:
+    if not any(proof.tensors for proof in proofs):
         return "nothing frozen"
-    return "holds" if all(proof["before"] == proof["after"] for proof in proofs) else "broken"
+    return "holds" if all(proof.holds for proof in proofs) else "broken"
 
 
 def _summary(version: RegisteredVersion, verdict: Verdict) -> dict[str, Any]:

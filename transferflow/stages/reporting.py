@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -86,10 +86,15 @@ def _training(history: dict[str, Any]) -> TrainingSummary:
             for row in history["layers"]
         ),
         phase_starts=tuple(phase["first_epoch"] for phase in history["phases"]),
-        proofs=tuple(
-            PhaseProof(**{**proof, "groups": tuple(proof["groups"])}) for proof in history["freeze_proof"]
-        ),
+        proofs=read_proofs(history),
         stopped_early=history["stopped_early"],
+    )
+
+
+def read_proofs(history: Mapping[str, Any]) -> tuple[PhaseProof, ...]:
+    """The freeze proof of each phase, from a bundle's history."""
+    return tuple(
+        PhaseProof(**{**proof, "groups": tuple(proof["groups"])}) for proof in history["freeze_proof"]
     )
 
 

@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from transferflow.data.batch import Batch
 from transferflow.data.decode import decode_image
@@ -19,7 +18,7 @@ from transferflow.stages.predict import BATCH, Failure, Predictions, stack_batch
 from transferflow.tasks.base import PredictionInputs
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import Bundle
-from transferflow.tasks.masks import write_mask
+from transferflow.tasks.masks import read_mask, write_mask
 from transferflow.tasks.tiling import Tile, TileBoxes, decide_tiles, merge_tile_boxes, merge_tile_masks
 
 OVERLAP = 0.25
@@ -49,8 +48,15 @@ def predict_tiled(bundle: Bundle, images: Iterable[Path], folder: Path, side: in
         tiles = decide_tiles(image.shape[1], image.shape[0], side, round(side * OVERLAP))
         with TemporaryDirectory() as scratch:
             found = _predict_tiles(bundle, image, tiles, Path(scratch))
-            merge = _merged_boxes if kind == "detection" else _merged_mask
-            tables.append(merge(bundle, found, tiles, name, sizes[name], Path(scratch), folder))
+            if kind == "detection":
+                tables.append(_merged_boxes(bundle, found, tiles, name, sizes[name]))
+            else:
+                masks = [
+                    (tiles[int(row["id"])], read_mask(Path(scratch), row["mask"]))
+                    for row in found.to_pylist()
+                ]
+                file = write_mask(folder, name, merge_tile_masks(masks, *sizes[name]))
+                tables.append(pa.table({"id": [name], "mask": [file]}, schema=found.schema))
     return Predictions(pa.concat_tables(tables) if tables else pa.table({"id": []}), sizes, tuple(failures))
 
 
@@ -77,8 +83,6 @@ def _merged_boxes(
     tiles: Sequence[Tile],
     name: str,
     size: tuple[int, int],
-    scratch: Path,
-    folder: Path,
 ) -> pa.Table:
     head = bundle.spec.head
     threshold = head.nms_threshold if isinstance(head, DetectionHead) else 0.5
@@ -105,19 +109,3 @@ def _merged_boxes(
         **{side: boxes[:, place] for place, side in enumerate(("x_min", "y_min", "x_max", "y_max"))},
     }
     return pa.table(columns, schema=found.schema)
-
-
-def _merged_mask(
-    bundle: Bundle,
-    found: pa.Table,
-    tiles: Sequence[Tile],
-    name: str,
-    size: tuple[int, int],
-    scratch: Path,
-    folder: Path,
-) -> pa.Table:
-    masks = [
-        (tiles[int(row["id"])], np.asarray(Image.open(scratch / row["mask"]))) for row in found.to_pylist()
-    ]
-    file = write_mask(folder, name, merge_tile_masks(masks, *size))
-    return pa.table({"id": [name], "mask": [file]}, schema=found.schema)

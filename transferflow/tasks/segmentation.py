@@ -112,7 +112,7 @@ class Segmentation:
     ) -> Evaluation:
         """Measure the masks in `folder` against the snapshot's, at the size of the original images."""
         return evaluate_segmentation(
-            self._counts(predictions, snapshot, split, folder),
+            self._counts(MaskPairs(predictions, snapshot, split, folder, self.ignore_index), snapshot),
             snapshot.classes,
             metrics=spec.evaluation.metrics or metric_names(spec.task).default,
             bootstrap=spec.evaluation.bootstrap if intervals else 0,
@@ -130,7 +130,8 @@ class Segmentation:
         metric: str,
     ) -> Statistic:
         """The metric as a function of how often each image is drawn."""
-        return segmentation_statistic(self._counts(predictions, snapshot, split, folder), metric)
+        pairs = MaskPairs(predictions, snapshot, split, folder, self.ignore_index)
+        return segmentation_statistic(self._counts(pairs, snapshot), metric)
 
     def show_cases(
         self,
@@ -145,19 +146,20 @@ class Segmentation:
     ) -> Sequence[Picture]:
         """Image, truth and prediction; worst: least mean overlap over the image's own classes."""
         pairs = MaskPairs(predictions, snapshot, split, folder, self.ignore_index)
-        overlap = image_iou(self._counts(predictions, snapshot, split, folder))
+        numbers = range(len(pairs.rows))
+        chosen = list(numbers) if choice == "worst" else pick_evenly(numbers, limit)
+        overlap = image_iou(self._counts(pairs, snapshot, chosen))
+        shown = [(n, float(share)) for n, share in zip(chosen, overlap, strict=True)]
         if choice == "worst":
-            order = [int(n) for n in np.argsort(overlap, kind="stable") if overlap[n] < 1][:limit]
-        else:
-            order = pick_evenly(range(len(overlap)), limit)
-        return [self._case(spec, pairs, n, float(overlap[n])) for n in order]
+            shown = sorted((case for case in shown if case[1] < 1), key=lambda case: case[1])[:limit]
+        return [self._case(spec, pairs, n, share) for n, share in shown]
 
     def _counts(
-        self, predictions: pa.Table, snapshot: DatasetSnapshot, split: SplitName, folder: Path
+        self, pairs: MaskPairs, snapshot: DatasetSnapshot, chosen: Sequence[int] | None = None
     ) -> list[MaskCounts]:
-        pairs = MaskPairs(predictions, snapshot, split, folder, self.ignore_index)
+        numbers = range(len(pairs.rows)) if chosen is None else chosen
         classes = len(snapshot.classes)
-        return [count_mask(*pairs.masks(n), classes, self.ignore_index) for n in range(len(pairs.rows))]
+        return [count_mask(*pairs.masks(n), classes, self.ignore_index) for n in numbers]
 
     def _case(self, spec: ExperimentSpec, pairs: MaskPairs, number: int, overlap: float) -> Picture:
         row = pairs.rows[number]
