@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from PIL import Image
 
 from transferflow import __version__
 from transferflow.cli import main as module
@@ -152,6 +153,23 @@ def test_a_spec_that_names_transforms_is_validated_without_torch() -> None:
     assert code == 0
     assert "albumentations" in modules
     assert not modules & {"torch", "mlflow", "prefect"}
+
+
+def test_a_plan_loads_only_what_it_needs(tmp_path: Path) -> None:
+    for number in range(8):
+        image = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (number * 30, 0, 0)).save(image)
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        f"name: light\ntask: {{kind: classification}}\n"
+        f"data: {{format: image_folder, root: {tmp_path / 'photos'}, image_size: 64}}\n"
+        "backbone: {source: torchvision, name: resnet18, weights: none}\n"
+    )
+    code, modules = _run_and_list_modules(["plan", str(spec), "--home", str(tmp_path / "home")])
+    assert code == 0
+    assert "torchvision" in modules
+    assert not modules & {"timm", "albumentations", "mlflow", "matplotlib", "pandas", "prefect", "scipy.fft"}
 
 
 def test_the_spec_alone_loads_nothing_heavy() -> None:

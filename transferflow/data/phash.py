@@ -8,7 +8,6 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.fft import dctn
 
 HASH_BYTES = 32
 _BITS = HASH_BYTES * 8
@@ -32,6 +31,8 @@ def perceptual_hash(gray: Image.Image) -> bytes | None:
     Returns:
         32 bytes; `None` for a flat image, as all flat images look alike.
     """
+    from scipy.fft import dctn  # a quarter of a second, which a plan need not wait for
+
     small = np.asarray(gray.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR), dtype=np.float32)
     low: NDArray[np.float32] = dctn(small, norm="ortho")[:_LOW, :_LOW].ravel()
     low[0] = 0.0  # brightness

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import assert_never
 
 import torch
-from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from transferflow.errors import WeightsError
@@ -183,6 +182,8 @@ def _resample_positions(model: nn.Module, state: Mapping[str, Tensor]) -> Mappin
     grid = getattr(embed, "grid_size", None)
     if own is None or theirs is None or grid is None or theirs.ndim != 3 or own.shape == theirs.shape:
         return state
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
     prefix = own.shape[1] - grid[0] * grid[1]
     resampled = resample_abs_pos_embed(theirs, new_size=list(grid), num_prefix_tokens=prefix)
     return {**state, key: resampled}

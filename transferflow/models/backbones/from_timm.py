@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 
 from transferflow.errors import PlanError, WeightsError
@@ -127,6 +125,8 @@ def first_convs(choice: TimmChoice, model: nn.Module) -> tuple[str, ...]:
 
 
 def _create(choice: TimmChoice, image_size: int, arguments: dict[str, Any]) -> nn.Module:
+    import timm
+
     name = f"{choice.name}.{choice.tag}" if choice.tag else choice.name
     sized: dict[str, Any] = {"img_size": image_size} if choice.config.fixed_input_size else {}
     try:
@@ -179,6 +179,8 @@ def _create_full(choice: TimmChoice, image_size: int, file: Path) -> nn.Module:
 
 def _check_patches(model: nn.Module, name: str, image_size: int) -> None:
     """A patch embedding drops the pixels that fill no patch, without a word."""
+    from timm.layers.patch_embed import PatchEmbed
+
     embed = getattr(model, "patch_embed", None)
     patch = max(embed.patch_size) if isinstance(embed, PatchEmbed) else 1
     if image_size % patch:

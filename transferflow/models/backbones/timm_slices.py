@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from timm.models._manipulate import group_with_matcher  # group_parameters can take no extra name
 from torch import nn
 
 from transferflow.models.backbones.grouping import Slice
@@ -44,6 +43,8 @@ def slice_timm(model: nn.Module, prefix: str) -> list[Slice]:
 
 def _layers(model: nn.Module, names: list[str], *, coarse: bool) -> Mapping[str, int]:
     """Layer number of each parameter, and of the classifier that is not there."""
+    from timm.models._manipulate import group_with_matcher  # group_parameters can take no extra name
+
     matcher = _matcher(model, coarse=coarse) or _child_of(model)
     named = ((name, name) for name in [*names, HEAD])
     found: dict[str, int] = group_with_matcher(named, matcher, reverse=True)

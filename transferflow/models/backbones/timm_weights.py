@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import timm
 import torch
-from timm.models import PretrainedCfg, get_pretrained_cfg, list_pretrained, split_model_name_tag
 
 from transferflow.errors import PlanError, WeightsError
 from transferflow.models.layers import Preprocessing
 from transferflow.models.weight_files import HubFile, Location, Url, WeightFile
+
+if TYPE_CHECKING:  # timm takes over half a second to import, which a plan of another source need not wait for
+    from timm.models import PretrainedCfg
 
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.")
@@ -45,6 +47,9 @@ def resolve_timm(name: str, weights: str) -> TimmChoice:
         PlanError: If timm has no such model.
         WeightsError: If the model has no such tag, or no weights at all.
     """
+    import timm
+    from timm.models import PretrainedCfg, get_pretrained_cfg, split_model_name_tag
+
     architecture, tag = split_model_name_tag(name)
     if not timm.is_model(architecture):
         close = difflib.get_close_matches(architecture, timm.list_models(), 4, 0.5)
@@ -94,6 +99,8 @@ def timm_tags(name: str) -> tuple[str, ...]:
 @cache
 def _all_tags() -> Mapping[str, tuple[str, ...]]:
     """Tags by architecture, in one pass: timm's own look-up by name goes through all of them each time."""
+    from timm.models import get_pretrained_cfg, list_pretrained, split_model_name_tag
+
     found: dict[str, list[str]] = {}
     for full in list_pretrained():
         name, tag = split_model_name_tag(full)
