@@ -130,7 +130,9 @@ def _backbone_table(found: Sequence[BackboneInfo], shapes: Sequence[BackboneShap
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("source", "name", "params", "input", "mean / std", "weights", "licence", "layer groups"):
         if measured or title not in ("params", "layer groups"):
-            table.add_column(title, justify="right" if title in ("params", "input") else "left")
+            justify: Literal["left", "right"] = "right" if title in ("params", "input") else "left"
+            # Names are there to be copied: not cut, and the name in one piece.
+            table.add_column(title, justify=justify, overflow="fold", no_wrap=title == "name")
     for info, shape in zip(found, shapes, strict=True):
         middle = [str(info.image_size), f"{_numbers(info.mean)} / {_numbers(info.std)}"]
         last = [_shortened(info.weights), info.licence or "unknown"]

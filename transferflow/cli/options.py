@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from transferflow.errors import WeightsError
 
 if TYPE_CHECKING:
     from transferflow.stages.context import RunContext
@@ -38,3 +44,15 @@ def build_context(home: Path | None, tracking_uri: str | None, offline: bool = F
         os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub and by our own downloads alike
     folder = home.absolute() if home else default_home()
     return RunContext(folder, tracking_uri, interactive=sys.stderr.isatty())
+
+
+@contextmanager
+def naming_the_spec(spec: Path, overrides: Sequence[str]) -> Iterator[None]:
+    """Let the hint of missing weights say the very command that fetches them, to be copied."""
+    try:
+        yield
+    except WeightsError as error:
+        words = shlex.join([str(spec), *(word for value in overrides for word in ("--set", value))])
+        hints = (problem.hint.replace("fetch SPEC`", f"fetch {words}`") for problem in error.problems)
+        found = [replace(problem, hint=hint) for problem, hint in zip(error.problems, hints, strict=True)]
+        raise WeightsError.from_problems(found) from error

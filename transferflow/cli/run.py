@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferflow.cli.console import output, printable
-from transferflow.cli.options import Home, Json, Offline, Override, SpecFile, TrackingUri, build_context
+from transferflow.cli.options import (
+    Home,
+    Json,
+    Offline,
+    Override,
+    SpecFile,
+    TrackingUri,
+    build_context,
+    naming_the_spec,
+)
 from transferflow.spec.load import load_spec
 
 if TYPE_CHECKING:
@@ -34,15 +43,16 @@ def run(
     """Prepare, train, evaluate and register what SPEC says; stages whose inputs did not change are reused."""
     loaded = load_spec(spec, overrides or ())
     context = build_context(home, tracking_uri, offline)
-    if prefect:
-        from importlib import import_module
+    with naming_the_spec(spec, overrides or ()):
+        if prefect:
+            from importlib import import_module
 
-        outcomes = import_module("transferflow.pipelines.flows").run_flow(spec, overrides or (), context)
-    else:
-        from transferflow.stages.pipeline import run_plan
+            outcomes = import_module("transferflow.pipelines.flows").run_flow(spec, overrides or (), context)
+        else:
+            from transferflow.stages.pipeline import run_plan
 
-        _log_to_terminal()
-        outcomes = run_plan(loaded, context, on_stage=_print_stage)
+            _log_to_terminal()
+            outcomes = run_plan(loaded, context, on_stage=_print_stage)
     _print_summary(spec, outcomes)
 
 
@@ -64,7 +74,8 @@ def plan(
     from transferflow.stages.plan import compile_plan, epoch_rates
 
     context = build_context(home, tracking_uri, offline)
-    compiled = compile_plan(loaded, context)
+    with naming_the_spec(spec, overrides or ()):
+        compiled = compile_plan(loaded, context)
     rows = epoch_rates(compiled) if rates else ()
     if as_json:
         document = compiled.to_json() | ({"rates": [asdict(row) for row in rows]} if rates else {})

@@ -40,6 +40,10 @@ MODELS = [
         "rdnet_tiny",
         "dm_nfnet_f0",
         "inception_v3",
+        "coat_lite_mini",
+        "efficientvim_m1",
+        "visformer_tiny",
+        "qwen3_vit_88m",
     ),
 ]
 WITHOUT_MATCHER = {"poolformer_s12", "caformer_s18", "inception_v3"}

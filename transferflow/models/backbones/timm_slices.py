@@ -17,7 +17,6 @@ from torch import nn
 from transferflow.models.backbones.grouping import Slice
 from transferflow.models.layers import Block
 
-HEAD = "~head"  # no matcher knows it, so it lands where timm puts the classifier
 WITH_PREVIOUS = (99999,)
 Matcher = dict[str, Any] | Callable[[str], Any]
 
@@ -25,13 +24,14 @@ Matcher = dict[str, Any] | Callable[[str], Any]
 def slice_timm(model: nn.Module, prefix: str) -> list[Slice]:
     """Blocks of a timm model from stem to top, their parameter names with `prefix` before them."""
     names = [name for name, _ in model.named_parameters()]
-    coarse_of, fine_of = _layers(model, names, coarse=True), _layers(model, names, coarse=False)
+    head = _head_of(model)
+    coarse_of, fine_of = (_layers(model, [*names, head], coarse=coarse) for coarse in (True, False))
     tails = _tails(model)
     keys = {name: _coarse_key(name, coarse_of, tails) for name in names}
     named = _group_names(keys)
     ordered = sorted(names, key=lambda name: (keys[name], fine_of[name]))  # stable: keeps the model's order
     runs = [list(run) for _, run in groupby(ordered, key=lambda name: (keys[name], fine_of[name]))]
-    depths = [fine_of[run[0]] for run in runs] + [fine_of[HEAD]]
+    depths = [fine_of[run[0]] for run in runs] + [fine_of[head]]
     groups = [named[keys[run[0]]] for run in runs]
     return [
         Slice(group, Block(block, tuple(f"{prefix}.{name}" for name in run), 1 if after > depth else 0))
@@ -41,13 +41,19 @@ def slice_timm(model: nn.Module, prefix: str) -> list[Slice]:
     ]
 
 
+def _head_of(model: nn.Module) -> str:
+    """Parameter of the classifier, which is not there: it tells where timm counts it."""
+    config: Any = getattr(model, "pretrained_cfg", None) or {}
+    named = config.get("classifier") or "head"
+    return f"{named if isinstance(named, str) else named[0]}.weight"
+
+
 def _layers(model: nn.Module, names: list[str], *, coarse: bool) -> Mapping[str, int]:
-    """Layer number of each parameter, and of the classifier that is not there."""
+    """Layer number of each parameter."""
     from timm.models._manipulate import group_with_matcher  # group_parameters can take no extra name
 
     matcher = _matcher(model, coarse=coarse) or _child_of(model)
-    named = ((name, name) for name in [*names, HEAD])
-    found: dict[str, int] = group_with_matcher(named, matcher, reverse=True)
+    found: dict[str, int] = group_with_matcher(((name, name) for name in names), matcher, reverse=True)
     return found
 
 
@@ -63,11 +69,12 @@ def _matcher(model: nn.Module, *, coarse: bool) -> Matcher | None:
 def _child_of(model: nn.Module) -> Callable[[str], tuple[float, ...]]:
     """Stand-in for models without a matcher: each child, or each member of a container, is a layer."""
     order = [name for name, _ in model.named_children()]
+    top = ("head", _head_of(model).partition(".")[0])
 
     def match(name: str) -> tuple[float, ...]:
         parts = name.split(".")
-        if parts[0] not in order or parts[0] == "head":
-            return (float("inf"),) if parts[0] in (HEAD, "head") else (0.0, 0.0)
+        if parts[0] not in order or parts[0] in top:
+            return (float("inf"),) if parts[0] in top else (0.0, 0.0)
         inner = float(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0.0
         return (float(order.index(parts[0])), inner)
 
@@ -86,8 +93,8 @@ def _tails(model: nn.Module) -> tuple[re.Pattern[str], ...]:
 def _coarse_key(
     name: str, coarse_of: Mapping[str, int], tails: Iterable[re.Pattern[str]]
 ) -> tuple[int, bool]:
-    """Place of the parameter's group; the model's own parameters (`cls_token`) go to the stem."""
-    if "." not in name or coarse_of[name] == 0:
+    """Place of the parameter's group."""
+    if coarse_of[name] == 0:
         return (0, False)
     return (coarse_of[name], any(tail.match(name) for tail in tails))
 
@@ -142,7 +149,7 @@ def _block_names(runs: Sequence[list[str]], groups: Sequence[str]) -> list[str]:
         is_whole = module and sum(name.startswith(f"{module}.") for name in everything) == len(run)
         name = module if is_whole else group
         if name in found:
-            name = run[0].rpartition(".")[0]
+            name = run[0].rpartition(".")[0] or run[0]
         while name in found:
             name = f"{name}_"
         found.append(name)
