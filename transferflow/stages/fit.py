@@ -63,7 +63,7 @@ def fit(
         hooks=[build_hook(context.interactive)],
     )
     trains = [row.group for row in plan.rows if any(row.trains)]
-    logger.info("train: %d images, training %s", snapshot.counts["train"], ", ".join(trains))
+    logger.info("train: %d images, training %s", snapshot.counts["train"], ", ".join(trains) or "nothing")
     result = _as_it_is(job) if isinstance(spec.head, ZeroShotHead) else run_loop(job)
 
     def write(folder: Path) -> None:

@@ -8,19 +8,28 @@ from typing import Any
 from pydantic import BaseModel
 
 from transferflow.data.transforms import EvalTransform
+from transferflow.models.spec_weights import weights_of
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.guide import backbone_lr_scale
 from transferflow.spec.metrics import metric_names
 
 
 def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[str, Any]:
-    """Key path to value, for every key that the user left out and every `auto` or `null` that means one."""
+    """Key path to value, for every key that the user left out and every `auto` or `null` that means one.
+
+    Raises:
+        PlanError: If there is no such backbone.
+        WeightsError: If it has no such weights.
+    """
     values = dict(_defaults(spec))
     names = metric_names(spec.task)
     values["data.image_size"] = transform.image_size
     values["data.fit"] = transform.mode
     values["optimizer.backbone_lr_scale"] = backbone_lr_scale(spec)
     values["backbone.normalization"] = {"mean": list(transform.mean), "std": list(transform.std)}
+    start = weights_of(spec) if getattr(spec.backbone, "weights", None) == "DEFAULT" else None
+    if start is not None:
+        values["backbone.weights"] = start.tag
     if spec.evaluation.metrics is None:
         values["evaluation.metrics"] = list(names.default)
     if spec.registration.model is None:

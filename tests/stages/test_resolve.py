@@ -1,0 +1,38 @@
+"""What the plan says a spec left open, against what torchvision and timm publish."""
+
+from __future__ import annotations
+
+import pytest
+from torchvision.models import ResNet18_Weights
+
+from transferflow.models.backbones.build import preprocessing_of
+from transferflow.stages.assemble import eval_transform_of
+from transferflow.stages.resolve import resolved_values
+
+
+@pytest.mark.parametrize(
+    ("backbone", "tag"),
+    [
+        ({"source": "torchvision", "name": "resnet18"}, ResNet18_Weights.DEFAULT.name),
+        ({"source": "torchvision", "name": "resnet18", "weights": "DEFAULT"}, ResNet18_Weights.DEFAULT.name),
+        ({"source": "timm", "name": "vit_base_patch16_dinov3"}, "lvd1689m"),
+    ],
+)
+def test_default_weights_are_named(build_spec, backbone, tag):
+    assert _resolved(build_spec(backbone=backbone))["backbone.weights"] == tag
+
+
+def test_weights_that_the_spec_names_are_not_open(build_spec):
+    backbone = {"source": "torchvision", "name": "resnet18", "weights": "none"}
+    assert "backbone.weights" not in _resolved(build_spec(backbone=backbone))
+
+
+def test_the_name_and_the_main_metric_stand_in_for_what_is_left_out(build_spec):
+    spec = build_spec()
+    values = _resolved(spec)
+    assert values["registration.model"] == spec.name
+    assert values["registration.gate.metric"] == "accuracy"
+
+
+def _resolved(spec):
+    return resolved_values(spec, eval_transform_of(spec, preprocessing_of(spec.backbone, 32)))
