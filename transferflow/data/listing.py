@@ -43,7 +43,7 @@ def load_listing(data: Data, task: Task, base: Path | None = None) -> Listing:
     """
     root = resolve_root(data.root, base)
     listing = _list_format(data, task, root)
-    if data.split.group_by is None or isinstance(data, TableData | CocoData | DicomData):
+    if isinstance(data, TableData | CocoData | DicomData):
         return listing
     return add_groups(listing, data.split.group_by)
 

@@ -205,3 +205,22 @@ def test_bad_segmentation_is_quarantined(coco, list_data):
         ("a.json:images[1]", "bad_image"),
     ]
     assert [r.mask for r in listing.records] == ["a.json#3"]
+
+
+def test_an_entry_of_patients_is_the_group(coco, list_data, snapshot_of):
+    root = coco({1: {"patient_id": 7}, 2: {"patient_id": 7}, 3: {}}, [])
+    listing = list_data(root, "detection", format="coco", annotations="a.json")
+    assert [record.group for record in listing.records] == ["7", "7", None]
+    assert [finding.kind for finding in listing.findings] == ["group_column"]
+
+
+def test_a_patient_in_two_annotation_files_is_a_leak(coco, snapshot_of):
+    files = {}
+    for number, split in enumerate(("train", "val", "test"), 1):
+        patient = min(number, 2)
+        notes = [box(number, [1, 1, 4, 4]), box(number, [2, 2, 4, 4], 20)]
+        root = coco({number: {"patient": f"P{patient}"}}, notes, name=f"{split}.json")
+        files[split] = f"{split}.json"
+    with pytest.raises(DataError) as error:
+        snapshot_of(root, "detection", format="coco", annotations=files)
+    assert "group 'P2' is in val" in str(error.value)

@@ -120,3 +120,24 @@ def test_groups_come_from_metadata(tmp_path, paint, list_data):
     listing = list_data(tmp_path, format="image_folder", split={"group_by": "patient"})
     assert [(r.id, r.group) for r in listing.records] == [("cat/a.png", "007")]
     assert [f.where for f in listing.findings if f.kind == "no_group"] == ["dog/b.png"]
+
+
+def test_a_column_of_patients_in_metadata_is_the_group(tmp_path, paint, list_data):
+    for seed, name in enumerate(("cat/a.png", "cat/b.png", "dog/c.png")):
+        paint(tmp_path / name, seed=seed)
+    (tmp_path / "metadata.csv").write_text("path,Patient_ID\ncat/a.png,7\ncat/b.png,7\n")
+    listing = list_data(tmp_path, format="image_folder")
+    assert [record.group for record in listing.records] == ["7", "7", None]
+    found = {finding.kind: finding for finding in listing.findings}
+    assert found["group_column"].where == "metadata.csv:1"
+    assert "1 of 3 images" in found["no_group"].reason
+    assert {finding.severity for finding in listing.findings} == {"warning"}
+
+
+@pytest.mark.parametrize("header", ["path,age", "name,patient_id"])
+def test_metadata_that_groups_nothing_is_left_alone(tmp_path, paint, list_data, header):
+    paint(tmp_path / "cat" / "a.png")
+    (tmp_path / "metadata.csv").write_text(f"{header}\ncat/a.png,7\n")
+    listing = list_data(tmp_path, format="image_folder")
+    assert [record.group for record in listing.records] == [None]
+    assert kinds(listing) == {"ignored_files"}

@@ -8,6 +8,7 @@ from typing import assert_never
 
 from transferflow.data.boxes import bad_boxes_finding
 from transferflow.data.formats.coco_file import CocoAnnotation, CocoFile, CocoImage, load_coco_file
+from transferflow.data.formats.groups import decide_group_name, group_finding
 from transferflow.data.formats.rle import segmentation_problem
 from transferflow.data.paths import Members, Refusal, require_file, require_folder
 from transferflow.data.records import SPLITS, Box, Finding, Listing, Record, SplitName
@@ -73,9 +74,13 @@ class _Reader:
     def take(self, coco: CocoFile, name: str, split: SplitName | None) -> None:
         """Add the images of one annotation file."""
         self.findings += coco.findings
+        entries = (entry for image in coco.images.values() for entry in image.extra)
+        group_name = self._group_by or decide_group_name(entries)
+        if group_name is not None and self._group_by is None:
+            self.findings.append(group_finding(group_name, name))
         for image in coco.images.values():
             source = f"{name}:images[{image.index}]"
-            record = self._record(image, coco.annotations[image.id], name, split)
+            record = self._record(image, coco.annotations[image.id], name, split, group_name)
             if isinstance(record, Finding):
                 self.findings.append(record)
             elif record.id in self._seen:
@@ -86,17 +91,22 @@ class _Reader:
                 self.records.append(record)
 
     def _record(
-        self, image: CocoImage, annotations: Sequence[CocoAnnotation], name: str, split: SplitName | None
+        self,
+        image: CocoImage,
+        annotations: Sequence[CocoAnnotation],
+        name: str,
+        split: SplitName | None,
+        group_name: str | None,
     ) -> Record | Finding:
         source = f"{name}:images[{image.index}]"
         path = self._members.locate(f"{self._folder}/{image.file_name}")
         if isinstance(path, Refusal):
             return path.finding(source)
         group = None
-        if self._group_by is not None:
-            if self._group_by not in image.extra:
-                return Finding("no_group", "error", source, f"the image has no entry {self._group_by!r}")
-            group = str(image.extra[self._group_by])
+        if group_name is not None and group_name in image.extra:
+            group = str(image.extra[group_name])
+        elif self._group_by is not None:
+            return Finding("no_group", "error", source, f"the image has no entry {self._group_by!r}")
         if self._masks:
             bad = _mask_finding(image, annotations, name, path)
             mask = f"{name}#{image.id}"

@@ -1,25 +1,70 @@
-"""Groups for formats that have no place for them: a `metadata.csv` beside the images."""
+"""What says which images belong together: a column or entry, also of a `metadata.csv` beside the images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from transferflow.data.formats.table_file import open_csv
+from transferflow.data.formats.table_file import TableFile, open_csv
 from transferflow.data.records import Finding, Listing
 from transferflow.errors import DataError
 
 METADATA = "metadata.csv"
 _PATH_COLUMNS = ("path", "file_name")
+_GROUP = "group"
+_PATIENT_WORDS = frozenset({"patient", "patient_id", "patientid", "subject", "subject_id", "subjectid"})
 
 
-def add_groups(listing: Listing, group_by: str) -> Listing:
-    """Give each record its group, from the column `group_by` of `metadata.csv` below the root.
+def patient_names(names: Iterable[str]) -> list[str]:
+    """Those of some columns or entries that name a patient, in their order."""
+    return [name for name in names if name.lower() in _PATIENT_WORDS]
+
+
+def decide_group_name(names: Iterable[str]) -> str | None:
+    """Column or entry that groups images when the spec names none: `group`, or else the patient's."""
+    known = list(dict.fromkeys(names))
+    return _GROUP if _GROUP in known else next(iter(patient_names(known)), None)
+
+
+def group_finding(name: str, where: str) -> Finding:
+    """Tells that images were grouped though the spec does not say so."""
+    reason = f"images of equal {name!r} share a split; data.split.group_by names another column"
+    return Finding("group_column", "warning", where, reason)
+
+
+def add_groups(listing: Listing, group_by: str | None) -> Listing:
+    """Give each record its group, from a column of `metadata.csv` below the root.
+
+    Args:
+        listing: Of a format that has no place for groups.
+        group_by: The column, which then has to be there; left out: `group`, or one of patients, if there is
+            one.
 
     Raises:
         DataError: If there is no such file or column.
     """
     file = listing.root / METADATA
+    if group_by is not None:
+        return _require_groups(listing, file, group_by)
+    if not file.is_file():
+        return listing
+    table = open_csv(file)
+    column = decide_group_name(table.header)
+    if column is None or not set(_PATH_COLUMNS) & set(table.header):
+        return listing
+    groups = _load_groups(table, column)
+    records = tuple(replace(record, group=groups.get(record.path)) for record in listing.records)
+    findings = [*listing.findings, group_finding(column, f"{METADATA}:1")]
+    alone = [record.path for record in records if record.group is None]
+    if alone:
+        count = f"{len(alone)} of {len(records)} images"
+        reason = f"{count} have no {column!r} and are split one by one: {alone[0]}"
+        findings.append(Finding("no_group", "warning", METADATA, reason))
+    return replace(listing, records=records, findings=tuple(findings))
+
+
+def _require_groups(listing: Listing, file: Path, group_by: str) -> Listing:
     if not file.is_file():
         raise DataError(
             f"nothing says the {group_by!r} of an image",
@@ -27,7 +72,7 @@ def add_groups(listing: Listing, group_by: str) -> Listing:
             found=f"no {METADATA} in {listing.root}",
             hint=f"put {METADATA} there, with the columns path and {group_by}, or use `format: csv`",
         )
-    groups = _load_groups(file, group_by)
+    groups = _load_groups(open_csv(file), group_by)
     records, findings = [], list(listing.findings)
     for record in listing.records:
         group = groups.get(record.path)
@@ -39,8 +84,7 @@ def add_groups(listing: Listing, group_by: str) -> Listing:
     return replace(listing, records=tuple(records), findings=tuple(findings))
 
 
-def _load_groups(file: Path, group_by: str) -> dict[str, str]:
-    table = open_csv(file)
+def _load_groups(table: TableFile, group_by: str) -> dict[str, str]:
     column = next((name for name in _PATH_COLUMNS if name in table.header), None)
     if column is None or group_by not in table.header:
         raise DataError(

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transferflow.data.formats.folders import SPLIT_WORDS, split_of
+from transferflow.data.formats.groups import patient_names
 from transferflow.data.formats.table_file import Line, TableFile, open_csv, open_parquet
 from transferflow.data.paths import Members, Refusal, require_file
 from transferflow.data.records import Finding, Listing, Record
 from transferflow.errors import DataError
 from transferflow.spec.data import Columns, DicomData, TableData
 from transferflow.spec.task import ClassificationTask, Task
-
-_GROUP_WORDS = frozenset({"patient", "patient_id", "patientid", "subject", "subject_id", "subjectid"})
 
 
 def list_table(data: TableData, task: Task, root: Path) -> Listing:
@@ -54,7 +53,7 @@ def decide_columns(data: TableData | DicomData, header: Sequence[str], name: str
         DataError: If a column that is needed is not there.
     """
     columns, group_by = data.columns, data.split.group_by
-    patients = [column for column in header if column.lower() in _GROUP_WORDS]
+    patients = patient_names(header)
     if group_by is not None:
         columns = columns.model_copy(update={"group": group_by})
     elif columns.group not in header and patients:
