@@ -13,6 +13,8 @@ from transferflow.evaluation.classification import evaluate_classification
 from transferflow.evaluation.detection import evaluate_detection
 from transferflow.evaluation.detection_matching import ImageTruth
 from transferflow.report.render import render_report, write_report
+from transferflow.report.sections import class_legend
+from transferflow.tasks.drawing import class_colour
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 ODD_NAMES = (HOSTILE, "a$b$ \\frac{1}{", "long name " * 30, "猫 قط --> ]]>\x07")
@@ -158,3 +160,27 @@ def test_a_changed_frozen_tensor_is_shown_as_changed(make_report):
     proof = replace(data.training.proofs[0], after="cd" * 32)
     page = render_report(replace(data, training=replace(data.training, proofs=(proof,))))
     assert '<span class="pill CHANGED">CHANGED</span>' in page
+
+
+def figures(page):
+    """The text of each figure under its title; words of an SVG stand in its text elements."""
+    found = re.findall(r"<h3>([^<]+)</h3>(.*?)</svg>", page, re.DOTALL)
+    return {title: set(re.findall(r">([^<>]+)</text>", drawing)) for title, drawing in found}
+
+
+def test_parts_of_the_loss_stand_with_the_loss(make_segmentation_report):
+    data = make_segmentation_report()
+    history = tuple(
+        {"train_loss": 1.0, "train_cross_entropy": 0.6, "train_dice": 0.4, "miou": 0.5, "dice": 0.6}
+        for _ in range(2)
+    )
+    drawn = figures(render_report(replace(data, training=replace(data.training, history=history))))
+    assert {"train cross entropy", "train Dice"} <= drawn["Loss"]
+    assert {"mIoU", "Dice"} <= drawn["Validation metrics"]
+    assert not any(word.startswith("train") for word in drawn["Validation metrics"])
+
+
+def test_the_legend_has_no_colour_for_the_background(make_segmentation_report):
+    data = make_segmentation_report()
+    assert [name for name, _ in class_legend(data)] == ["nucleus", "border"]
+    assert class_legend(data)[0][1] == f"rgb({' '.join(map(str, class_colour(1)))})"

@@ -52,8 +52,9 @@ def precision_recall_charts(curves: Mapping[str, object], note: str = "") -> lis
             axes.step(curve.recall, curve.precision, where="pre", color=color(series), label=label)
         axes.set_xlabel("recall")
         axes.set_ylabel("precision")
+        axes.set_xlim(-0.03, 1.03)
         axes.set_ylim(0, 1.03)
-        axes.legend(loc="lower left", title="Average precision", title_fontsize=8.5, alignment="left")
+        axes.legend(loc="best", title="Average precision", title_fontsize=8.5, alignment="left")
         return [
             Chart(
                 "Precision and recall",

@@ -93,14 +93,15 @@ COUNT_COLUMNS = frozenset({"support", "objects", "images", "pixels"})
 
 
 def class_legend(data: ReportData) -> list[tuple[str, str]]:
-    """Class names with the CSS colour that pictures draw them in; empty where nothing is drawn."""
+    """Class names with the CSS colour that pictures draw them in; empty where nothing is drawn.
+
+    Masks leave the first class, the background, as it is.
+    """
     if data.task == "classification" or not (data.worst or data.examples):
         return []
-    colors = (class_colour(index) for index in range(len(data.classes)))
-    return [
-        (name, f"rgb({red} {green} {blue})")
-        for name, (red, green, blue) in zip(data.classes, colors, strict=True)
-    ]
+    first = int(data.task == "segmentation")
+    drawn = [(name, class_colour(index)) for index, name in enumerate(data.classes)][first:]
+    return [(name, f"rgb({red} {green} {blue})") for name, (red, green, blue) in drawn]
 
 
 def confused_pairs(evaluation: Evaluation) -> list[ConfusedPair]:
