@@ -129,7 +129,7 @@ def test_what_is_not_there_is_said_with_what_is(registry, make_entry):
     registry.register(make_entry())
     with pytest.raises(RegistryError, match=r"no model 'brain'(?s:.*)allowed: chest-xray"):
         registry.find("brain")
-    with pytest.raises(RegistryError, match=r"no version or alias 'champion'(?s:.*)one of: challenger"):
+    with pytest.raises(RegistryError, match=r"no version or alias 'champion'(?s:.*)chest-xray@challenger"):
         registry.find("chest-xray")
     with pytest.raises(RegistryError, match="no version or alias '7'"):
         registry.find("chest-xray", "7")

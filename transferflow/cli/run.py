@@ -112,5 +112,6 @@ def _print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
     out.print(f"model     {registered['model']} version {registered['version']} {registered['aliases']}")
     out.print(f"report    {registered['report']}")
     out.print("\nnext:")
-    out.print(f"  transferflow predict {registered['model']} IMAGE…   # use the model")
+    version = "" if "champion" in registered["aliases"] else f"/{registered['version']}"
+    out.print(f"  transferflow predict {registered['model']}{version} IMAGE…   # use the model")
     out.print(f"  transferflow plan {spec}   # see what a changed line would run again")

@@ -257,11 +257,12 @@ class MlflowRegistry:
         with self._session() as client:
             registered = registered_model(client, model)
             if registered is not None:
-                aliases = ", ".join(sorted(registered.aliases)) or "(no alias)"
+                aliases = ", ".join(f"{model}@{alias}" for alias in sorted(registered.aliases))
                 return RegistryError(
                     f"the model {model!r} has no version or alias {alias_or_version!r}",
                     where=self.location,
-                    allowed=f"a version number, or one of: {aliases}",
+                    allowed=f"{model}/VERSION" + (f", {aliases}" if aliases else ""),
+                    hint="a version that its gate rejected has no alias: name its number",
                 )
             names = sorted(str(known.name) for known in client.search_registered_models(max_results=20))
         return RegistryError(
