@@ -69,7 +69,7 @@ def predict(
     if as_json:
         sys.stdout.write(json.dumps(json_document(bundle, predictions, rows, folder), indent=2) + "\n")
     elif as_csv:
-        sys.stdout.write(csv_text(rows))
+        sys.stdout.write(csv_text(bundle, rows))
     else:
         output().print(rows_table(rows, top), soft_wrap=False)
     if bundle.spec.task.kind == "detection":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Rows = list[dict[str, Any]]
 CORNERS = ("x_min", "y_min", "x_max", "y_max")
+BOX_COLUMNS = ("label", "score", *CORNERS)
 
 
 def without_weak(predictions: Predictions, min_score: float) -> Predictions:
@@ -36,10 +37,7 @@ def result_rows(bundle: Bundle, predictions: Predictions, folder: Path) -> Rows:
         case "classification":
             return [_label_row(bundle, row) for row in found]
         case "detection":
-            return [
-                {"image": row["id"], **{name: row[name] for name in ("label", "score", *CORNERS)}}
-                for row in found
-            ]
+            return [{"image": row["id"], **{name: row[name] for name in BOX_COLUMNS}} for row in found]
         case "segmentation":
             return [_mask_row(bundle, row, folder) for row in found]
 
@@ -70,11 +68,12 @@ def json_document(bundle: Bundle, predictions: Predictions, rows: Rows, folder: 
     return coco_document(task, predictions.table, predictions.sizes, bundle.classes, folder)
 
 
-def csv_text(rows: Rows) -> str:
-    """Rows as CSV; nested values become columns of their own."""
+def csv_text(bundle: Bundle, rows: Rows) -> str:
+    """Rows as CSV; nested values become columns of their own; the header stays where no box was found."""
     flat = [_flat(row) for row in rows]
+    empty = ("image", *BOX_COLUMNS) if bundle.spec.task.kind == "detection" else ("image",)
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(flat[0]) if flat else ["image"], lineterminator="\n")
+    writer = csv.DictWriter(text, list(flat[0]) if flat else empty, lineterminator="\n")
     writer.writeheader()
     writer.writerows(flat)
     return text.getvalue()

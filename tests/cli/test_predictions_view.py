@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from transferflow.cli.predictions_view import csv_text
+
+
+@pytest.fixture
+def detector():
+    return SimpleNamespace(spec=SimpleNamespace(task=SimpleNamespace(kind="detection")))
+
+
+def test_a_csv_without_boxes_has_the_header_of_one_with_boxes(detector):
+    box = {"image": "a.png", "label": "x", "score": 0.5, "x_min": 0, "y_min": 0, "x_max": 1, "y_max": 1}
+    header, *rows = csv_text(detector, [box]).splitlines()
+    assert rows == ["a.png,x,0.5,0,0,1,1"]
+    assert csv_text(detector, []).splitlines() == [header]
