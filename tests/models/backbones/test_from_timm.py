@@ -89,6 +89,13 @@ def test_layer_decay_equals_timms(name, section):
                 assert 0.5**distance == pytest.approx(theirs[parameter]), parameter
 
 
+def test_a_size_that_fills_no_whole_patches_is_taken_where_the_weights_had_it(section):
+    backbone = build(section, "vit_so400m_patch14_siglip_gap_384")
+    assert backbone.preprocessing.image_size == 384
+    with pytest.raises(PlanError, match="multiple of 14"):
+        build(section, "vit_so400m_patch14_siglip_gap_384", image_size=385)
+
+
 @pytest.mark.parametrize(
     ("name", "names"),
     [

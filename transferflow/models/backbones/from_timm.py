@@ -14,7 +14,7 @@ from transferflow.errors import PlanError, WeightsError
 from transferflow.models.backbones.grouping import compile_groups
 from transferflow.models.backbones.sizes import patch_error
 from transferflow.models.backbones.timm_slices import slice_timm
-from transferflow.models.backbones.timm_weights import TimmChoice
+from transferflow.models.backbones.timm_weights import TimmChoice, timm_preprocessing
 from transferflow.models.channels import ChannelPlan, adapt_input, first_conv_paths
 from transferflow.models.layers import Backbone, FeatureLevel, Preprocessing
 
@@ -98,7 +98,7 @@ def build_timm(
         model = create_bare(choice, preprocessing.image_size, device)
     else:
         model = _create_with_weights(choice, preprocessing.image_size, file)
-    _check_patches(model, choice.name, preprocessing.image_size)
+    _check_patches(model, choice, preprocessing.image_size)
     convs = first_convs(choice, model)
     backbone = TimmBackbone(model, convs, adapt_input(model, preprocessing, plan, convs))
     if device == "meta":
@@ -177,14 +177,17 @@ def _create_full(choice: TimmChoice, image_size: int, file: Path) -> nn.Module:
         raise _misfit(choice, file, str(error)) from error
 
 
-def _check_patches(model: nn.Module, name: str, image_size: int) -> None:
-    """A patch embedding drops the pixels that fill no patch, without a word."""
+def _check_patches(model: nn.Module, choice: TimmChoice, image_size: int) -> None:
+    """A patch embedding drops the pixels that fill no patch, without a word.
+
+    Some weights were trained so (SigLIP's 384 pixels in patches of 14): their own size is allowed.
+    """
     from timm.layers.patch_embed import PatchEmbed
 
     embed = getattr(model, "patch_embed", None)
     patch = max(embed.patch_size) if isinstance(embed, PatchEmbed) else 1
-    if image_size % patch:
-        raise patch_error(name, image_size, patch)
+    if image_size % patch and image_size != timm_preprocessing(choice).image_size:
+        raise patch_error(choice.name, image_size, patch)
 
 
 def _check_size(backbone: TimmBackbone, name: str, channels: int) -> None:
