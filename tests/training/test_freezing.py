@@ -178,6 +178,15 @@ def test_a_violation_names_the_tensors(build_job, tiny_model):
     assert "stem.1.running_mean" in str(caught.value)
 
 
+def test_with_all_frozen_the_proof_holds_the_statistics_of_every_group(build_job):
+    job = build_job(freeze=FreezeNone(policy="none", batch_norm="all_frozen"))
+    (proof,) = train(job).proofs
+    statistics = [name for name in job.model.state_dict() if "running_" in name or "num_batches" in name]
+    assert proof.groups == ()
+    assert proof.tensors == len(statistics) > 0
+    assert proof.holds
+
+
 def test_digests_do_not_depend_on_layout(tiny_model):
     names = {group.name for group in tiny_model.groups}
     before = tensor_digests(tiny_model, tiny_model.groups, names)

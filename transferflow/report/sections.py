@@ -145,7 +145,7 @@ def proof_table(training: TrainingSummary) -> Table:
     rows = tuple(
         (
             f"{proof.first_epoch + 1} to {proof.last_epoch + 1}",
-            ", ".join(proof.groups) or DASH,
+            ", ".join(proof.groups) or ("running statistics of batch norm" if proof.tensors else DASH),
             count(proof.tensors),
             proof.before[:16] or DASH,
             proof.after[:16] or DASH,

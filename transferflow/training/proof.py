@@ -29,7 +29,8 @@ def frozen_digest(
         model: The model.
         groups: Its layer groups.
         names: Groups to digest.
-        batch_norm: With `train`, running statistics of batch norm are left out: they do change.
+        batch_norm: With `train`, running statistics of batch norm are left out: they do change. With
+            `all_frozen`, those of all other groups are in it too.
 
     Returns:
         sha256 (hex), and the number of tensors in it.
@@ -44,10 +45,14 @@ def tensor_digests(
     names: Collection[str],
     batch_norm: BatchNormMode = "frozen",
 ) -> dict[str, str]:
-    """sha256 (hex) of each parameter and persistent buffer of some groups, by its name in the state dict."""
-    chosen = _tensors(model, groups, names)
-    left_out = set(_running_statistics(model)) if batch_norm == "train" else set()
-    return {name: _digest(tensor) for name, tensor in chosen.items() if name not in left_out}
+    """sha256 (hex) of what `frozen_digest` covers, by its name in the state dict."""
+    statistics = set(_running_statistics(model))
+    chosen = set(_tensors(model, groups, names))
+    if batch_norm == "train":
+        chosen -= statistics
+    elif batch_norm == "all_frozen":
+        chosen |= statistics
+    return {name: _digest(tensor) for name, tensor in model.state_dict().items() if name in chosen}
 
 
 def count_left_out(
