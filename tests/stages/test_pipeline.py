@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
-from transferflow.errors import DataError, PlanError
+from transferflow.errors import DataError, PlanError, RegistryError
 from transferflow.stages.context import RunContext
 from transferflow.stages.pipeline import run_plan
 from transferflow.stages.plan import compile_plan
@@ -52,6 +52,25 @@ def test_touched_files_prepare_again_but_do_not_train_again(build_spec, context,
     for path in colour_folder.rglob("*.png"):
         path.touch()
     assert [o.reused for o in run_plan(spec, context)] == [False, True, True, True]
+
+
+def test_what_is_left_out_is_said_and_stands_in_the_report(build_spec, context, colour_folder, caplog):
+    (colour_folder / "red" / "broken.png").write_bytes(b"no image")
+    spec = build_spec()
+    data = spec.data.model_copy(update={"max_bad_fraction": 0.1})
+    run_plan(spec.model_copy(update={"data": data}), context)
+    said = "a file is left out: red/broken.png: the file is not an image"
+    assert f"warning: {said}" in caplog.text
+    assert said in (context.home / "reports" / "colours.html").read_text()
+
+
+def test_a_folder_with_a_models_name_hides_it_not(build_spec, context, tmp_path, monkeypatch):
+    run_plan(build_spec(), context)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "colours" / "sub").mkdir(parents=True, exist_ok=True)
+    assert open_model("colours", context).classes == ("blue", "green", "red")
+    with pytest.raises(RegistryError, match="no model bundle, and no model has its name"):
+        open_model("colours/sub", context)
 
 
 def test_an_image_more_is_a_new_snapshot(build_spec, context, colour_folder):

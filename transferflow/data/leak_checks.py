@@ -66,7 +66,8 @@ def _check_copies(found: Examined) -> Iterator[Finding]:
     if copies:
         extra = sum(len(rows) - 1 for rows in copies)
         a, b = (found.records[row].path for row in copies[0][:2])
-        reason = f"{extra} images are exact copies of others (first: {b} of {a}); copies share a split"
+        what = f"{extra} images are exact copies of others" if extra > 1 else "an image is a copy of another"
+        reason = f"{what} (first: {b} of {a}); copies share a split"
         yield Finding("copies", "warning", b, reason)
 
 

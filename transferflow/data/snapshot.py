@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -13,10 +11,11 @@ from pathlib import Path
 
 from transferflow.data.examine import Progress, build_reader, examine_listing
 from transferflow.data.examined import Examined
+from transferflow.data.findings import refuse_errors, write_findings
 from transferflow.data.label_checks import class_counts
 from transferflow.data.manifest import MANIFEST, build_table, write_table
 from transferflow.data.mask_files import pack_colours
-from transferflow.data.records import SPLITS, DatasetSnapshot, Finding, Listing
+from transferflow.data.records import SPLITS, DatasetSnapshot, Listing
 from transferflow.data.shards import Inspect, inspect_here
 from transferflow.errors import DataError
 from transferflow.spec.data import Data
@@ -24,9 +23,6 @@ from transferflow.spec.task import Task
 from transferflow.store import write_atomic
 
 SNAPSHOT = "snapshot.json"
-QUARANTINE = "quarantine.csv"
-FINDINGS = "findings.json"
-_SHOWN = 10
 
 
 def build_snapshot(
@@ -59,7 +55,7 @@ def build_snapshot(
     examined = examine_listing(data, task, listing, previous=previous, inspect=inspect, progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
     write_findings(examined.findings, folder)
-    refuse_errors(examined.findings, folder / FINDINGS)
+    refuse_errors(examined.findings)
     write_table(build_table(examined.records, examined.splits, examined.facts), folder)
     snapshot = _describe(data, listing, examined, folder)
     fields = asdict(snapshot) | {"root": str(snapshot.root), "split": data.split.model_dump(mode="json")}
@@ -100,34 +96,6 @@ def fingerprint(examined: Examined, classes: Sequence[str]) -> str:
     for digest in sorted(lines):
         total.update(digest)
     return total.hexdigest()
-
-
-def write_findings(findings: Sequence[Finding], folder: Path) -> None:
-    """Write all findings as JSON, and the quarantined files as CSV."""
-    write_atomic(folder / FINDINGS, json.dumps([asdict(f) for f in findings], indent=1, ensure_ascii=False))
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["where", "kind", "reason"])
-    table.writerows([f.where, f.kind, f.reason] for f in findings if f.severity == "quarantine")
-    write_atomic(folder / QUARANTINE, text.getvalue())
-
-
-def refuse_errors(findings: Sequence[Finding], written: Path) -> None:
-    """Raise if any finding is an error.
-
-    Raises:
-        DataError: Shows the first findings and says where all of them are.
-    """
-    errors = [f for f in findings if f.severity == "error"]
-    if not errors:
-        return
-    bad = [f for f in findings if f.severity == "quarantine"]
-    shown = [f"{f.where}: {f.reason}" for f in [*errors, *bad][:_SHOWN]]
-    raise DataError(
-        f"the data set has {len(errors)} errors" if len(errors) > 1 else "the data set has an error",
-        found="\n".join(shown),
-        hint=f"`transferflow data check SPEC` lists all {len(errors) + len(bad)}",
-    )
 
 
 def load_snapshot(folder: Path) -> DatasetSnapshot:

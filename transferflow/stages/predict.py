@@ -56,12 +56,18 @@ def find_bundle(model: str, context: RunContext) -> Path:
     folder = Path(model)
     if (folder / DESCRIPTION).is_file():
         return folder
-    if folder.is_dir():
-        raise RegistryError(
-            "the folder is no model bundle", where=model, allowed=f"a folder with {DESCRIPTION}"
-        )
     registry = MlflowRegistry(context.home, context.tracking_uri)
-    return registry.bundle(registry.find(*parse_reference(model)))
+    try:
+        return registry.bundle(registry.find(*parse_reference(model)))
+    except RegistryError as error:
+        if not folder.is_dir():
+            raise
+        # A folder may well have the name of a model; only one that is no model either is a mistake.
+        raise RegistryError(
+            "the folder is no model bundle, and no model has its name",
+            where=model,
+            allowed=f"a folder with {DESCRIPTION}, or a model's name",
+        ) from error
 
 
 def open_model(model: str, context: RunContext) -> Bundle:

@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from transferflow.data.findings import load_findings, summarize_findings
 from transferflow.data.listing import listing_digest, load_listing
 from transferflow.data.records import DatasetSnapshot, Listing
 from transferflow.data.shards import Inspect
@@ -67,6 +68,8 @@ def _build(
             progress=progress,
             inspect=inspect,
         )
+    for sentence in summarize_findings(load_findings(folder)):
+        logger.warning("warning: %s", sentence)
 
 
 def remember_snapshot(

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
+from transferflow.data.findings import load_findings, summarize_findings
 from transferflow.data.manifest import Row, read_rows
 from transferflow.evaluation.pictures import Panel, Picture
 from transferflow.report.contents import (
@@ -73,6 +74,7 @@ def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportDa
         worst=tuple(worst),
         examples=tuple(show(choice="spread", limit=EXAMPLES)),
         verdict=verdict,
+        warnings=summarize_findings(load_findings(snapshot.path)),
     )
 
 
