@@ -190,6 +190,13 @@ def read_rows(snapshot: DatasetSnapshot, split: SplitName | None = None) -> list
     return list(_rows(table, snapshot.root))
 
 
+def read_groups(snapshot: DatasetSnapshot, split: SplitName) -> dict[str, str | None]:
+    """Group (patient, scene or the like) of each image of a split, by id, in the order of the ids."""
+    table = read_table(snapshot, ["id", "split", "group"])
+    table = table.filter(pc.equal(table["split"], split))
+    return dict(zip(table["id"].to_pylist(), table["group"].to_pylist(), strict=True))
+
+
 def _rows(table: pa.Table, root: Path) -> Iterator[Row]:
     for batch in table.to_batches(max_chunksize=10_000):
         for values in batch.to_pylist():

@@ -1,4 +1,4 @@
-"""Bootstrap over images: every statistic is a function of how often each image was drawn.
+"""Bootstrap over images, or groups of them: every statistic is a function of how often each image was drawn.
 
 A resample of N images is a row of N multiplicities. A statistic that takes a whole matrix of such rows
 can be computed for all resamples with a few matrix products, and the plain value is the row of ones.
@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from transferflow.evaluation.clusters import IntArray
+
 FloatArray = npt.NDArray[np.float64]
 Statistic = Callable[[FloatArray], FloatArray]
 """Multiplicities (resamples x images) to values (resamples, or resamples x statistics)."""
@@ -21,24 +23,28 @@ LEAST_VALID_SHARE = 0.5
 """An interval needs at least this share of resamples in which the statistic is defined."""
 
 
-def resample_weights(images: int, resamples: int, seed: int) -> Iterator[FloatArray]:
+def resample_weights(
+    images: int, resamples: int, seed: int, clusters: IntArray | None = None
+) -> Iterator[FloatArray]:
     """Yield multiplicities in chunks of rows; the rows are the same whatever the chunk size.
 
     Args:
         images: Number of images N.
         resamples: Number of rows in all.
         seed: Seed of the generator.
+        clusters: Number of each image's cluster, see `Clusters`: clusters are drawn whole.
 
     Yields:
-        Arrays of shape (rows, N); each row sums to N.
+        Arrays of shape (rows, N); each row sums to N where images are drawn one by one.
     """
     generator = np.random.default_rng(seed)
+    units = images if clusters is None else int(clusters.max()) + 1
     rows = max(1, CHUNK_ELEMENTS // images)
     for start in range(0, resamples, rows):
-        weights = np.empty((min(rows, resamples - start), images))
+        weights = np.empty((min(rows, resamples - start), units))
         for row in weights:
-            row[:] = np.bincount(generator.integers(0, images, images), minlength=images)
-        yield weights
+            row[:] = np.bincount(generator.integers(0, units, units), minlength=units)
+        yield weights if clusters is None else weights[:, clusters]
 
 
 def plain_value(statistic: Statistic, images: int) -> FloatArray:
@@ -47,9 +53,12 @@ def plain_value(statistic: Statistic, images: int) -> FloatArray:
     return value
 
 
-def bootstrap_values(statistic: Statistic, images: int, resamples: int, seed: int) -> FloatArray:
+def bootstrap_values(
+    statistic: Statistic, images: int, resamples: int, seed: int, clusters: IntArray | None = None
+) -> FloatArray:
     """The statistic in every resample; the first axis is the resample."""
-    return np.concatenate([statistic(weights) for weights in resample_weights(images, resamples, seed)])
+    draws = resample_weights(images, resamples, seed, clusters)
+    return np.concatenate([statistic(weights) for weights in draws])
 
 
 def percentile_interval(values: FloatArray, confidence: float = 0.95) -> tuple[float, float] | None:

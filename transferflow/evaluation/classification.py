@@ -15,6 +15,7 @@ from transferflow.evaluation.classification_statistics import (
     build_sample,
     build_statistic,
 )
+from transferflow.evaluation.clusters import decide_clusters
 from transferflow.evaluation.intervals import metric_values
 from transferflow.evaluation.ranking import auroc, average_precision, build_ranking, cumulative_counts
 from transferflow.evaluation.results import Evaluation
@@ -30,6 +31,7 @@ def evaluate_classification(
     bootstrap: int,
     seed: int,
     specificity: float,
+    groups: Sequence[str | None] = (),
 ) -> Evaluation:
     """Measure predicted probabilities against the truth.
 
@@ -44,6 +46,7 @@ def evaluate_classification(
         multilabel: Whether an image may have several classes; a probability of 0.5 says yes.
         bootstrap: Resamples of the images for the 95 % intervals; 0 leaves them out.
         seed: Seed of the resamples.
+        groups: Patient, scene or the like of each image, where there is one: see `decide_clusters`.
         specificity: Fixed specificity at which sensitivity is reported, 0..1.
 
     Returns:
@@ -53,6 +56,7 @@ def evaluate_classification(
         EvaluationError: No image, arrays that do not fit, probabilities out of range, unknown metric.
     """
     sample = build_sample(probabilities, targets, len(classes), multilabel=multilabel)
+    clusters = decide_clusters(groups)
     return Evaluation(
         metrics=metric_values(
             build_statistic(sample, metrics, specificity),
@@ -60,10 +64,12 @@ def evaluate_classification(
             sample.images,
             bootstrap,
             seed,
+            clusters=clusters.of_image,
             undefined=_undefined_reason(sample, classes),
         ),
         per_class=_class_table(sample, classes),
         images=sample.images,
+        drawn=clusters.drawn,
         curves=classification_curves(sample, classes, specificity),
     )
 

@@ -13,6 +13,7 @@ from transferflow.evaluation.bootstrap import (
     percentile_interval,
     plain_value,
 )
+from transferflow.evaluation.clusters import IntArray
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def compare_paired(
     seed: int,
     confidence: float = 0.95,
     lower_is_better: bool = False,
+    clusters: IntArray | None = None,
 ) -> Comparison:
     """Paired bootstrap: both models are measured on the same resamples of the same images.
 
@@ -61,6 +63,7 @@ def compare_paired(
         seed: Seed of the resamples.
         confidence: Coverage of the interval, 0..1.
         lower_is_better: Whether small values of the metric are good.
+        clusters: Number of each image's cluster, where clusters are drawn whole.
 
     Raises:
         EvaluationError: The metric is not defined on these images, or in most resamples.
@@ -74,8 +77,8 @@ def compare_paired(
             hint="Choose another gate metric, or give every class test images.",
         )
     # The same seed gives both models the same resamples.
-    gains = bootstrap_values(challenger, images, resamples, seed) - bootstrap_values(
-        champion, images, resamples, seed
+    gains = bootstrap_values(challenger, images, resamples, seed, clusters) - bootstrap_values(
+        champion, images, resamples, seed, clusters
     )
     interval = percentile_interval(gains, confidence)
     if interval is None:

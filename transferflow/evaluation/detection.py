@@ -13,6 +13,7 @@ import pyarrow as pa
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean
 from transferflow.evaluation.classification_curves import CURVE_CLASSES, thin
+from transferflow.evaluation.clusters import decide_clusters
 from transferflow.evaluation.detection_matching import (
     AREAS,
     ClassMatches,
@@ -42,6 +43,7 @@ def evaluate_detection(
     metrics: Sequence[str],
     bootstrap: int,
     seed: int,
+    groups: Sequence[str | None] = (),
 ) -> Evaluation:
     """Measure predicted boxes against the truth.
 
@@ -56,6 +58,7 @@ def evaluate_detection(
         metrics: Names of metrics, as in `transferflow.spec.metrics`.
         bootstrap: Resamples of the images for the 95 % intervals; 0 leaves them out.
         seed: Seed of the resamples.
+        groups: Patient, scene or the like of each image, where there is one: see `decide_clusters`.
 
     Returns:
         The evaluation; for its curves see `detection_curves`.
@@ -69,6 +72,7 @@ def evaluate_detection(
     needed_areas(metrics)
     matches = match_classes(predictions, truths, classes, tuple(AREAS))
     statistic = build_detection_statistic(matches, metrics)
+    clusters = decide_clusters(groups)
     return Evaluation(
         metrics=metric_values(
             statistic,
@@ -76,12 +80,14 @@ def evaluate_detection(
             len(truths),
             bootstrap,
             seed,
+            clusters=clusters.of_image,
             undefined="The images hold no true box of this kind and size.",
         ),
         per_class={
             name: class_values(of_class["all"]) for name, of_class in zip(classes, matches, strict=True)
         },
         images=len(truths),
+        drawn=clusters.drawn,
         curves=detection_curves(matches, classes),
     )
 

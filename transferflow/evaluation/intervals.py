@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from transferflow.evaluation.bootstrap import Statistic, bootstrap_values, percentile_interval, plain_value
+from transferflow.evaluation.clusters import IntArray
 from transferflow.evaluation.results import MetricValue
 
 
@@ -17,6 +18,7 @@ def metric_values(
     seed: int,
     *,
     undefined: str,
+    clusters: IntArray | None = None,
 ) -> dict[str, MetricValue]:
     """Values of a statistic with one column per name, each with its 95 % bootstrap interval.
 
@@ -27,9 +29,10 @@ def metric_values(
         resamples: Number of resamples; 0 gives no intervals.
         seed: Seed of the resamples.
         undefined: The reason that stands beside a value that is `nan`.
+        clusters: Number of each image's cluster, where clusters are drawn whole.
     """
     plain = plain_value(statistic, images)
-    resampled = bootstrap_values(statistic, images, resamples, seed) if resamples else None
+    resampled = bootstrap_values(statistic, images, resamples, seed, clusters) if resamples else None
     values: dict[str, MetricValue] = {}
     for column, name in enumerate(names):
         value = float(plain[column])

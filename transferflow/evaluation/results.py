@@ -12,7 +12,7 @@ from transferflow.errors import EvaluationError
 
 @dataclass(frozen=True)
 class MetricValue:
-    """A metric with its 95 % bootstrap interval over test images; `low`/`high` are `None` without one.
+    """A metric with its 95 % bootstrap interval; `low` and `high` are `None` without one.
 
     Attributes:
         value: The metric; `nan` where it can't be computed.
@@ -35,12 +35,14 @@ class Evaluation:
         metrics: By name.
         per_class: Class name to metric name to value (`nan` where the class has no test image).
         images: Number of images measured.
+        drawn: What the intervals draw, in words that follow "intervals over its".
         curves: Named data for figures (confusion matrix, reliability bins, PR curves), plain JSON.
     """
 
     metrics: Mapping[str, MetricValue]
     per_class: Mapping[str, Mapping[str, float]]
     images: int
+    drawn: str = "images"
     curves: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -48,6 +50,7 @@ def evaluation_to_json(evaluation: Evaluation) -> str:
     """Write an evaluation as strict JSON; `nan` becomes `null`."""
     document = {
         "images": evaluation.images,
+        "drawn": evaluation.drawn,
         "metrics": {
             name: {"value": _finite(m.value), "low": m.low, "high": m.high, "reason": m.reason}
             for name, m in evaluation.metrics.items()
@@ -79,6 +82,7 @@ def load_evaluation(text: str) -> Evaluation:
                 for name, row in document["per_class"].items()
             },
             images=int(document["images"]),
+            drawn=str(document.get("drawn", "images")),
             curves=document["curves"],
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -11,6 +11,7 @@ import numpy as np
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean, ratio
 from transferflow.evaluation.classification_curves import CONFUSION_CLASSES
+from transferflow.evaluation.clusters import decide_clusters
 from transferflow.evaluation.intervals import metric_values
 from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.segmentation_counts import MaskCounts
@@ -26,6 +27,7 @@ def evaluate_segmentation(
     metrics: Sequence[str],
     bootstrap: int,
     seed: int,
+    groups: Sequence[str | None] = (),
 ) -> Evaluation:
     """Measure predicted masks by the counts of `count_mask`, one per image.
 
@@ -41,6 +43,7 @@ def evaluate_segmentation(
         metrics: Names of metrics, as in `transferflow.spec.metrics`.
         bootstrap: Resamples of the images for the 95 % intervals; 0 leaves them out.
         seed: Seed of the resamples.
+        groups: Patient, scene or the like of each image, where there is one: see `decide_clusters`.
 
     Returns:
         The evaluation. Curves: `confusion` {classes, counts} in pixels, true rows; `image_iou` {low, high,
@@ -54,6 +57,7 @@ def evaluate_segmentation(
     if len(classes) <= CONFUSION_CLASSES:
         pixels = np.sum([image.confusion for image in counts], axis=0)
         curves["confusion"] = {"classes": list(classes), "counts": pixels.tolist()}
+    clusters = decide_clusters(groups)
     return Evaluation(
         metrics=metric_values(
             statistic,
@@ -61,10 +65,12 @@ def evaluate_segmentation(
             len(counts),
             bootstrap,
             seed,
+            clusters=clusters.of_image,
             undefined="The images hold no pixel, or no outline, of any class.",
         ),
         per_class=_class_table(counts, classes),
         images=len(counts),
+        drawn=clusters.drawn,
         curves=curves,
     )
 

@@ -35,7 +35,8 @@ def roc_charts(curves: Mapping[str, object]) -> list[Chart]:
     if delong is not None:
         caption = (
             f"AUROC of {delong.name}: {number(delong.auroc)}, DeLong 95 % interval "
-            f"{number(delong.low)} to {number(delong.high)}. The dot is the operating point."
+            f"(each image for itself) {number(delong.low)} to {number(delong.high)}. "
+            "The dot is the operating point."
         )
     return [Chart("ROC", svg, caption)]
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transferflow.data.manifest import read_groups
 from transferflow.data.records import DatasetSnapshot
 from transferflow.errors import TransferflowError
+from transferflow.evaluation.clusters import decide_clusters
 from transferflow.evaluation.comparison import compare_paired
 from transferflow.registry.base import ModelRegistry, RegisteredVersion
 from transferflow.registry.gate import ChampionComparison, NotComparable
@@ -73,6 +75,7 @@ def compare_with_champion(
         resamples=max(spec.evaluation.bootstrap, 1000),
         seed=spec.training.seed,
         confidence=against.confidence if against else 0.95,
+        clusters=decide_clusters(list(read_groups(snapshot, "test").values())).of_image,
     )
     return ChampionComparison(name, result.champion, result.difference, result.low, result.high)
 

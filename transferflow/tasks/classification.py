@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transferflow.data.batch import Batch
-from transferflow.data.manifest import Row, read_rows
+from transferflow.data.manifest import Row, read_groups, read_rows
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.errors import PlanError
 from transferflow.evaluation.bootstrap import Statistic
@@ -108,16 +108,18 @@ class Classification:
         intervals: bool,
     ) -> Evaluation:
         """Measure against the snapshot's labels."""
-        targets = targets_of(snapshot, split, predictions["id"].to_pylist(), self.multilabel)
+        ids = predictions["id"].to_pylist()
+        groups = read_groups(snapshot, split)
         return evaluate_classification(
             column_matrix(predictions, "probabilities"),
-            targets,
+            targets_of(snapshot, split, ids, self.multilabel),
             snapshot.classes,
             metrics=spec.evaluation.metrics or metric_names(spec.task).default,
             multilabel=self.multilabel,
             bootstrap=spec.evaluation.bootstrap if intervals else 0,
             seed=spec.training.seed,
             specificity=spec.evaluation.specificity,
+            groups=[groups[image] for image in ids],
         )
 
     def build_statistic(

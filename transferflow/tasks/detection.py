@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from transferflow.data.batch import Batch
-from transferflow.data.manifest import Row, read_rows
+from transferflow.data.manifest import Row, read_groups, read_rows
 from transferflow.data.records import Box, DatasetSnapshot, SplitName
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.bootstrap import Statistic
@@ -112,6 +112,7 @@ class Detection:
             metrics=spec.evaluation.metrics or metric_names(spec.task).default,
             bootstrap=spec.evaluation.bootstrap if intervals else 0,
             seed=spec.training.seed,
+            groups=list(read_groups(snapshot, split).values()),
         )
 
     def build_statistic(

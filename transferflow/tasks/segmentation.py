@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from transferflow.data.batch import Batch
 from transferflow.data.geometry import Pixels
+from transferflow.data.manifest import read_groups
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.bootstrap import Statistic
@@ -117,6 +118,7 @@ class Segmentation:
             metrics=spec.evaluation.metrics or metric_names(spec.task).default,
             bootstrap=spec.evaluation.bootstrap if intervals else 0,
             seed=spec.training.seed,
+            groups=list(read_groups(snapshot, split).values()),
         )
 
     def build_statistic(
