@@ -49,8 +49,9 @@ def _because(stage: StagePlan) -> str:
 
 def _images(plan: Plan) -> Text:
     counts = ", ".join(f"{split} {count:,}" for split, count in plan.images.items())
-    note = "" if plan.exact else " (from the listing; files are opened by prepare)"
-    return Text(f"images: {counts}; {len(plan.classes)} classes{note}\n")
+    about = "" if plan.exact else "about "
+    note = "" if plan.exact else " (from the listing; what prepare finds in the files decides)"
+    return Text(f"images: {about}{counts}; {len(plan.classes)} classes{note}\n")
 
 
 def _layers(plan: Plan) -> Table:
