@@ -34,5 +34,13 @@ def test_the_name_and_the_main_metric_stand_in_for_what_is_left_out(build_spec):
     assert values["registration.gate.metric"] == "accuracy"
 
 
+def test_what_the_spec_says_is_not_open(build_spec):
+    spec = build_spec(optimizer={"backbone_lr_scale": 0.3}, registration={"model": "other"})
+    values = _resolved(spec)
+    assert spec.data.image_size is not None
+    assert values.keys().isdisjoint({"data.image_size", "optimizer.backbone_lr_scale", "registration.model"})
+    assert values["optimizer.kind"] == "adamw"
+
+
 def _resolved(spec):
     return resolved_values(spec, eval_transform_of(spec, preprocessing_of(spec.backbone, 32)))

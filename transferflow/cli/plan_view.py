@@ -51,7 +51,8 @@ def _images(plan: Plan) -> Text:
     counts = ", ".join(f"{split} {count:,}" for split, count in plan.images.items())
     about = "" if plan.exact else "about "
     note = "" if plan.exact else " (from the listing; what prepare finds in the files decides)"
-    return Text(f"images: {about}{counts}; {len(plan.classes)} classes{note}\n")
+    classes = f"{len(plan.classes)} class{'' if len(plan.classes) == 1 else 'es'}"
+    return Text(f"images: {about}{counts}; {classes}{note}\n")
 
 
 def _layers(plan: Plan) -> Table:

@@ -23,19 +23,20 @@ def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[s
     """
     values = dict(_defaults(spec))
     names = metric_names(spec.task)
-    values["data.image_size"] = transform.image_size
-    values["data.fit"] = transform.mode
-    values["optimizer.backbone_lr_scale"] = backbone_lr_scale(spec)
-    values["backbone.normalization"] = {"mean": list(transform.mean), "std": list(transform.std)}
+    statistics = {"mean": list(transform.mean), "std": list(transform.std)}
+    asked_and_meant = (
+        ("data.image_size", spec.data.image_size, transform.image_size),
+        ("data.fit", spec.data.fit, transform.mode),
+        ("optimizer.backbone_lr_scale", spec.optimizer.backbone_lr_scale, backbone_lr_scale(spec)),
+        ("backbone.normalization", spec.backbone.normalization, statistics),
+        ("evaluation.metrics", spec.evaluation.metrics, list(names.default)),
+        ("registration.model", spec.registration.model, spec.name),
+        ("registration.gate.metric", spec.registration.gate.metric, names.main),
+    )
+    values |= {path: meant for path, asked, meant in asked_and_meant if asked is None}
     start = weights_of(spec) if getattr(spec.backbone, "weights", None) == "DEFAULT" else None
     if start is not None:
         values["backbone.weights"] = start.tag
-    if spec.evaluation.metrics is None:
-        values["evaluation.metrics"] = list(names.default)
-    if spec.registration.model is None:
-        values["registration.model"] = spec.name
-    if spec.registration.gate.metric is None:
-        values["registration.gate.metric"] = names.main
     return {path: values[path] for path in sorted(values)}
 
 
