@@ -80,12 +80,16 @@ def predict(
 
 
 def _predict(bundle: Bundle, files: list[Path], folder: Path, tile: int | None) -> Predictions:
+    from rich.progress import track
+
     from transferflow.stages.predict import predict_images
     from transferflow.stages.tiled import predict_tiled
 
+    console = errors()
+    watched = track(files, "predicting", console=console, transient=True, disable=not console.is_terminal)
     if tile is not None:
-        return predict_tiled(bundle, files, folder, tile)
-    return predict_images(bundle, files, folder)
+        return predict_tiled(bundle, watched, folder, tile)
+    return predict_images(bundle, watched, folder)
 
 
 def _draw(bundle: Bundle, predictions: Predictions, rows: Rows, folder: Path) -> None:

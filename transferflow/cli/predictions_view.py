@@ -122,9 +122,12 @@ def write_overlays(bundle: Bundle, predictions: Predictions, rows: Rows, folder:
     from transferflow.tasks.show import show_image
 
     folder.mkdir(parents=True, exist_ok=True)
+    by_image: dict[str, Rows] = {}
+    for row in rows:
+        by_image.setdefault(row["image"], []).append(row)
     for path in predictions.sizes:
         image = show_image(Path(path), bundle.transform.channels, bundle.transform.intensity)
-        mine = [row for row in rows if row["image"] == path]
+        mine = by_image.get(path, [])
         if bundle.spec.task.kind == "detection":
             boxes = [Box(**{name: row[name] for name in (*CORNERS, "label")}) for row in mine]
             image = draw_boxes(image, boxes, bundle.classes, [row["score"] for row in mine])

@@ -15,6 +15,8 @@ from transferflow.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
 _NOT_DATA = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+DESCRIPTION = "dataset.json"
+"""What `datasets fetch` says, at the root, of the set that it wrote; no part of the data."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,8 @@ def scan_folder(root: Path, below: str = ".", suffixes: frozenset[str] = IMAGE_S
 def _sort_in(entry: os.DirEntry[str], root: Path, suffixes: frozenset[str], scan: Scan) -> None:
     path = os.path.relpath(entry.path, root).replace(os.sep, "/")
     suffix = PurePosixPath(entry.name).suffix.lower()
+    if path == DESCRIPTION:
+        return
     if suffixes and suffix not in suffixes:
         scan.ignored[suffix or "no suffix"] += 1
     elif not is_unicode(path):

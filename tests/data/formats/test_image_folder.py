@@ -25,6 +25,14 @@ def test_top_folder_is_the_class_at_any_depth(tmp_path, paint, list_data):
     assert all(record.split is None for record in listing.records)
 
 
+def test_the_description_of_a_fetched_set_is_no_stray_file(tmp_path, paint, list_data):
+    paint(tmp_path / "cat" / "a.png")
+    (tmp_path / "dataset.json").write_text("{}")
+    assert list_data(tmp_path, format="image_folder").findings == ()
+    (tmp_path / "cat" / "dataset.json").write_text("{}")
+    assert kinds(list_data(tmp_path, format="image_folder")) == {"ignored_files"}
+
+
 @pytest.mark.parametrize("val", ["val", "valid", "Validation"])
 def test_split_folders(tmp_path, paint, list_data, val):
     for folder in ("train", val, "test"):

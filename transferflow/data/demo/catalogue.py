@@ -12,11 +12,10 @@ from pathlib import Path
 
 from transferflow.data.demo import brain_tissue, digits, nuclei, tree_crowns
 from transferflow.data.demo.packages import PackageFiles, fetch_files
+from transferflow.data.paths import DESCRIPTION
 from transferflow.errors import DataError
 from transferflow.spec.task import TaskKind
 from transferflow.store import write_atomic
-
-DESCRIPTION = "dataset.json"
 
 
 @dataclass(frozen=True)
