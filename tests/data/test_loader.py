@@ -106,6 +106,15 @@ def test_workers_that_stay_know_the_epoch(make):
         assert_equal(list(alone.epoch(epoch)), list(workers.epoch(epoch)))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loading_leaves_the_global_generator_alone(make, workers):
+    loader = make(workers=workers)
+    for number in range(2):
+        before = torch.random.get_rng_state()
+        assert len(list(loader.epoch(number))) == len(loader)
+        assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_each_epoch_has_its_own_order_and_variation(make):
     loader = make(augmentation={"preset": "similar_domain"})
     first, again, second = (list(loader.epoch(epoch)) for epoch in (0, 0, 1))

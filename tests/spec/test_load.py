@@ -284,12 +284,24 @@ def test_the_five_rows_of_the_guide(write: Write) -> None:
 
 def test_the_medical_preset_serves_segmentation(write: Write) -> None:
     text = (
-        "name: x\nextends: preset:medical\ntask: {kind: segmentation}\n"
-        "data: {format: mask_folder, root: d}\nhead: {kind: deeplabv3}\n"
+        "name: x\nextends: preset:medical\ntask: {kind: segmentation}\ndata: {format: mask_folder, root: d}\n"
     )
     spec = load_spec(write(text))
     assert spec.head == SegmentationHead(kind="deeplabv3", dropout=0.5)
     assert spec.data.channels == 1
+
+
+def test_a_head_without_kind_is_the_tasks_default(problems_of: ProblemsOf, write: Write) -> None:
+    text = "name: x\ntask: {kind: %s}\ndata: %s\nbackbone: {source: torchvision, name: resnet50}\n"
+    detector = text % ("detection", PRESET_DATA["detection"]) + "head: {nms_threshold: 0.3}\n"
+    assert load_spec(write(detector)).head == DetectionHead(kind="faster_rcnn", nms_threshold=0.3)
+    assert load_spec(write(detector + "optimizer: null\n")).head.kind == "faster_rcnn"
+    segmenter = text % ("segmentation", PRESET_DATA["segmentation"]) + "head: {dropuot: 0.3}\n"
+    (problem,) = problems_of(segmenter)
+    assert "did you mean `dropout`" in problem.hint
+    assert "auxiliary" in problem.allowed
+    (problem,) = problems_of(segmenter.replace("dropuot: 0.3", "hidden: [8]"))
+    assert problem.hint == "`hidden` goes with kind: linear"
 
 
 def test_a_preset_alone_lacks_name_and_data(problems_of: ProblemsOf) -> None:

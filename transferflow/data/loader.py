@@ -121,6 +121,9 @@ class Loader:
             collate_fn=_as_it_is,
             worker_init_fn=_start_worker if workers else None,
             persistent_workers=workers > 0,
+            # Without one it draws from the global generator, per epoch or once, as the workers have it: what
+            # the model draws then (dropout, sampled boxes) would depend on them.
+            generator=torch.Generator(),
         )
 
     def __len__(self) -> int:

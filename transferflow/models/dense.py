@@ -100,8 +100,17 @@ def apply_levels_only(body: Backbone, channels: int) -> None:
     body.groups = tuple(kept)
 
 
-def _used_parameters(body: Backbone, channels: int) -> set[str]:
-    """Follow the gradients on `meta`, where only shapes are reckoned with."""
+def meta_levels(body: Backbone, channels: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """Feature maps of one image on `meta`, where only shapes are reckoned with; the body stays as it is.
+
+    Args:
+        body: The backbone.
+        channels: Its input channels.
+
+    Returns:
+        One map per level, for the image size of its weights; and the parameters and buffers by name, below
+        `body.`, that they were reckoned with.
+    """
     probe = _Levels(body)
     tensors = {
         name: torch.empty_like(value, device="meta", requires_grad=isinstance(value, nn.Parameter))
@@ -110,12 +119,20 @@ def _used_parameters(body: Backbone, channels: int) -> set[str]:
     side = body.preprocessing.image_size
     trained = body.training
     body.eval()
-    names = [name for name, _ in probe.named_parameters()]
-    with torch.enable_grad():
+    try:
         levels = functional_call(probe, tensors, (torch.empty(1, channels, side, side, device="meta"),))
+    finally:
+        body.train(trained)
+    return list(levels), tensors
+
+
+def _used_parameters(body: Backbone, channels: int) -> set[str]:
+    """Follow the gradients of the levels."""
+    with torch.enable_grad():
+        levels, tensors = meta_levels(body, channels)
         total = sum((level.sum() for level in levels), torch.zeros((), device="meta"))
+        names = [name for name, value in tensors.items() if value.requires_grad]
         gradients = torch.autograd.grad(total, [tensors[name] for name in names], allow_unused=True)
-    body.train(trained)
     return {
         name.removeprefix("body.")
         for name, gradient in zip(names, gradients, strict=True)

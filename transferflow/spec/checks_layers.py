@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transferflow.spec.experiment import ExperimentSpec
 
 
+# The first of each is the task's default.
 HEADS = {
     "classification": ("linear", "zero_shot"),
     "detection": ("faster_rcnn", "retinanet", "fcos"),

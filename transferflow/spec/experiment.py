@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -10,6 +11,7 @@ from transferflow.spec.augmentation import Augmentation, Preset
 from transferflow.spec.backbone import Backbone
 from transferflow.spec.base import Name, Section
 from transferflow.spec.checks import cross_section_problems
+from transferflow.spec.checks_layers import HEADS
 from transferflow.spec.data import Data
 from transferflow.spec.evaluation import Deployment, Evaluation, Registration
 from transferflow.spec.freeze import Freeze
@@ -49,6 +51,17 @@ class ExperimentSpec(Section):
     """Registered name and gate."""
     deployment: Deployment = Deployment()
     """Workers, schedule and refresh."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _head_without_kind_is_the_tasks(cls, given: object) -> object:
+        if not isinstance(given, Mapping):
+            return given
+        task, head = given.get("task"), given.get("head")
+        kind = task.get("kind") if isinstance(task, Mapping) else getattr(task, "kind", None)
+        if not isinstance(head, Mapping) or head.get("kind") is not None or kind not in tuple(HEADS):
+            return given
+        return {**given, "head": {**head, "kind": HEADS[kind][0]}}
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:

@@ -14,7 +14,7 @@ from transferflow.spec.base import ChosenByKey, Found
 from transferflow.spec.experiment import CrossSectionError
 from transferflow.spec.locate import Spot, locate
 from transferflow.spec.merge import is_null, variant_of
-from transferflow.spec.shape import ListShape, SectionShape, Slot, VariantsShape
+from transferflow.spec.shape import ListShape, Slot, VariantsShape
 from transferflow.spec.tree import ListNode, MapNode, Place, ScalarNode, path_text, shorten, show
 from transferflow.spec.wording import did_you_mean
 
@@ -113,7 +113,7 @@ def _spot_of_tag(spot: Spot) -> Spot:
     entry = spot.node.entries.get(key)
     if entry is None:
         return Spot(path, spot.place, None, spot.slot, spot.node, shape)
-    return Spot(path, entry.node.place, entry.node, spot.slot, spot.node, shape, entry.key_place)
+    return Spot(path, entry.node.place, entry.node, spot.slot, spot.node, shape, key_place=entry.key_place)
 
 
 def _missing(spot: Spot) -> _Located:
@@ -135,13 +135,9 @@ def _unknown_key(spot: Spot, root: Slot) -> _Located:
 
 
 def _model_of(spot: Spot) -> type[BaseModel] | None:
-    match spot.owner:
-        case SectionShape(model=model):
-            return model
-        case VariantsShape() as shape if spot.parent is not None:
-            return variant_of(spot.parent, shape)
-        case _:
-            return None
+    if spot.model is None and spot.parent is not None and isinstance(spot.owner, VariantsShape):
+        return variant_of(spot.parent, spot.owner)
+    return spot.model
 
 
 def _wrong_value(spot: Spot, kind: str, message: str, cause: object) -> _Located:

@@ -25,9 +25,9 @@ def default_head(task: AnyTask | None) -> LinearHead | DetectionHead | Segmentat
     """A linear classifier, Faster R-CNN, or DeepLabV3."""
     match task:
         case DetectionTask():
-            return DetectionHead(kind="faster_rcnn")
+            return DetectionHead()
         case SegmentationTask():
-            return SegmentationHead(kind="deeplabv3")
+            return SegmentationHead()
         case _:
             return LinearHead()
 

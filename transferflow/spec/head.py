@@ -49,7 +49,7 @@ class ZeroShotHead(Section):
 class DetectionHead(Section):
     """A torchvision detector on an FPN neck."""
 
-    kind: Literal["faster_rcnn", "retinanet", "fcos"]
+    kind: Literal["faster_rcnn", "retinanet", "fcos"] = "faster_rcnn"
     score_threshold: Fraction = 0.05
     """Boxes below this score are dropped."""
     nms_threshold: Fraction = 0.5
@@ -64,7 +64,7 @@ class DetectionHead(Section):
 class SegmentationHead(Section):
     """A dense classifier on the last feature map."""
 
-    kind: Literal["deeplabv3", "fcn", "lite"]
+    kind: Literal["deeplabv3", "fcn", "lite"] = "deeplabv3"
     dropout: Dropout | None = None
     """Dropout in the head; left out: what torchvision has there, 0.5 for deeplabv3, 0.1 for the others."""
     auxiliary: Flag = True

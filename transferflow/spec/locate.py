@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import BaseModel
+
 from transferflow.spec.merge import fitting, slot_of
 from transferflow.spec.shape import EitherShape, ScalarShape, SectionShape, Shape, Slot, VariantsShape
 from transferflow.spec.tree import Key, ListNode, MapNode, Node, Place
@@ -21,6 +23,7 @@ class Spot:
         slot: What may stand there; None when nothing may, or when the place is free-form.
         parent: The mapping around it.
         owner: What may stand in place of `parent`.
+        model: Which section `parent` is, when the path says it.
         key_place: Of the key.
         variants: What the value might have been, when `slot` is one variant of a section.
     """
@@ -31,6 +34,7 @@ class Spot:
     slot: Slot | None
     parent: MapNode | None = None
     owner: Shape | None = None
+    model: type[BaseModel] | None = None
     key_place: Place | None = None
     variants: VariantsShape | None = None
 
@@ -73,13 +77,14 @@ def _child(spot: Spot, step: Key) -> Spot | None:
     slot = slot_of(shape, node, step)
     path = (*spot.path, step)
     owner = spot.variants or shape
+    model = shape.model if isinstance(shape, SectionShape) else None
     match node:
         case MapNode(entries=entries) if str(step) in entries:
             entry = entries[str(step)]
             place = entry.key_place if isinstance(entry.node, MapNode) else entry.node.place
-            return Spot(path, place, entry.node, slot, node, owner, entry.key_place)
+            return Spot(path, place, entry.node, slot, node, owner, model, entry.key_place)
         case MapNode() if slot is not None:
-            return Spot(path, spot.place, None, slot, node, owner)
+            return Spot(path, spot.place, None, slot, node, owner, model)
         case ListNode(items=items) if isinstance(step, int) and step < len(items):
             return Spot(path, items[step].place, items[step], slot)
         case _:

@@ -146,8 +146,9 @@ def test_missing_table(root, list_data):
         list_data(root, format="parquet", file="t.parquet")
 
 
-def test_a_column_of_patients_is_the_group(root, list_data):
-    (root / "labels.csv").write_text("path,label,Patient_ID\nimg/a.png,x,7\nimg/b.png,y,7\n")
+@pytest.mark.parametrize("name", ["Patient_ID", "Patient ID", "patient-id", "subjectId", "participant_id"])
+def test_a_column_of_patients_is_the_group(root, list_data, name):
+    (root / "labels.csv").write_text(f"path,label,{name}\nimg/a.png,x,7\nimg/b.png,y,7\n")
     listing = list_data(root, format="csv", file="labels.csv")
     assert [r.group for r in listing.records] == ["7", "7"]
     assert [(f.kind, f.where) for f in listing.findings] == [("group_column", "labels.csv:1")]

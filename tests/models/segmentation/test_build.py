@@ -81,7 +81,7 @@ def test_dilation_is_torchvisions(stride):
     theirs = resnet50(weights=None, replace_stride_with_dilation=[False, stride == 8, True])
     theirs.fc = nn.Identity()
     theirs.load_state_dict(body.model.state_dict())
-    apply_output_stride(body, stride, "resnet50")
+    apply_output_stride(body, stride, 3, "resnet50")
     images = torch.randn(1, 3, 64, 64)
     body.eval(), theirs.eval()
     with torch.no_grad():
@@ -91,14 +91,16 @@ def test_dilation_is_torchvisions(stride):
         torch.testing.assert_close(last.mean((2, 3)), theirs(images))
 
 
-@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name", ["tf_efficientnet_lite0", "resnet18", "efficientnet_b0", "resnet18d", "seresnet50"]
+)
 @pytest.mark.parametrize("stride", [8, 16])
 def test_dilation_is_timms(name, stride):
     section = TimmBackbone(source="timm", name=name, weights="none")
     body = build_backbone(section, channels=3, image_size=64, pretrained=False)
     theirs = timm.create_model(name, pretrained=False, num_classes=0, output_stride=stride)
     theirs.load_state_dict(body.model.state_dict())
-    apply_output_stride(body, stride, name)
+    apply_output_stride(body, stride, 3, name)
     images = torch.randn(1, 3, 64, 64)
     body.eval(), theirs.eval()
     with torch.no_grad():
@@ -106,8 +108,19 @@ def test_dilation_is_timms(name, stride):
         torch.testing.assert_close(body.forward_levels(images)[-1], wanted)
 
 
-@pytest.mark.parametrize("backbone", [ATTO, VIT], ids=["convnext", "vit"])
-def test_a_backbone_that_cannot_says_so(backbone):
+@pytest.mark.parametrize(
+    "name",
+    [
+        "convnext_atto",
+        "vit_tiny_patch16_224",
+        "resnetblur50",
+        "dla34",
+        "hrnet_w18_small",
+        "vgg11",
+    ],
+)
+def test_a_backbone_that_cannot_says_so(name):
+    backbone = TimmBackbone(source="timm", name=name, weights="none")
     with pytest.raises(PlanError, match=r"can't give feature maps of stride 8(?s:.)*lite"):
         segmenter("deeplabv3", backbone, device="meta")
 

@@ -13,12 +13,19 @@ from transferflow.errors import DataError
 METADATA = "metadata.csv"
 _PATH_COLUMNS = ("path", "file_name")
 _GROUP = "group"
-_PATIENT_WORDS = frozenset({"patient", "patient_id", "patientid", "subject", "subject_id", "subjectid"})
+_PATIENT_WORDS = frozenset(
+    f"{who}{what}" for who in ("patient", "subject", "participant") for what in ("", "id", "number", "no")
+)
 
 
 def patient_names(names: Iterable[str]) -> list[str]:
     """Those of some columns or entries that name a patient, in their order."""
-    return [name for name in names if name.lower() in _PATIENT_WORDS]
+    return [name for name in names if _letters(name) in _PATIENT_WORDS]
+
+
+def _letters(name: str) -> str:
+    """`Patient ID`, `patient-id` and `PatientID` are one name."""
+    return "".join(character for character in name.lower() if character.isalnum())
 
 
 def decide_group_name(names: Iterable[str]) -> str | None:

@@ -77,7 +77,7 @@ def build_segmenter(
         apply_levels_only(body, channels)
         if head.kind == "lite":
             return _lite(head, body, num_classes)
-        return _on_backbone(head, body, backbone.name, num_classes)
+        return _on_backbone(head, body, backbone.name, num_classes, channels)
 
 
 def _on_resnet50(
@@ -100,9 +100,11 @@ def _on_resnet50(
     return _finish(head, model, resnet_groups(body, "backbone"), preprocessing, num_classes)
 
 
-def _on_backbone(head: SegmentationHead, body: Backbone, name: str, num_classes: int) -> DenseModel:
+def _on_backbone(
+    head: SegmentationHead, body: Backbone, name: str, num_classes: int, channels: int
+) -> DenseModel:
     stride = head.output_stride or DENSE_STRIDE
-    apply_output_stride(body, stride, name)
+    apply_output_stride(body, stride, channels, name)
     out, aux = len(body.levels) - 1, max(len(body.levels) - 2, 0)
     model = Segmenter(
         LevelPick(body, out, aux),
