@@ -126,6 +126,18 @@ def test_a_class_without_images_is_nan_and_left_out_of_the_means():
     )
 
 
+def test_the_table_shows_what_the_means_count():
+    """A class that is predicted but not there is 0; scikit-learn judges."""
+    truth, said = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
+    evaluation = evaluate(np.eye(4)[said], truth, CLASSES)
+    rows = evaluation.per_class
+    assert (rows["cat"]["precision"], rows["cat"]["f1"], rows["cat"]["support"]) == (0, 0, 0)
+    assert math.isnan(rows["cat"]["recall"])
+    assert math.isnan(rows["dog"]["f1"])
+    assert evaluation.metrics["macro_f1"].value == pytest.approx(np.nanmean([r["f1"] for r in rows.values()]))
+    assert evaluation.metrics["macro_f1"].value == pytest.approx(sk.f1_score(truth, said, average="macro"))
+
+
 def test_one_class_in_the_split_gives_nan_with_the_reason():
     p, _ = sample(20, 2)
     evaluation = evaluate(p, np.zeros(20, int), CLASSES[:2], bootstrap=20)

@@ -98,14 +98,18 @@ def test_a_perfect_mask_is_one_everywhere():
     assert all(m.value == pytest.approx(1) for m in got.metrics.values())
 
 
-def test_a_class_without_true_pixels_is_nan_in_its_row():
+def test_a_class_that_is_predicted_but_not_there_counts_as_zero():
     truth = np.zeros((20, 20), np.uint8)
     predicted = truth.copy()
     predicted[:5] = 1
     got = evaluate([(predicted, truth)])
-    assert math.isnan(got.per_class["cell"]["iou"])
-    assert math.isnan(got.per_class["edge"]["iou"])
-    assert got.metrics["miou"].value == pytest.approx(0.75 / 2)  # predicted though not there: 0
+    cell, edge = got.per_class["cell"], got.per_class["edge"]
+    assert (cell["images"], cell["iou"], cell["dice"], cell["precision"]) == (0, 0, 0, 0)
+    assert math.isnan(cell["recall"])
+    assert all(math.isnan(edge[key]) for key in ("iou", "dice", "precision", "recall", "boundary_f1"))
+    for metric, column in (("miou", "iou"), ("dice", "dice"), ("boundary_f1", "boundary_f1")):
+        shown = [row[column] for row in got.per_class.values()]
+        assert got.metrics[metric].value == pytest.approx(np.nanmean(shown))
 
 
 def test_only_ignored_pixels_are_nan_with_the_reason():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -35,8 +34,9 @@ def evaluate_classification(
 ) -> Evaluation:
     """Measure predicted probabilities against the truth.
 
-    A class without a test image has `nan` in its row and is left out of the means. Where a metric can't
-    be computed (AUROC with one class in the whole split) its value is `nan` and the reason is stored.
+    What a class has nothing to be measured by (recall without a test image, precision where it is never
+    predicted) is `nan` in its row and left out of the means. Where a metric can't be computed (AUROC with
+    one class in the whole split) its value is `nan` and the reason is stored.
 
     Args:
         probabilities: Images x classes, 0..1.
@@ -86,25 +86,15 @@ def _class_table(sample: ClassificationSample, classes: Sequence[str]) -> Mappin
     counts = build_class_counter(sample)(weights)
     table: dict[str, Mapping[str, float]] = {}
     for c, name in enumerate(classes):
-        support = float(counts.support[0, c])
+        ranked = cumulative_counts(build_ranking(sample.probabilities[:, c], sample.truth[:, c]), weights.T)
         row = {
-            "support": support,
-            "precision": math.nan,
-            "recall": math.nan,
-            "f1": math.nan,
-            "auroc": math.nan,
+            "support": float(counts.support[0, c]),
+            "precision": float(counts.precision[0, c]),
+            "recall": float(counts.recall[0, c]),
+            "f1": float(counts.f1[0, c]),
+            "auroc": float(auroc(ranked)[0]),
         }
         if sample.multilabel:
-            row["average_precision"] = math.nan
-        if support:
-            ranked = cumulative_counts(
-                build_ranking(sample.probabilities[:, c], sample.truth[:, c]), weights.T
-            )
-            row["precision"] = float(counts.precision[0, c])
-            row["recall"] = float(counts.recall[0, c])
-            row["f1"] = float(counts.f1[0, c])
-            row["auroc"] = float(auroc(ranked)[0])
-            if sample.multilabel:
-                row["average_precision"] = float(average_precision(ranked)[0])
+            row["average_precision"] = float(average_precision(ranked)[0])
         table[name] = row
     return table

@@ -33,7 +33,7 @@ class Evaluation:
 
     Attributes:
         metrics: By name.
-        per_class: Class name to metric name to value (`nan` where the class has no test image).
+        per_class: Class name to metric name to value (`nan` where the class can't be measured).
         images: Number of images measured.
         drawn: What the intervals draw, in words that follow "intervals over its".
         curves: Named data for figures (confusion matrix, reliability bins, PR curves), plain JSON.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -180,10 +179,9 @@ def _class_table(counts: Sequence[MaskCounts], classes: Sequence[str]) -> dict[s
     }
     table: dict[str, dict[str, float]] = {}
     for c, name in enumerate(classes):
-        there = pooled.truth[0, c] > 0
         table[name] = {
             "images": float((sums.truth[:, c] > 0).sum()),
             "pixels": float(pooled.truth[0, c]),
-            **{key: float(values[0, c]) if there else math.nan for key, values in columns.items()},
+            **{key: float(values[0, c]) for key, values in columns.items()},
         }
     return table

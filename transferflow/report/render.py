@@ -13,6 +13,7 @@ from transferflow.report.contents import ReportData
 from transferflow.report.detection_figures import detection_charts
 from transferflow.report.pictures import inline_picture
 from transferflow.report.sections import (
+    CLASS_NOTES,
     class_legend,
     class_table,
     confused_pairs,
@@ -61,6 +62,7 @@ def render_report(data: ReportData) -> str:
         points=operating_points(data.evaluation),
         confused=confused_pairs(data.evaluation),
         class_table=class_table(data.evaluation),
+        class_note=CLASS_NOTES[data.task],
         worst=[inline_picture(picture) for picture in data.worst],
         examples=[inline_picture(picture) for picture in data.examples],
         training_charts=training_charts(data.training, data.lower_is_better),

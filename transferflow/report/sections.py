@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from transferflow.data.records import SPLITS
 from transferflow.evaluation.results import Evaluation
-from transferflow.report.contents import DataSummary, LayerRow, ReportData, TrainingSummary
+from transferflow.report.contents import DataSummary, LayerRow, ReportData, TaskKind, TrainingSummary
 from transferflow.report.curves import CONFUSED, ConfusedPair, read_curve
 from transferflow.report.wording import (
     DASH,
@@ -73,7 +73,7 @@ def metric_cards(data: ReportData) -> list[MetricCard]:
 
 
 def class_table(evaluation: Evaluation) -> Table:
-    """Per-class metrics in class order; a dash where a class has no test image."""
+    """Per-class metrics in class order; a dash where a class can't be measured, see `CLASS_NOTES`."""
     columns = list(dict.fromkeys(key for row in evaluation.per_class.values() for key in row))
     rows = tuple(
         (
@@ -90,6 +90,16 @@ def class_table(evaluation: Evaluation) -> Table:
 
 
 COUNT_COLUMNS = frozenset({"support", "objects", "images", "pixels"})
+CLASS_NOTES: Mapping[TaskKind, str] = {
+    "classification": "A class without test images that is predicted all the same has an F1 of 0, which "
+    "counts in the mean. A dash stands where there is nothing to measure: recall of a class without test "
+    "images, precision of a class that is never predicted.",
+    "segmentation": "A class without test images that is predicted all the same has an IoU and a Dice of 0, "
+    "which count in the means. A dash stands where there is nothing to measure: recall of a class without "
+    "test images, precision of a class that is never predicted.",
+    "detection": "A dash stands where the test split has no box of a class; the means leave it out.",
+}
+"""What counts in the means and what a dash in the class table stands for."""
 
 
 def class_legend(data: ReportData) -> list[tuple[str, str]]:
