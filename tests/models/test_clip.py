@@ -8,7 +8,9 @@ import huggingface_hub.constants
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from timm.layers import QuickGELU
+from torch import nn
 
 from transferflow.errors import PlanError, WeightsError
 from transferflow.models.backbones.build import build_backbone
@@ -18,7 +20,7 @@ from transferflow.models.clip import (
     load_text_classifier,
     set_text_embeddings,
 )
-from transferflow.models.clip_text import embed_classes, load_text_tower
+from transferflow.models.clip_text import clip_choice, embed_classes, load_text_tower
 from transferflow.models.spec_weights import files_of
 from transferflow.spec import ExperimentSpec
 
@@ -104,7 +106,7 @@ def test_a_zero_shot_model_is_rebuilt_from_its_state(backbone_section, backbone)
 
 
 def test_a_plan_needs_no_files(section):
-    spec = section(source="timm", name="vit_base_patch16_clip_224", weights="openai")
+    spec = section(source="timm", name="vit_base_patch16_clip_quickgelu_224", weights="openai")
     backbone = build_backbone(spec, channels=3, image_size=None, pretrained=False, device="meta")
     model = build_zero_shot(spec, backbone, CLASSES, PROMPTS, pretrained=False)
     assert model(torch.empty(2, 3, 224, 224, device="meta")).shape == (2, 3)
@@ -150,13 +152,63 @@ def test_backbones_without_a_text_tower(values, section):
         load_text_tower(section(**values), offline=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [
+        ("vit_base_patch16_clip_224", "openai"),
+        ("vit_base_patch32_clip_224", "metaclip_400m"),
+        ("vit_huge_patch14_clip_378", "dfn5b"),
+    ],
+)
+def test_a_model_without_the_activation_of_its_weights_is_refused(name, tag, section):
+    other = name.replace("_clip_", "_clip_quickgelu_")
+    with pytest.raises(PlanError, match=f"(?s)trained with QuickGELU.*take {other},"):
+        clip_choice(section(source="timm", name=name, weights=tag))
+    assert clip_choice(section(source="timm", name=other, weights=tag)).name == other
+
+
+@pytest.mark.parametrize(
+    ("name", "tag"),
+    [("vit_base_patch16_clip_224", "laion2b"), ("vit_base_patch16_siglip_224", "webli")],
+)
+def test_weights_of_plain_gelu_are_taken(name, tag, section):
+    assert clip_choice(section(source="timm", name=name, weights=tag)).tag == tag
+
+
+def test_the_towers_description_decides_about_the_activation(backbone_section, backbone, tmp_path):
+    """timm says nothing about these weights; with QuickGELU in all places the logits are open_clip's."""
+    (config,) = (tmp_path / "hub").rglob("open_clip_config.json")
+    quick = {**CONFIG, "quick_gelu": True}
+    config.write_text(json.dumps({"model_cfg": quick}))
+    with pytest.raises(PlanError, match="trained with QuickGELU"):
+        build_zero_shot(backbone_section, backbone, CLASSES, PROMPTS, offline=True)
+    for path, module in list(backbone.named_modules()):
+        if isinstance(module, nn.GELU):
+            backbone.set_submodule(path, QuickGELU())
+    model = build_zero_shot(backbone_section, backbone, CLASSES, PROMPTS, offline=True).eval()
+    clip = open_clip.CLIP(**quick).eval()
+    clip.load_state_dict(load_file(config.with_name("open_clip_model.safetensors")))
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        image = clip.encode_image(images, normalize=True)
+        wanted = clip.logit_scale.exp() * image @ wanted_text(clip).T
+        assert torch.allclose(model(images), wanted, atol=1e-4)
+    config.write_text(json.dumps({"model_cfg": CONFIG}))
+    with pytest.raises(PlanError, match="trained with GELU"):
+        load_text_classifier(backbone_section, backbone, CLASSES, PROMPTS, offline=True)
+
+
 def test_a_spec_with_prompts_needs_both_towers():
     spec = ExperimentSpec.model_validate(
         {
             "name": "x",
             "task": {"kind": "classification"},
             "data": {"format": "image_folder", "root": "images"},
-            "backbone": {"source": "timm", "name": "vit_base_patch16_clip_224", "weights": "openai"},
+            "backbone": {
+                "source": "timm",
+                "name": "vit_base_patch16_clip_quickgelu_224",
+                "weights": "openai",
+            },
             "head": {"kind": "zero_shot"},
         }
     )

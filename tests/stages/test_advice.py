@@ -62,3 +62,12 @@ def test_mean_is_warned_about_where_nothing_restores_the_activations(sections):
 )
 def test_mean_is_not_warned_about_where_a_norm_follows_or_nothing_is_adapted(sections):
     assert warnings(**sections) == ()
+
+
+def test_features_of_another_activation_are_warned_about():
+    clip = {"source": "timm", "name": "vit_base_patch32_clip_224", "weights": "openai"}
+    (found,) = warnings(channels=3, backbone=clip, data={**DATA["classification"], "root": "images"})
+    assert "trained with QuickGELU: take vit_base_patch32_clip_quickgelu_224" in found
+    for known in ({"name": "vit_base_patch32_clip_quickgelu_224"}, {"weights": "laion2b"}):
+        section = clip | known
+        assert warnings(backbone=section, data={**DATA["classification"], "root": "images"}) == ()

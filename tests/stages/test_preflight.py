@@ -27,7 +27,7 @@ def test_offline_a_run_fails_before_it_prepares_anything(build_spec, offline):
 
 
 def test_each_missing_file_is_named(build_spec, offline):
-    clip = {"source": "timm", "name": "vit_base_patch32_clip_224", "weights": "openai"}
+    clip = {"source": "timm", "name": "vit_base_patch32_clip_quickgelu_224", "weights": "openai"}
     spec = build_spec(backbone=clip, head={"init": "text"})
     with pytest.raises(WeightsError) as caught:
         require_weights(spec, offline)

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from transferflow.errors import PlanError
 from transferflow.models.backbones.from_timm import load_classifier
 from transferflow.models.backbones.timm_weights import timm_file
-from transferflow.models.clip_text import TextTower, clip_choice, embed_classes, load_text_tower
+from transferflow.models.clip_text import (
+    TextTower,
+    check_activation,
+    clip_choice,
+    embed_classes,
+    load_text_tower,
+)
 from transferflow.models.heads import last_layer
 from transferflow.models.layers import Backbone, LayerGroup, Preprocessing
 from transferflow.models.weights_lock import verified_weights
@@ -141,11 +147,12 @@ def load_text_classifier(
     """Embed the classes, and read the projection that the image tower's weights carry.
 
     Raises:
-        PlanError: If the weights have no text tower.
+        PlanError: If the weights have no text tower, or were trained with another activation.
         WeightsError: If files can't be had or do not fit.
         MissingDependencyError: If open_clip is not installed.
     """
     choice = clip_choice(section)
+    check_activation(section, backbone, offline=offline)
     found = tower or load_text_tower(section, offline=offline)
     text = embed_classes(found, classes, prompts)
     if choice.config.num_classes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,10 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferflow.errors import MissingDependencyError, PlanError, WeightsError
-from transferflow.models.backbones.timm_weights import TimmChoice, resolve_timm, timm_file
+from transferflow.models.backbones.timm_weights import TimmChoice, resolve_timm, timm_file, timm_tags
 from transferflow.models.downloads import Progress
 from transferflow.models.weight_files import HubFile, WeightFile
 from transferflow.models.weights_lock import verified_weights
@@ -21,6 +22,9 @@ from transferflow.spec.backbone import Backbone, TimmBackbone
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 BATCH = 256
+NATIVE_NOTE = "natively QuickGELU"
+EXAMPLES = "vit_base_patch16_clip_quickgelu_224 openai or vit_base_patch16_clip_224 laion2b"
+_PLAIN, _QUICK = "_clip_", "_clip_quickgelu_"
 
 
 class TextTower(Protocol):
@@ -75,21 +79,57 @@ def clip_choice(section: Backbone) -> TimmChoice:
     """The CLIP model that the section names.
 
     Raises:
-        PlanError: If the backbone has no text tower.
+        PlanError: If the backbone has no text tower, or computes another activation than its weights know.
     """
     if isinstance(section, TimmBackbone):
         choice = resolve_timm(section.name, section.weights)
         words = f"{choice.name}.{choice.tag}".lower()
         tuned = "_ft_in" in words or words.endswith("_in1k")
         if choice.pretrained and not tuned and ("clip" in words or "siglip" in words):
+            if needs_quick_gelu(choice):
+                raise _activation_error(choice, "QuickGELU")
             return choice
     raise PlanError(
         "text prompts need a backbone that was trained with texts (CLIP, SigLIP)",
         where="backbone",
         found=f"{section.source} {section.name} {section.weights}",
-        allowed="source timm with weights such as vit_base_patch16_clip_224 openai or laion2b",
+        allowed=f"source timm with weights such as {EXAMPLES}",
         hint="list them with `transferflow backbones list --source timm --search clip`",
     )
+
+
+def needs_quick_gelu(choice: TimmChoice) -> bool:
+    """Whether timm itself says that the weights were trained with QuickGELU, and the model computes GELU."""
+    noted = any(NATIVE_NOTE in str(note) for note in choice.config.notes or ())
+    return choice.pretrained and noted and _QUICK not in choice.name
+
+
+def other_activation(choice: TimmChoice) -> str | None:
+    """Name of timm's model that loads the same weights with the other GELU, where there is one."""
+    swap = (_QUICK, _PLAIN) if _QUICK in choice.name else (_PLAIN, _QUICK)
+    name = choice.name.replace(*swap)
+    return name if name != choice.name and choice.tag in timm_tags(name) else None
+
+
+def check_activation(section: Backbone, image_tower: nn.Module, *, offline: bool = False) -> None:
+    """Refuse an image tower that computes another GELU than the one open_clip's description names.
+
+    Raises:
+        PlanError: If it does.
+        WeightsError: If the description can't be had or read.
+    """
+    path = verified_weights(text_files(section)[0], offline=offline)
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]
+        quick, by_timm = bool(described.get("quick_gelu")), "timm_model_name" in described["vision_cfg"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(path.parent, error) from error
+    kinds = {type(module).__name__ for module in image_tower.modules()}
+    computed = "QuickGELU" if "QuickGELU" in kinds else "GELU" if "GELU" in kinds else None
+    wanted = "QuickGELU" if quick else "GELU"
+    # open_clip builds timm's image towers as timm does, whatever `quick_gelu` says; ResNets have ReLU.
+    if computed is not None and computed != wanted and not by_timm:
+        raise _activation_error(clip_choice(section), wanted)
 
 
 def text_files(section: Backbone) -> tuple[WeightFile, WeightFile]:
@@ -157,6 +197,16 @@ def embed_classes(tower: TextTower, classes: Sequence[str], prompts: Sequence[st
     texts = [prompt.replace("{}", name) for name in classes for prompt in prompts]
     vectors = tower.encode(texts).view(len(classes), len(prompts), -1)
     return F.normalize(vectors.mean(1), dim=-1)
+
+
+def _activation_error(choice: TimmChoice, wanted: str) -> PlanError:
+    other = other_activation(choice)
+    return PlanError(
+        f"the weights were trained with {wanted}, and the model computes another activation",
+        where="backbone.name",
+        found=f"{choice.name} {choice.tag}",
+        allowed=f"take {other}, with the same weights" if other else f"such as {EXAMPLES}",
+    )
 
 
 def _tensor(model: torch.nn.Module, name: str) -> Tensor:

@@ -107,7 +107,7 @@ def _text_needs_clip(spec: ExperimentSpec) -> Iterator[Found]:
     if needs_text and spec.backbone.source != "timm":
         message = (
             "text prompts need a CLIP backbone: source timm with CLIP weights, such as "
-            "vit_base_patch16_clip_224"
+            "vit_base_patch16_clip_quickgelu_224 openai"
         )
         yield ("backbone", "source"), message
     if isinstance(head, LinearHead) and head.init != "text" and head.prompts != LinearHead().prompts:

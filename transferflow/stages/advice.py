@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from transferflow.models.backbones.timm_weights import resolve_timm
 from transferflow.models.channels import mean_shrinks
+from transferflow.models.clip_text import needs_quick_gelu, other_activation
 from transferflow.models.spec_weights import missing_spec_weights
 from transferflow.models.weights import is_random
 from transferflow.report.contents import LayerRow
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.backbone import TimmBackbone
 from transferflow.spec.freeze import FreezeNone
 from transferflow.tasks.base import ModelParts
 
@@ -24,7 +27,11 @@ def collect_warnings(
 ) -> tuple[str, ...]:
     """All warnings, in the order of the spec's sections."""
     stem_trains = "train" in rows[0].batch_norm
-    found = [*_few_images(spec, images), *_shrunken_activations(spec, parts, stem_trains)]
+    found = [
+        *_few_images(spec, images),
+        *_other_activation(spec),
+        *_shrunken_activations(spec, parts, stem_trains),
+    ]
     if will_train:
         found += _weights_to_fetch(spec)
     return tuple(found)
@@ -41,6 +48,18 @@ def _few_images(spec: ExperimentSpec, images: Mapping[str, int]) -> Iterator[str
         yield (
             f"{train} training images for full fine-tuning at one rate: for small data the guide "
             "suggests `freeze: {policy: backbone}` or lower rates for the early layers"
+        )
+
+
+def _other_activation(spec: ExperimentSpec) -> Iterator[str]:
+    """Prompts need the very activation, and are refused without it; training can make up for another."""
+    if not isinstance(spec.backbone, TimmBackbone):
+        return
+    choice = resolve_timm(spec.backbone.name, spec.backbone.weights)
+    if needs_quick_gelu(choice):
+        other = other_activation(choice)
+        yield f"{choice.name} computes GELU, and the weights {choice.tag} were trained with QuickGELU" + (
+            f": take {other} for the features as they were published" if other else ""
         )
 
 
