@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -183,3 +185,82 @@ def test_multilabel_may_have_no_label(even, findings_of):
     files = sorted(p.relative_to(even).as_posix() for p in even.rglob("*.png"))
     write_table(even, [f"{f},{'a|b' if i % 2 else ''},,{f.split('/')[0]}" for i, f in enumerate(files)])
     assert findings_of(even, format="csv", file="labels.csv", multilabel=True) == []
+
+
+@pytest.fixture
+def boxes(tmp_path, paint):
+    """COCO files of six images per split, the named splits with a box in each image."""
+
+    def write(labelled, **note):
+        box = {"category_id": 1, "bbox": [2, 2, 9, 9], "iscrowd": 0, **note}
+        for number, split in enumerate(("train", "val", "test")):
+            images = [{"id": i, "file_name": f"{split}/{i}.png"} for i in range(6)]
+            for i in range(6):
+                paint(tmp_path / split / f"{i}.png", seed=10 * number + i)
+            notes = [{"id": i, "image_id": i, **box} for i in range(6)] if split in labelled else []
+            whole = {"images": images, "annotations": notes, "categories": [{"id": 1, "name": "cell"}]}
+            (tmp_path / f"{split}.json").write_text(json.dumps(whole))
+        return tmp_path
+
+    return write
+
+
+COCO = {"format": "coco", "annotations": {split: f"{split}.json" for split in ("train", "val", "test")}}
+
+
+@pytest.mark.parametrize(("empty", "severity"), [("train", "error"), ("val", "error"), ("test", "warning")])
+def test_a_split_without_any_box(boxes, findings_of, empty, severity):
+    root = boxes({"train", "val", "test"} - {empty})
+    (found,) = findings_of(root, "detection", **COCO)
+    assert (found.kind, found.severity, found.where) == ("no_labels", severity, f"data.split.{empty}")
+    assert f"no image in {empty} has a box of a class" in found.reason
+
+
+def test_crowd_regions_are_no_boxes_to_learn_from(boxes, findings_of):
+    found = findings_of(boxes({"train", "val", "test"}, iscrowd=1), "detection", **COCO)
+    assert [(f.kind, f.severity) for f in found] == [
+        ("no_labels", "error"),
+        ("no_labels", "error"),
+        ("no_labels", "warning"),
+    ]
+
+
+def test_few_boxes_are_called_boxes(boxes, findings_of):
+    root = boxes({"train", "val", "test"})
+    whole = json.loads((root / "val.json").read_text())
+    whole["annotations"] = whole["annotations"][:2]
+    (root / "val.json").write_text(json.dumps(whole))
+    (found,) = findings_of(root, "detection", **COCO)
+    assert (found.kind, found.severity) == ("class_small", "warning")
+    assert found.reason.startswith("fewer than 5 boxes in val: 'cell' (2)")
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_a_class_that_a_split_lacks_is_a_warning(boxes, findings_of, task):
+    polygon = [[2, 2, 9, 2, 9, 9]]
+    root = boxes({"train", "val", "test"}, segmentation=polygon)
+    for split in ("train", "val", "test"):
+        whole = json.loads((root / f"{split}.json").read_text())
+        whole["categories"].append({"id": 2, "name": "crack"})
+        for image in whole["images"]:
+            image |= {"width": 24, "height": 16}
+        (root / f"{split}.json").write_text(json.dumps(whole))
+    noun = {"detection": "box", "segmentation": "mask"}[task]
+    found = findings_of(root, task, **COCO)
+    assert {(f.kind, f.severity) for f in found} == {("class_missing", "warning")}
+    assert [f.reason for f in found] == [
+        f"class 'crack' has no {noun} in {split}" for split in ("train", "val", "test")
+    ]
+
+
+def test_masks_without_a_pixel_of_a_class(tmp_path, paint, findings_of):
+    for number, split in enumerate(("train", "val", "test")):
+        for i in range(6):
+            paint(tmp_path / "images" / split / f"{i}.png", seed=10 * number + i)
+            mask = tmp_path / "masks" / split / f"{i}.png"
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((16, 24), 255 if split == "val" else i % 2, np.uint8)).save(mask)
+    found = findings_of(tmp_path, "segmentation", format="mask_folder", classes=["sky", "tree"])
+    errors = [f for f in found if f.severity == "error"]
+    assert [(f.kind, f.where) for f in errors] == [("no_labels", "data.split.val")]
+    assert "no mask in val has a pixel of a class: no epoch can be told" in errors[0].reason

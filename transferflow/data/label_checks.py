@@ -10,9 +10,14 @@ from transferflow.data.records import SPLITS, Finding, Listing, Severity, SplitN
 from transferflow.data.split import cut_splits
 from transferflow.data.split_advice import check_shares
 from transferflow.spec.data import Split
-from transferflow.spec.task import ClassificationTask, Task
+from transferflow.spec.task import ClassificationTask, DetectionTask, SegmentationTask, Task
 
 _FEW = 5
+_NOTHING: Mapping[SplitName, str] = {
+    "train": "there is nothing to learn",
+    "val": "no epoch can be told to be the best",
+    "test": "the model can't be measured",
+}
 
 
 def check_labels(task: Task, classes: Sequence[str], found: Examined, split: Split) -> list[Finding]:
@@ -23,7 +28,7 @@ def check_labels(task: Task, classes: Sequence[str], found: Examined, split: Spl
     return [
         *_check_names(task, classes, found),
         *_check_cut(found),
-        *_check_classes(task, counts, found),
+        *(f for split in SPLITS if split in found.splits for f in _check_split(task, split, counts[split])),
         *check_shares(found, split),
         *_check_notes(found),
     ]
@@ -40,10 +45,12 @@ def check_share(findings: Sequence[Finding], listing: Listing, allowed: float) -
 
 
 def class_counts(classes: Sequence[str], found: Examined) -> dict[SplitName, dict[str, int]]:
-    """Images (with boxes: boxes) of each class per split."""
+    """Images (with boxes: boxes that are no crowd) of each class per split."""
     counts = {split: dict.fromkeys(classes, 0) for split in SPLITS}
     for row, split in enumerate(found.splits):
-        for label in found.labels_of(row):
+        boxes = found.records[row].boxes
+        labels = [box.label for box in boxes if not box.crowd] if boxes else found.labels_of(row)
+        for label in labels:
             if label in counts[split]:
                 counts[split][label] += 1
     return counts
@@ -81,22 +88,42 @@ def _check_cut(found: Examined) -> Iterator[Finding]:
         yield Finding("split_cut", "warning", f"data.split.{name}", reason)
 
 
-def _check_classes(
-    task: Task, counts: Mapping[SplitName, Mapping[str, int]], found: Examined
-) -> Iterator[Finding]:
-    for split in SPLITS:
-        if split not in found.splits:
-            continue
-        few = [f"{label!r} ({n})" for label, n in counts[split].items() if 0 < n < _FEW]
-        if few:
-            reason = f"fewer than {_FEW} images in {split}: {_short(few)}; figures of such a class say little"
-            yield Finding("class_small", "warning", f"data.split.{split}", reason)
-        for label, count in counts[split].items():
-            if not count:
-                fatal = split == "train" and isinstance(task, ClassificationTask)
-                reason = f"class {label!r} has no image in {split}"
-                severity: Severity = "error" if fatal else "warning"
-                yield Finding("class_missing", severity, f"data.split.{split}", reason)
+def _check_split(task: Task, split: SplitName, counts: Mapping[str, int]) -> Iterator[Finding]:
+    where = f"data.split.{split}"
+    if not any(counts.values()):
+        severity: Severity = "warning" if split == "test" else "error"
+        reason = f"{_no_label(task, split)}: {_NOTHING[split]}; check the annotations and data.classes"
+        yield Finding("no_labels", severity, where, reason)
+        return
+    one, many = _counted(task)
+    few = [f"{label!r} ({n})" for label, n in counts.items() if 0 < n < _FEW]
+    if few:
+        reason = f"fewer than {_FEW} {many} in {split}: {_short(few)}; figures of such a class say little"
+        yield Finding("class_small", "warning", where, reason)
+    for label in (label for label, count in counts.items() if not count):
+        severity = "error" if split == "train" and isinstance(task, ClassificationTask) else "warning"
+        yield Finding("class_missing", severity, where, f"class {label!r} has no {one} in {split}")
+
+
+def _counted(task: Task) -> tuple[str, str]:
+    """What is counted of a class: one, and several."""
+    match task:
+        case ClassificationTask():
+            return "image", "images"
+        case DetectionTask():
+            return "box", "boxes"
+        case SegmentationTask():
+            return "mask", "masks"
+
+
+def _no_label(task: Task, split: SplitName) -> str:
+    match task:
+        case ClassificationTask():
+            return f"no image in {split} has a label"
+        case DetectionTask():
+            return f"no image in {split} has a box of a class (crowd regions do not count)"
+        case SegmentationTask():
+            return f"no mask in {split} has a pixel of a class"
 
 
 def _check_notes(found: Examined) -> Iterator[Finding]:
