@@ -21,7 +21,9 @@ class Loopback:
         pause: Seconds between two pieces.
         piece: Bytes in a piece.
         ranges: Whether `Range` is honoured.
+        shift: Bytes by which an answer to `Range` begins too late.
         asked: (method, path, Range header) of every request.
+        authorizations: `Authorization` header of every request.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -30,7 +32,9 @@ class Loopback:
     pause: float = 0.0
     piece: int = 1 << 16
     ranges: bool = True
+    shift: int = 0
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
     url: str = ""
 
 
@@ -50,6 +54,7 @@ def start(state: Loopback) -> ThreadingHTTPServer:
         def _answer(self, send: bool) -> None:
             path, wanted = self.path.partition("?")[0], self.headers.get("Range")
             state.asked.append((self.command, path, wanted))
+            state.authorizations.append(self.headers.get("Authorization"))
             content = state.files.get(path)
             status = state.statuses.pop(0) if state.statuses else (200 if content is not None else 404)
             if status >= 400 or content is None:
@@ -63,6 +68,7 @@ def start(state: Loopback) -> ThreadingHTTPServer:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
+            start += state.shift if start else 0
             body = content[start:]
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(body)))

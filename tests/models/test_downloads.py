@@ -63,6 +63,60 @@ def test_a_server_without_ranges_starts_over(served, tmp_path):
     assert fetch(served, tmp_path).read_bytes() == CONTENT
 
 
+def test_a_server_without_ranges_that_cuts_anywhere_is_left(served, tmp_path):
+    served.ranges = False
+    served.cut_after = [100_000, 50_000] * 20
+    with pytest.raises(WeightsError, match="the connection was cut"):
+        fetch(served, tmp_path)
+    assert len(served.asked) == QUICK.tries
+
+
+def test_another_range_than_asked_for_is_not_appended(served, tmp_path):
+    served.shift = 10
+    served.cut_after = [100_000]
+    assert fetch(served, tmp_path).read_bytes() == CONTENT
+    assert [wanted for *_, wanted in served.asked] == [None, "bytes=100000-", None]
+    (tmp_path / "weights.pth").unlink()
+    served.cut_after = [100_000, 0] * 20
+    with pytest.raises(WeightsError, match="asked for the bytes from 100000 on"):
+        fetch(served, tmp_path, patience=Patience(timeout=1, tries=2, pause=0))
+
+
+def test_a_password_is_sent_but_never_shown(served, tmp_path):
+    url = served.url.replace("://", "://user:se%20cret@")
+    options = {"sha256": SHA, "patience": QUICK}
+    assert download(f"{url}/weights.pth", tmp_path / "w.pth", **options).read_bytes() == CONTENT
+    assert served.authorizations == ["Basic dXNlcjpzZSBjcmV0"]  # what `curl -u "user:se cret"` sends
+    with pytest.raises(WeightsError, match=f"{served.url}/nothing: (.|\n)*HTTP 404") as caught:
+        download(f"{url}/nothing", tmp_path / "x.pth", **options)
+    with pytest.raises(WeightsError, match="not the one") as wrong:
+        download(f"{url}/weights.pth", tmp_path / "y.pth", sha256="0" * 8, patience=QUICK)
+    assert "cret" not in f"{caught.value}{wrong.value}"
+
+
+def test_only_what_has_come_is_said_to_be_kept(served, tmp_path):
+    with pytest.raises(WeightsError) as nothing:
+        download(f"{served.url}/nothing", tmp_path / "x.pth", sha256=SHA, patience=QUICK)
+    served.cut_after = [100_000]
+    with pytest.raises(WeightsError) as cut:
+        fetch(served, tmp_path, patience=Patience(timeout=1, tries=1, pause=0))
+    served.cut_after = [100_000]
+    with pytest.raises(WeightsError) as unknown:
+        fetch(served, tmp_path / "2", sha256=None, patience=Patience(timeout=1, tries=1, pause=0))
+    assert ["is kept" in str(error.value) for error in (nothing, cut, unknown)] == [False, True, False]
+
+
+def test_a_folder_that_is_none(served, tmp_path):
+    (tmp_path / "home").write_text("a file")
+    with pytest.raises(WeightsError, match=r"can't be written(.|\n)*TORCH_HOME"):
+        fetch(served, tmp_path / "home" / "hub")
+
+
+def test_no_address_at_all(tmp_path):
+    with pytest.raises(WeightsError, match="could not be downloaded"):
+        download("http://[nothing/x.pth", tmp_path / "x.pth", sha256=SHA, patience=QUICK)
+
+
 def test_a_part_of_another_file_is_thrown_away(served, tmp_path):
     (tmp_path / "weights.pth.part").write_bytes(os.urandom(1000))
     assert fetch(served, tmp_path).read_bytes() == CONTENT

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -58,8 +60,7 @@ def download(
         WeightsError: If the server refuses, keeps cutting, or the content has another hash.
     """
     part = target.with_name(f"{target.name}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
+    with _locked(target):
         if target.is_file():
             return target
         resumed = sha256 is not None and part.is_file() and part.stat().st_size > 0
@@ -78,6 +79,13 @@ def download(
                 raise _wrong_hash(url, sha256, found)
         part.replace(target)
     return target
+
+
+def public_address(url: str) -> str:
+    """The address without the user and password that may stand in it: what is shown and stored."""
+    scheme, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" if mark else url
 
 
 def file_sha256(path: Path) -> str:
@@ -100,8 +108,26 @@ class _Arriving:
         return self._reply.read1(size)
 
 
+class _WrongRangeError(http.client.HTTPException):
+    """The server answered with another range than the one asked for."""
+
+
+def _locked(target: Path) -> AbstractContextManager[object]:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(f"{target}.lock").acquire()
+    except OSError as error:
+        raise WeightsError(
+            "the folder for downloaded weights can't be written",
+            where=str(target.parent),
+            found=f"{type(error).__name__}: {error}",
+            allowed="a folder that this user may write; TORCH_HOME says which",
+        ) from error
+
+
 def _fill(url: str, part: Path, progress: Progress | None, patience: Patience, *, can_resume: bool) -> None:
     failures, reason = 0, ""
+    longest = part.stat().st_size if part.is_file() else 0
     while failures < patience.tries:
         if failures:
             time.sleep(patience.pause * 2 ** (failures - 1))
@@ -110,19 +136,26 @@ def _fill(url: str, part: Path, progress: Progress | None, patience: Patience, *
             if _append(url, part, before, progress, patience.timeout):
                 return
             reason = "the connection was cut"
+        except _WrongRangeError as error:
+            part.unlink(missing_ok=True)
+            reason = str(error)
         except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
             reason = f"{type(error).__name__}: {error}"
         except urllib.error.HTTPError as error:
+            reason = f"HTTP {error.code} {error.reason}"
             if error.code == 416:  # the part is longer than the file: it is another file's
                 part.unlink(missing_ok=True)
             elif error.code < 500 and error.code not in (408, 429):
-                raise _refused(url, f"HTTP {error.code} {error.reason}") from error
-            reason = f"HTTP {error.code} {error.reason}"
+                raise _refused(url, reason, part if can_resume else None) from error
+        except ValueError as error:  # no address at all
+            raise _refused(url, str(error)) from error
         except OSError as error:  # includes URLError: no route, no such host
             reason = str(getattr(error, "reason", error))
-        grown = part.is_file() and part.stat().st_size > before
-        failures = 1 if grown and can_resume else failures + 1
-    raise _refused(url, reason)
+        # A server that starts over each time shortens the part, which the next try then lengthens again.
+        size = part.stat().st_size if part.is_file() else 0
+        failures = 1 if size > longest and can_resume else failures + 1
+        longest = max(longest, size)
+    raise _refused(url, reason, part if can_resume else None)
 
 
 def _append(url: str, part: Path, offset: int, progress: Progress | None, timeout: float) -> bool:
@@ -146,9 +179,15 @@ def _open(url: str, offset: int, timeout: float) -> Iterator[tuple[_Reader, int,
             yield opened
         return
     headers = {"User-Agent": "transferflow"} | ({"Range": f"bytes={offset}-"} if offset else {})
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - the scheme is checked above
+    request = urllib.request.Request(public_address(url), headers=headers)  # noqa: S310 - checked above
+    if secret := urllib.parse.unquote(urllib.parse.urlsplit(url).netloc.rpartition("@")[0]):
+        # Unredirected: a server that sends us on must not hand our password to another.
+        encoded = base64.b64encode(secret.encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {encoded}")
     with urllib.request.urlopen(request, timeout=timeout) as reply:  # noqa: S310
         start = offset if reply.status == 206 else 0
+        if reply.status == 206 and not reply.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
+            raise _WrongRangeError(f"asked for the bytes from {offset} on, the server sent others")
         length = reply.headers.get("Content-Length")
         yield _Arriving(reply), start, start + int(length) if length and length.isdigit() else None
 
@@ -161,7 +200,9 @@ def _open_with_fsspec(url: str, offset: int) -> Iterator[tuple[_Reader, int, int
         system, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
         raise MissingDependencyError(
-            f"no support for {url.partition('://')[0]}:// is installed", where=url, hint=str(error)
+            f"no support for {url.partition('://')[0]}:// is installed",
+            where=public_address(url),
+            hint=str(error),
         ) from error
     except ValueError as error:
         raise _refused(url, str(error)) from error
@@ -175,19 +216,21 @@ def _open_with_fsspec(url: str, offset: int) -> Iterator[tuple[_Reader, int, int
         yield stream, offset, total
 
 
-def _refused(url: str, reason: str) -> WeightsError:
+def _refused(url: str, reason: str, part: Path | None = None) -> WeightsError:
+    kept = part is not None and part.is_file() and part.stat().st_size > 0
     return WeightsError(
         "the weights could not be downloaded",
-        where=url,
+        where=public_address(url),
         found=reason,
-        hint="check the address and the network; what has come is kept, and the next try goes on from there",
+        hint="check the address and the network"
+        + ("; what has come is kept, and the next try goes on from there" if kept else ""),
     )
 
 
 def _wrong_hash(url: str, wanted: str, found: str) -> WeightsError:
     return WeightsError(
         "the downloaded file is not the one that was asked for",
-        where=url,
+        where=public_address(url),
         found=f"sha256 {found[: max(len(wanted), 12)]}",
         allowed=f"sha256 {wanted}",
         hint="do not use it: the file was replaced or damaged on its way",
