@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import assert_never
 
 from transferflow.errors import Problem, WeightsError
-from transferflow.models.downloads import Progress, download, file_sha256
+from transferflow.models.downloads import Progress, download, file_sha256, public_address
 
 FETCH_HINT = "get the file with `transferflow weights fetch SPEC` where there is a network"
 
@@ -101,7 +101,7 @@ class WeightFile:
         """The one line that names the file's origin."""
         match self.location:
             case Url():
-                return self.location.url
+                return public_address(self.location.url)
             case HubFile():
                 return f"hf://{self.location.repository}/{self.location.names[0]}"
             case LocalFile():
@@ -168,8 +168,8 @@ def missing_error(*files: WeightFile) -> WeightsError:
 
 def _missing(file: WeightFile) -> Problem:
     match file.location:
-        case Url(url=url, target=target):
-            hint = f"{FETCH_HINT}, or put {url} at {target}"
+        case Url(target=target):
+            hint = f"{FETCH_HINT}, or put {file.address} at {target}"
         case HubFile(repository=repository):
             hint = f"{FETCH_HINT}, or `hf download {repository}` with the same HF_HOME"
         case LocalFile():
@@ -217,14 +217,17 @@ def _cached_hub_file(repository: str, names: Sequence[str]) -> Path | None:
 
 def _fetch_from_hub(file: WeightFile, repository: str, names: Sequence[str], offline: bool) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     if is_offline(offline):
         raise missing_error(file)
-    reason: Exception | None = None
+    reason: BaseException | None = None
     for name in names:
         try:
             return Path(hf_hub_download(repository, name))
+        except LocalEntryNotFoundError as error:  # the hub was not reached: no other name helps
+            reason = error.__cause__ or error
+            break
         except EntryNotFoundError as error:  # the next name may be there
             reason = error
         # The hub's client lets its HTTP library's own errors through, whichever library that is.
