@@ -145,6 +145,7 @@ def test_one_class_in_the_split_gives_nan_with_the_reason():
     assert math.isnan(auroc.value)
     assert auroc.low is None
     assert "one class (ant)" in auroc.reason
+    assert math.isnan(evaluation.metrics["sensitivity_at_specificity"].value)
     assert 0 <= evaluation.metrics["accuracy"].value <= 1
     assert evaluation.curves["roc"] == []
     assert "delong" not in evaluation.curves

@@ -17,7 +17,7 @@ CLIP = """\
 name: a
 task: {kind: classification}
 data: {format: image_folder, root: d}
-backbone: {source: timm, name: vit_base_patch16_clip_224.openai}
+backbone: {source: timm, name: vit_base_patch16_clip_quickgelu_224.openai}
 head: {kind: zero_shot, prompts: ["a photo of a {}.", "a drawing of a {}."]}
 """
 
@@ -111,6 +111,7 @@ def test_what_does_not_fit_is_refused(
         ),
         ("freeze={policy: phases, phases: [{epochs: 1, train: [layer4]}]}", "optimizer.layer_lr.layer*=1e-3"),
         ("evaluation.metrics=[auroc]", "registration.gate.metric=auroc"),
+        ("registration.gate.metric=sensitivity_at_specificity",),
         ("training.class_weights={a: 1}",),
         ("data.classes=[a, b]", "training.class_weights={a: 1}"),
         (

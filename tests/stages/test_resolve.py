@@ -6,6 +6,7 @@ import pytest
 from torchvision.models import ResNet18_Weights
 
 from transferflow.models.backbones.build import preprocessing_of
+from transferflow.spec.metrics import SINGLE_LABEL
 from transferflow.stages.assemble import eval_transform_of
 from transferflow.stages.resolve import resolved_values
 
@@ -32,6 +33,12 @@ def test_the_name_and_the_main_metric_stand_in_for_what_is_left_out(build_spec):
     values = _resolved(spec)
     assert values["registration.model"] == spec.name
     assert values["registration.gate.metric"] == "accuracy"
+
+
+def test_all_metrics_of_the_task_are_measured_unless_the_spec_says_which(build_spec):
+    assert _resolved(build_spec())["evaluation.metrics"] == list(SINGLE_LABEL.names)
+    some = {"metrics": ["accuracy"]}
+    assert "evaluation.metrics" not in _resolved(build_spec(evaluation=some))
 
 
 def test_what_the_spec_says_is_not_open(build_spec):

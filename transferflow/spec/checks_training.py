@@ -30,7 +30,7 @@ def _metrics_belong_to_the_task(spec: ExperimentSpec) -> Iterator[Found]:
 
 def _deciding_metrics_are_measured(spec: ExperimentSpec) -> Iterator[Found]:
     names = metric_names(spec.task)
-    measured = spec.evaluation.metrics or names.default
+    measured = spec.evaluation.metrics or names.names
     for path, name in _deciding_metrics(spec):
         if name is not None and name in names.names and name not in measured:
             yield path, f"{name} is not measured: add it to evaluation.metrics"

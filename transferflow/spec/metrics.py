@@ -12,7 +12,6 @@ class MetricNames:
     """Names of a task's metrics; the first is the main one, which chooses the best epoch."""
 
     names: tuple[str, ...]
-    default: tuple[str, ...]
     lower_is_better: frozenset[str] = frozenset({"ece", "loss"})
 
     @property
@@ -22,21 +21,11 @@ class MetricNames:
 
 
 SINGLE_LABEL = MetricNames(
-    ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "sensitivity_at_specificity"),
-    ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece"),
+    ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "sensitivity_at_specificity")
 )
-MULTI_LABEL = MetricNames(
-    ("auroc", "macro_f1", "accuracy", "ece", "average_precision"),
-    ("auroc", "macro_f1", "accuracy", "ece"),
-)
-DETECTION = MetricNames(
-    ("map", "map50", "map75", "map_small", "map_medium", "map_large", "average_recall"),
-    ("map", "map50", "map75", "map_small", "map_medium", "map_large", "average_recall"),
-)
-SEGMENTATION = MetricNames(
-    ("miou", "dice", "pixel_accuracy", "boundary_f1"),
-    ("miou", "dice", "pixel_accuracy", "boundary_f1"),
-)
+MULTI_LABEL = MetricNames(("auroc", "macro_f1", "accuracy", "ece", "average_precision"))
+DETECTION = MetricNames(("map", "map50", "map75", "map_small", "map_medium", "map_large", "average_recall"))
+SEGMENTATION = MetricNames(("miou", "dice", "pixel_accuracy", "boundary_f1"))
 
 
 def metric_names(task: ClassificationTask | DetectionTask | SegmentationTask) -> MetricNames:

@@ -29,7 +29,7 @@ def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[s
         ("data.fit", spec.data.fit, transform.mode),
         ("optimizer.backbone_lr_scale", spec.optimizer.backbone_lr_scale, backbone_lr_scale(spec)),
         ("backbone.normalization", spec.backbone.normalization, statistics),
-        ("evaluation.metrics", spec.evaluation.metrics, list(names.default)),
+        ("evaluation.metrics", spec.evaluation.metrics, list(names.names)),
         ("registration.model", spec.registration.model, spec.name),
         ("registration.gate.metric", spec.registration.gate.metric, names.main),
     )

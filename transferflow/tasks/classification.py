@@ -114,7 +114,7 @@ class Classification:
             column_matrix(predictions, "probabilities"),
             targets_of(snapshot, split, ids, self.multilabel),
             snapshot.classes,
-            metrics=spec.evaluation.metrics or metric_names(spec.task).default,
+            metrics=spec.evaluation.metrics or metric_names(spec.task).names,
             multilabel=self.multilabel,
             bootstrap=spec.evaluation.bootstrap if intervals else 0,
             seed=spec.training.seed,

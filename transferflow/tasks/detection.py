@@ -109,7 +109,7 @@ class Detection:
             predictions,
             read_truths(snapshot, split),
             snapshot.classes,
-            metrics=spec.evaluation.metrics or metric_names(spec.task).default,
+            metrics=spec.evaluation.metrics or metric_names(spec.task).names,
             bootstrap=spec.evaluation.bootstrap if intervals else 0,
             seed=spec.training.seed,
             groups=list(read_groups(snapshot, split).values()),

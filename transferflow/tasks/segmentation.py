@@ -115,7 +115,7 @@ class Segmentation:
         return evaluate_segmentation(
             self._counts(MaskPairs(predictions, snapshot, split, folder, self.ignore_index), snapshot),
             snapshot.classes,
-            metrics=spec.evaluation.metrics or metric_names(spec.task).default,
+            metrics=spec.evaluation.metrics or metric_names(spec.task).names,
             bootstrap=spec.evaluation.bootstrap if intervals else 0,
             seed=spec.training.seed,
             groups=list(read_groups(snapshot, split).values()),
