@@ -50,6 +50,13 @@ def test_other_sizes_are_quarantined():
     assert "20 x 10 pixels, its annotations 30 x 30" in findings[0].reason
 
 
+def test_an_objects_area_is_cut_with_its_box():
+    given = (Box(2, 2, 8, 8, "cat", area=20.5), Box(-5, 2, 5, 8, "cat", area=30), Box(2, 2, 8, 8, "cat"))
+    fitted, _ = fit_boxes(Record("a.png", "a.png", boxes=given, source="a:1"), Seen(20, 10, 1), "clip")
+    assert [box.area for box in fitted.boxes] == [20.5, 15, None]
+    assert [box.object_area for box in fitted.boxes] == [20.5, 15, 36]
+
+
 def test_boxes_that_leave_the_image():
     box = (15.0, -4.0, 25.0, 5.0)
     fitted, findings = fit_boxes(record((1, 1, 2, 2), box), Seen(20, 10, 1), "clip")

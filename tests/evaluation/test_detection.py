@@ -7,6 +7,7 @@ import io
 import json
 import math
 import time
+from dataclasses import replace
 
 import faster_coco_eval
 import numpy as np
@@ -64,7 +65,7 @@ def coco_json(truths, rows, classes=CLASSES):
             "image_id": ids[truth.id],
             "category_id": classes.index(box.label) + 1,
             "bbox": [box.x_min, box.y_min, box.x_max - box.x_min, box.y_max - box.y_min],
-            "area": (box.x_max - box.x_min) * (box.y_max - box.y_min),
+            "area": box.area or (box.x_max - box.x_min) * (box.y_max - box.y_min),
             "iscrowd": int(box.crowd),
         }
         for truth in truths
@@ -117,6 +118,22 @@ def test_metrics_equal_pycocotools(seed):
         precision = judge.eval["precision"][:, :, c, 0, 2]
         assert got.per_class[name]["ap"] == pytest.approx(precision.mean(), abs=1e-12)
         assert got.per_class[name]["ap50"] == pytest.approx(precision[0].mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_objects_are_sorted_into_sizes_by_their_own_area_as_in_pycocotools(seed):
+    truths, rows = scene(30, seed=seed)
+    rng = np.random.default_rng(seed)
+    slim = [
+        ImageTruth(t.id, tuple(replace(b, area=b.object_area * rng.uniform(0.3, 2)) for b in t.boxes))
+        for t in truths
+    ]
+    judge = pycocotools_stats(slim, rows)
+    got = evaluate(slim, rows)
+    for name, expected in zip(STATS, judge.stats, strict=False):
+        value = got.metrics[name].value
+        assert math.isnan(value) if expected == -1 else value == pytest.approx(expected, abs=1e-12), name
+    assert got.metrics["map_small"].value != evaluate(truths, rows).metrics["map_small"].value
 
 
 def test_metrics_equal_faster_coco_eval(tmp_path):

@@ -102,7 +102,8 @@ def fit_boxes(
         if max(abs(a - b) for a, b in zip(edges, inside, strict=True)) > _ROUNDING:
             left.append((box, edges))
         x_min, y_min, x_max, y_max = inside
-        fitted.append(replace(box, x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max))
+        area = box.area and box.area * _share_inside(edges, inside)
+        fitted.append(replace(box, x_min=x_min, y_min=y_min, x_max=x_max, y_max=y_max, area=area))
     return replace(record, boxes=tuple(fitted), frame=None), _outside_findings(record, left, seen, outside)
 
 
@@ -150,6 +151,13 @@ def _clip(edges: Edges, seen: Seen) -> Edges:
     x_min, y_min, x_max, y_max = edges
     width, height = float(seen.width), float(seen.height)
     return max(x_min, 0.0), max(y_min, 0.0), min(x_max, width), min(y_max, height)
+
+
+def _share_inside(edges: Edges, inside: Edges) -> float:
+    """Share of a box that lies in the image; one that lies in it wholly keeps its area to the last bit."""
+    if edges == inside:
+        return 1.0
+    return (inside[2] - inside[0]) * (inside[3] - inside[1]) / ((edges[2] - edges[0]) * (edges[3] - edges[1]))
 
 
 def _show(edges: Edges) -> str:

@@ -89,7 +89,7 @@ def listing_digest(listing: Listing) -> str:
 
 
 def _line(record: Record) -> str:
-    boxes = [(b.x_min, b.y_min, b.x_max, b.y_max, b.label, b.crowd) for b in record.boxes]
+    boxes = [(b.x_min, b.y_min, b.x_max, b.y_max, b.label, b.crowd, b.area) for b in record.boxes]
     return repr(
         (record.id, record.path, record.labels, boxes, record.mask, record.group, record.split, record.frame)
     )

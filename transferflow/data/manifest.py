@@ -27,6 +27,7 @@ BOX = pa.struct(
         ("y_max", pa.float64()),
         ("label", pa.string()),
         ("crowd", pa.bool_()),
+        ("area", pa.float64()),
     ]
 )
 RECORD_FIELDS = (
@@ -156,6 +157,7 @@ def _box_values(box: Box) -> dict[str, object]:
         "y_max": box.y_max,
         "label": box.label,
         "crowd": box.crowd,
+        "area": box.area,
     }
 
 

@@ -24,6 +24,8 @@ class Box:
         label: Class name.
         crowd: Whether it stands for many objects at once (COCO `iscrowd`).
         line: Line (JSON: index) of the box in its annotation file, for messages.
+        area: Pixels of the object itself, where the format says so (COCO `area`); `None`: of the box. COCO
+            sorts objects into sizes by it.
     """
 
     x_min: float
@@ -33,6 +35,12 @@ class Box:
     label: str
     crowd: bool = False
     line: int = 0
+    area: float | None = None
+
+    @property
+    def object_area(self) -> float:
+        """Pixels of the object as far as they are known."""
+        return (self.x_max - self.x_min) * (self.y_max - self.y_min) if self.area is None else self.area
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from transferflow.data.findings import refuse_errors, write_findings
 from transferflow.data.label_checks import class_counts
 from transferflow.data.manifest import MANIFEST, build_table, write_table
 from transferflow.data.mask_files import pack_colours
-from transferflow.data.records import SPLITS, DatasetSnapshot, Listing
+from transferflow.data.records import SPLITS, Box, DatasetSnapshot, Listing
 from transferflow.data.shards import Inspect, inspect_here
 from transferflow.errors import DataError
 from transferflow.spec.data import Data
@@ -89,13 +89,18 @@ def fingerprint(examined: Examined, classes: Sequence[str]) -> str:
     for record, split, sha, mask in zip(
         examined.records, examined.splits, examined.hashes, masks, strict=True
     ):
-        boxes = sorted((b.label, b.x_min, b.y_min, b.x_max, b.y_max, b.crowd) for b in record.boxes)
+        boxes = sorted(_box_values(box) for box in record.boxes)
         line = json.dumps([sha, split, sorted(record.labels), boxes, mask])
         lines.append(hashlib.sha256(line.encode()).digest())
     total = hashlib.sha256(json.dumps(list(classes)).encode())
     for digest in sorted(lines):
         total.update(digest)
     return total.hexdigest()
+
+
+def _box_values(box: Box) -> tuple[str | float | bool, ...]:
+    values = (box.label, box.x_min, box.y_min, box.x_max, box.y_max, box.crowd)
+    return values if box.area is None else (*values, box.area)
 
 
 def load_snapshot(folder: Path) -> DatasetSnapshot:

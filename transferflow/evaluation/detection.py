@@ -48,7 +48,7 @@ def evaluate_detection(
     """Measure predicted boxes against the truth.
 
     Boxes are matched once; each resample only counts anew. The values equal those of pycocotools on the
-    same boxes (whose areas are taken as object sizes), at most 100 boxes per image and class.
+    same boxes (truth sorted into sizes by `area`, where it is known), at most 100 boxes per image and class.
 
     Args:
         predictions: A row per box: `id`, `label`, `score`, `x_min`, `y_min`, `x_max`, `y_max`, in pixels of

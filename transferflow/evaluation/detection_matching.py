@@ -150,7 +150,7 @@ def _images_of_class(
             image,
             columns.scores[rows],
             predicted[:, 2] * predicted[:, 3],
-            true[:, 2] * true[:, 3],
+            np.array([box.object_area for box in boxes], dtype=np.float64),
             crowd,
             iou,
         )

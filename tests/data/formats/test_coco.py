@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pycocotools import mask as judge
 from pycocotools.coco import COCO
 
+from transferflow.data.diff import compare_snapshots
 from transferflow.data.formats.rle import draw_segmentation, segmentation_problem
-from transferflow.data.manifest import read_rows
+from transferflow.data.listing import listing_digest
+from transferflow.data.manifest import read_rows, read_table, write_table
 from transferflow.data.mask_files import mask_files_of
 from transferflow.errors import DataError
 
@@ -53,6 +56,39 @@ def test_boxes_are_those_of_pycocotools(coco, list_data):
             assert (ours.x_min, ours.y_min, ours.x_max, ours.y_max) == (x, y, x + width, y + height)
             assert ours.crowd == bool(note["iscrowd"])
             assert ours.label == reference.cats[note["category_id"]]["name"]
+
+
+def test_the_area_of_an_object_is_kept_in_the_snapshot(coco, snapshot_of, list_data):
+    areas = [7.25, 0, -3, "9", None, True, float("nan"), 8]
+    notes = [box(1, [1, 2, 3, 4], area=area) for area in areas]
+    splits = {split: f"{split}.json" for split in ("train", "val", "test")}
+    for number, name in enumerate(splits.values(), 1):
+        mine = [note | {"image_id": number} for note in notes]
+        root = coco({number: {}}, mine, name)
+    snapshot = snapshot_of(root, "detection", format="coco", annotations=splits)
+    for row in read_rows(snapshot):
+        assert [b.area for b in row.boxes] == [7.25, None, None, None, None, None, None, 8]
+        assert [b.object_area for b in row.boxes] == [7.25, *[12] * 6, 8]
+    before = listing_digest(list_data(root, "detection", format="coco", annotations=splits))
+    coco({3: {}}, [notes[0] | {"image_id": 3, "area": 7.5}, *mine[1:]], "test.json")
+    again = snapshot_of(root, "detection", format="coco", annotations=splits)
+    assert listing_digest(list_data(root, "detection", format="coco", annotations=splits)) != before
+    assert again.fingerprint != snapshot.fingerprint
+    assert compare_snapshots(snapshot, again).changed == 0
+
+
+def test_a_snapshot_from_before_areas_is_read_and_nothing_counts_as_relabelled(coco, snapshot_of):
+    splits = {split: f"{split}.json" for split in ("train", "val", "test")}
+    for number, name in enumerate(splits.values(), 1):
+        root = coco({number: {}}, [box(number, [1, 2, 3, 4], area=7)], name)
+    new = snapshot_of(root, "detection", format="coco", annotations=splits)
+    old = snapshot_of(root, "detection", format="coco", annotations=splits)
+    table = read_table(old)
+    boxes = [[{k: v for k, v in b.items() if k != "area"} for b in bs] for bs in table["boxes"].to_pylist()]
+    table = table.set_column(table.schema.get_field_index("boxes"), "boxes", [pa.array(boxes)])
+    write_table(table, old.path)
+    assert [b.area for row in read_rows(old) for b in row.boxes] == [None] * 3
+    assert compare_snapshots(old, new).changed == 0
 
 
 def test_each_bad_entry_has_its_place(coco, list_data):

@@ -130,7 +130,7 @@ def _boxes(annotations: Sequence[CocoAnnotation]) -> tuple[Box, ...] | int:
         if note.bbox is None:
             return note.index
         x, y, width, height = note.bbox
-        boxes.append(Box(x, y, x + width, y + height, note.label, note.crowd, note.index))
+        boxes.append(Box(x, y, x + width, y + height, note.label, note.crowd, note.index, note.area))
     return tuple(boxes)
 
 

@@ -28,13 +28,14 @@ class CocoImage:
 
 @dataclass(frozen=True, slots=True)
 class CocoAnnotation:
-    """One entry of `annotations`, with its category by name."""
+    """One entry of `annotations`, with its category by name; `area` only where it is a positive number."""
 
     label: str
     bbox: tuple[float, float, float, float] | None
     segmentation: Any
     crowd: bool
     index: int
+    area: float | None
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,7 @@ def _annotations(
                     entry.get("segmentation"),
                     bool(entry.get("iscrowd", 0)),
                     index,
+                    _area(entry.get("area")),
                 )
             )
     if orphans:
@@ -199,3 +201,9 @@ def _bbox(value: object) -> tuple[float, float, float, float] | None:
         return None
     x, y, width, height = (float(v) if abs(v) < 1e300 else math.nan for v in value)
     return x, y, width, height
+
+
+def _area(value: object) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if 0 < value < 1e300 else None
