@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,10 +15,22 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights
 
 from transferflow.errors import WeightsError
 from transferflow.models.backbones.build import build_backbone
-from transferflow.models.spec_weights import missing_spec_weights, weights_identity, weights_of
+from transferflow.models.spec_weights import (
+    check_spec_weights,
+    files_of,
+    missing_spec_weights,
+    weights_identity,
+    weights_of,
+)
 from transferflow.models.weight_files import WeightFile, is_offline
 from transferflow.models.weights import locate_weights, missing_weights
-from transferflow.models.weights_lock import lock_weights, read_lock, verified_weights, write_lock
+from transferflow.models.weights_lock import (
+    content_sha256,
+    lock_weights,
+    read_lock,
+    verified_weights,
+    write_lock,
+)
 from transferflow.spec import ExperimentSpec
 
 
@@ -135,6 +148,61 @@ def test_a_locked_file_is_verified_in_every_run(published, lock):
     write_lock(lock, [])
     with pytest.raises(WeightsError, match="not in the lock file"):
         verified_weights(file)
+
+
+def test_a_lock_that_is_named_must_be_there(published, lock):
+    _, section = published
+    file = locate_weights(section)
+    with pytest.raises(WeightsError, match=r"TRANSFERFLOW_WEIGHTS_LOCK: there is no such lock file"):
+        verified_weights(file)
+    lock.mkdir()
+    with pytest.raises(WeightsError, match=r"lock file can't be read\n.*IsADirectoryError"):
+        verified_weights(file)
+
+
+def test_two_entries_for_one_address_are_refused(published, lock):
+    path, section = published
+    entry = lock_weights(locate_weights(section), path)
+    write_lock(lock, [entry, replace(entry, sha256="0" * 64)])
+    with pytest.raises(WeightsError, match="two entries for https:"):
+        read_lock(lock)
+
+
+def test_with_a_lock_the_identity_is_what_is_locked(published, lock):
+    path, section = published
+    mine = spec(backbone={"source": "torchvision", "name": "resnet18", "weights": "IMAGENET1K_V1"})
+    entry = lock_weights(locate_weights(section), path)
+    write_lock(lock, [entry])
+    assert weights_identity(mine) == {entry.address: hashlib.sha256(path.read_bytes()).hexdigest()}
+    check_spec_weights(mine)
+    path.unlink()  # what was trained before needs no weights: their entry will do
+    check_spec_weights(mine)
+    write_lock(lock, [])
+    for look in (check_spec_weights, weights_identity):
+        with pytest.raises(WeightsError, match="not in the lock file"):
+            look(mine)
+    assert weights_identity(spec(backbone={"source": "timm", "name": "resnet50", "weights": "none"})) == {}
+
+
+def test_every_file_of_a_spec_is_in_its_identity(tmp_path, lock):
+    clip = {"source": "timm", "name": "vit_base_patch16_clip_quickgelu_224", "weights": "openai"}
+    mine = spec(backbone=clip, head={"kind": "zero_shot"})
+    write_lock(lock, [])
+    with pytest.raises(WeightsError) as caught:
+        check_spec_weights(mine)
+    assert len(caught.value.problems) == 3
+    some = tmp_path / "some"
+    some.write_bytes(b"x")
+    write_lock(lock, [lock_weights(file, some) for file in files_of(mine)])
+    assert len(weights_identity(mine)) == 3
+
+
+def test_a_file_that_was_replaced_is_hashed_anew(tmp_path):
+    path = tmp_path / "file"
+    for content in (b"one", b"two", b"three"):
+        path.write_bytes(content)
+        os.utime(path, ns=(0, 0))
+        assert content_sha256(path) == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format": 9}', '{"format": 1, "weights": [{}]}', "[1]"])

@@ -1,4 +1,4 @@
-"""The weights file that a whole spec needs: the backbone's, or that of a whole published model."""
+"""The weights files that a whole spec needs: the backbone's, or that of a whole published model; CLIP's."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, FCN_ResN
 from transferflow.models.backbones.torchvision_weights import torchvision_file
 from transferflow.models.clip_text import text_files
 from transferflow.models.detection.resnet50 import COCO_CHANNELS, coco_weights
-from transferflow.models.downloads import file_sha256
 from transferflow.models.published import decide_start, is_torchvision
 from transferflow.models.weight_files import LocalFile, Url, WeightFile, find_weights
 from transferflow.models.weights import locate_weights, missing_among
+from transferflow.models.weights_lock import (
+    check_weights,
+    content_sha256,
+    for_each_file,
+    locked_sha256,
+)
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.head import DetectionHead, LinearHead, SegmentationHead, ZeroShotHead
 
@@ -56,11 +61,29 @@ def missing_spec_weights(spec: ExperimentSpec, *, offline: bool = False) -> tupl
     return missing_among(files_of(spec), offline=offline)
 
 
+def check_spec_weights(spec: ExperimentSpec) -> None:
+    """Hold what is on this machine against the hashes of spec, publisher and lock file; downloads nothing.
+
+    Raises:
+        WeightsError: If a file is another one, or the lock file has no entry for it; with every problem.
+    """
+    for_each_file(files_of(spec), check_weights)
+
+
 def weights_identity(spec: ExperimentSpec) -> Mapping[str, str]:
     """What names the very weights in a stage's key: their address, and the hash where one is known.
 
     `DEFAULT` may mean another file in another version of a library, and a local file may change its content.
+    With a lock file, every file has the hash that is locked.
+
+    Raises:
+        WeightsError: If the lock file has no entry for one of the files.
     """
+    hashes = {file.address: locked_sha256(file) for file in files_of(spec)}
+    return {**_own_identity(spec), **{address: sha256 for address, sha256 in hashes.items() if sha256}}
+
+
+def _own_identity(spec: ExperimentSpec) -> Mapping[str, str]:
     file = weights_of(spec)
     if file is None:
         return {}
@@ -69,7 +92,7 @@ def weights_identity(spec: ExperimentSpec) -> Mapping[str, str]:
             return {file.address: sha256 or ""}
         case LocalFile():
             path = find_weights(file)
-            return {file.tag: "" if path is None else file_sha256(path)}
+            return {file.tag: "" if path is None else content_sha256(path)}
         case _:
             return {file.address: ""}
 

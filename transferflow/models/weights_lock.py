@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from transferflow.errors import WeightsError
+from transferflow.errors import MissingDependencyError, Problem, WeightsError
 from transferflow.models.downloads import Progress, file_sha256
-from transferflow.models.weight_files import WeightFile, fetch_weights
+from transferflow.models.weight_files import WeightFile, fetch_weights, find_weights
 from transferflow.store import write_atomic
 
 FORMAT = 1
 NAME = "weights.lock"
+VARIABLE = "TRANSFERFLOW_WEIGHTS_LOCK"
+_WRITE_HINT = "`transferflow weights lock SPEC…` writes the lock file anew"
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,26 @@ class LockEntry:
 
 def lock_path() -> Path:
     """`$TRANSFERFLOW_WEIGHTS_LOCK`, or `weights.lock` in the working directory."""
-    return Path(os.environ.get("TRANSFERFLOW_WEIGHTS_LOCK") or NAME)
+    return Path(os.environ.get(VARIABLE) or NAME)
+
+
+def active_lock() -> Mapping[str, LockEntry] | None:
+    """Entries of the lock file that holds here, by address; `None` where there is no lock file.
+
+    Raises:
+        WeightsError: If the lock file can't be read, or the variable names one that is not there.
+    """
+    path = lock_path()
+    if path.exists():
+        return read_lock(path)
+    if os.environ.get(VARIABLE):
+        raise WeightsError(
+            "there is no such lock file: the weights can't be verified",
+            where=VARIABLE,
+            found=str(path),
+            hint=f"{_WRITE_HINT}; or correct the variable, or unset it",
+        )
+    return None
 
 
 def read_lock(path: Path) -> Mapping[str, LockEntry]:
@@ -59,6 +82,9 @@ def read_lock(path: Path) -> Mapping[str, LockEntry]:
         if document["format"] != FORMAT:
             raise ValueError(f"format {document['format']}")
         entries = [_entry(values) for values in document["weights"]]
+        twice = [address for address, n in Counter(entry.address for entry in entries).items() if n > 1]
+        if twice:
+            raise ValueError(f"two entries for {twice[0]}")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -66,7 +92,7 @@ def read_lock(path: Path) -> Mapping[str, LockEntry]:
             "the lock file can't be read",
             where=str(path),
             found=f"{type(error).__name__}: {error}"[:300],
-            hint="delete it and write it anew with `transferflow weights lock SPEC…`",
+            hint=f"remove it; {_WRITE_HINT}",
         ) from error
     return {entry.address: entry for entry in entries}
 
@@ -98,37 +124,77 @@ def verified_weights(file: WeightFile, *, offline: bool = False, progress: Progr
     Raises:
         WeightsError: If the file can't be had, is not the one that was asked for, or not the one locked.
     """
+    locked = locked_sha256(file)
     path = fetch_weights(file, offline=offline, progress=progress)
-    lock = lock_path()
-    if lock.is_file():
-        check_lock(read_lock(lock), file, path, where=lock)
-    return path
-
-
-def check_lock(entries: Mapping[str, LockEntry], file: WeightFile, path: Path, *, where: Path) -> None:
-    """Compare the file with its entry.
-
-    Raises:
-        WeightsError: If there is no entry, or another hash in it.
-    """
-    entry = entries.get(file.address)
-    hint = "`transferflow weights lock SPEC…` writes the lock file anew"
-    if entry is None:
-        raise WeightsError(
-            f"the weights {file.tag} of {file.name} are not in the lock file",
-            where=str(where),
-            found=f"no entry for {file.address}",
-            hint=f"{hint}; commit it with the spec",
-        )
-    found = file_sha256(path)
-    if found != entry.sha256:
+    found = content_sha256(path) if locked else None
+    if found != locked:
         raise WeightsError(
             "the weights file is not the one that was locked",
             where=str(path),
             found=f"sha256 {found}",
-            allowed=f"sha256 {entry.sha256} ({where})",
-            hint=f"fetch the right file, or, if the change is wanted: {hint}",
+            allowed=f"sha256 {locked} ({lock_path()})",
+            hint=f"fetch the right file, or, if the change is wanted: {_WRITE_HINT}",
         )
+    return path
+
+
+def check_weights(file: WeightFile) -> None:
+    """Hold a file against its hash and the lock file, if it is on this machine; else look for its entry.
+
+    Raises:
+        WeightsError: If it is another file, or the lock file has no entry for it.
+    """
+    if find_weights(file) is None:
+        locked_sha256(file)
+    else:
+        verified_weights(file, offline=True)
+
+
+def locked_sha256(file: WeightFile) -> str | None:
+    """Hash that the lock file gives the file; `None` where there is no lock file.
+
+    Raises:
+        WeightsError: If there is a lock file without an entry for it.
+    """
+    entries = active_lock()
+    if entries is None:
+        return None
+    if file.address not in entries:
+        raise WeightsError(
+            f"the weights {file.tag} of {file.name} are not in the lock file",
+            where=str(lock_path()),
+            found=f"no entry for {file.address}",
+            hint=f"{_WRITE_HINT}; commit it with the spec",
+        )
+    return entries[file.address].sha256
+
+
+def for_each_file(files: Iterable[WeightFile], act: Callable[[WeightFile], object]) -> None:
+    """Do it for every file, whatever became of those before it.
+
+    Raises:
+        WeightsError: If it failed for some; carries the problems of all of them.
+    """
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            act(file)
+        except (WeightsError, MissingDependencyError) as error:
+            problems += error.problems
+    if problems:
+        # What is wrong with the lock file as a whole is said once.
+        raise WeightsError.from_problems(list(dict.fromkeys(problems)))
+
+
+def content_sha256(path: Path) -> str:
+    """sha256 (hex) of a file, computed once for as long as nothing writes to it."""
+    status = path.stat()
+    return _sha256_of(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256_of(path: Path, *version: int) -> str:
+    return file_sha256(path)
 
 
 def _entry(values: Mapping[str, Any]) -> LockEntry:

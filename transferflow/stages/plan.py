@@ -24,7 +24,7 @@ from transferflow.stages.keys import (
 )
 from transferflow.stages.layers import TrainingPlan, compile_training_plan
 from transferflow.stages.outcome import StageName
-from transferflow.stages.preflight import require_transforms
+from transferflow.stages.preflight import require_right_weights, require_transforms
 from transferflow.stages.resolve import resolved_values
 from transferflow.stages.train_key import complete_train_inputs
 from transferflow.store import ArtifactStore, digest
@@ -105,8 +105,10 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
     Raises:
         PlanError: If a rule names a layer group that the model has not, a transform is unknown, or the like.
         DataError: If the data set can't be listed.
+        WeightsError: If weights on this machine are not those that the spec and the lock file name.
     """
     require_transforms(spec)
+    require_right_weights(spec)
     listing = load_listing(spec.data, spec.task)
     prepared = prepare_inputs(spec, listing_digest(listing))
     artifact = context.store.find("prepare", digest(prepared))

@@ -4,25 +4,53 @@ from __future__ import annotations
 
 from transferflow.data.named_transforms import check_transforms
 from transferflow.errors import PlanError, Problem
+from transferflow.models.weight_files import WeightFile
+from transferflow.models.weights_lock import active_lock, for_each_file, verified_weights
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
+from transferflow.stages.watch import download_bar, logger
 
 
 def require_weights(spec: ExperimentSpec, context: RunContext) -> None:
-    """Refuse a first run whose weights no download can bring, before the data is prepared.
+    """Bring a first run's weights before the data is prepared; hold those of any run against the lock file.
 
     A spec that was trained before may need no weights at all: its train stage looks for itself.
 
     Raises:
-        WeightsError: If files are missing and can't be downloaded (offline, a local file, a package), or
-            the model has no such weights.
+        WeightsError: If files can't be had (offline, a local file, a package, no such address), are not those
+            that spec and lock file name, or the model has no such weights.
         PlanError: If there is no such model.
     """
-    if context.store.last_inputs("train", spec.name) is not None:
-        return
-    from transferflow.models.spec_weights import missing_spec_weights  # loads torch
+    if context.store.last_inputs("train", spec.name) is None:
+        _fetch(spec, context)
+    elif active_lock() is not None:
+        require_right_weights(spec)
 
-    missing_spec_weights(spec)
+
+def require_right_weights(spec: ExperimentSpec) -> None:
+    """Refuse files on this machine that are not those that the spec and the lock file name.
+
+    Raises:
+        WeightsError: With every problem.
+        PlanError: If there is no such model.
+    """
+    from transferflow.models.spec_weights import check_spec_weights  # loads torch
+
+    check_spec_weights(spec)
+
+
+def _fetch(spec: ExperimentSpec, context: RunContext) -> None:
+    from transferflow.models.spec_weights import files_of, missing_spec_weights  # loads torch
+
+    missing = missing_spec_weights(spec)
+
+    def fetch(file: WeightFile) -> None:
+        if file in missing:
+            logger.info("weights: fetching %s", file.address)
+        with download_bar(f"{file.name} {file.tag}", context.interactive) as progress:
+            verified_weights(file, progress=progress)
+
+    for_each_file(files_of(spec), fetch)
 
 
 def require_transforms(spec: ExperimentSpec) -> None:

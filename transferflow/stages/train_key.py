@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from transferflow.models.weights_lock import active_lock
 from transferflow.registry.base import RegisteredVersion
 from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.spec import ExperimentSpec
@@ -44,11 +45,11 @@ def warm_start_champion(spec: ExperimentSpec, context: RunContext) -> Registered
 
 
 def _weights_identity(spec: ExperimentSpec) -> dict[str, str]:
-    """What the name of the weights leaves open: the file behind DEFAULT, or the content of a local file."""
+    """What the name of the weights leaves open: the file behind DEFAULT, local content, what is locked."""
     by_name = isinstance(spec.backbone, PackageBackbone) or (
         not isinstance(spec.backbone, CheckpointBackbone) and spec.backbone.weights.upper() != "DEFAULT"
     )
-    if by_name:
+    if by_name and active_lock() is None:
         return {}
     from transferflow.models.spec_weights import weights_identity  # loads torch
 

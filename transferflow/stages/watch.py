@@ -6,7 +6,16 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 logger = logging.getLogger("transferflow")
 
@@ -28,5 +37,30 @@ def progress_counter(title: str, interactive: bool) -> Iterator[Callable[[int, i
 
         def move(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
+
+        yield move
+
+
+@contextmanager
+def download_bar(title: str, interactive: bool) -> Iterator[Callable[[int, int | None], None] | None]:
+    """Yield a `(bytes so far, bytes in all)` callback that moves a bar; `None` where nobody watches.
+
+    It is shown from the first byte on, on stderr: stdout is for results.
+    """
+    if not interactive:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None, visible=False)
+
+        def move(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total, visible=True)
 
         yield move
