@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from transferflow.errors import DataError, PlanError, RegistryError
 from transferflow.stages.context import RunContext
 from transferflow.stages.pipeline import run_plan
-from transferflow.stages.plan import compile_plan
+from transferflow.stages.plan import compile_plan, epoch_rates
 from transferflow.stages.predict import list_images, open_model, predict_images
 
 pytestmark = pytest.mark.slow
@@ -33,6 +33,18 @@ def test_whole_path_then_everything_reused(build_spec, context):
     assert all(o.reused for o in second)
     assert [o.key for o in second] == [o.key for o in first]
     assert second[3].summary["version"] == first[3].summary["version"] == 1
+    plan = compile_plan(spec, context)
+    assert [(s.stage, s.key, s.reused) for s in plan.stages] == [(o.stage, o.key, True) for o in second]
+
+
+def test_the_planned_rates_are_those_of_the_optimizer(build_spec, context):
+    images = compile_plan(build_spec(), context).images["train"]
+    training = {"epochs": 2, "batch_size": images - 1, "workers": 0, "device": "cpu"}  # a last batch of one
+    spec = build_spec(training=training, schedule={"min_lr_scale": 0.1})
+    trained = run_plan(spec, context)[1]
+    history = json.loads((trained.folder / "history.json").read_text())
+    planned = [row.lr_end for row in epoch_rates(compile_plan(spec, context)) if row.group == "head"]
+    assert planned == pytest.approx([epoch["lr"] for epoch in history["epochs"]])
 
 
 def test_changed_rate_trains_again_on_the_same_snapshot(build_spec, context):

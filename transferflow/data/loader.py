@@ -31,17 +31,25 @@ _SMALL_IMAGE = 160
 """Up to this side, reading an image from the cache costs less than sending it between processes."""
 
 
+def batches_in_epoch(images: int, batch_size: int, *, train: bool) -> int:
+    """Batches that an epoch has.
+
+    Batch norm can't train on one image: training leaves out a last batch of one. The order changes, so
+    each epoch leaves out another image.
+    """
+    leaves_out = train and images > 1 and images % batch_size == 1
+    return -(-images // batch_size) - leaves_out
+
+
 class EpochBatches(Sampler[list[Key]]):
     """Which images stand in which batch; set `epoch` before iterating."""
 
     def __init__(self, images: int, batch_size: int, seed: int, *, shuffle: bool) -> None:
         self.epoch = 0
         self._images, self._batch_size, self._seed, self._shuffle = images, batch_size, seed, shuffle
-        # Batch norm can't train on one image; the order changes, so each epoch leaves out another one.
-        self._drop_single = shuffle and images % batch_size == 1 and images > 1
 
     def __len__(self) -> int:
-        return -(-self._images // self._batch_size) - self._drop_single
+        return batches_in_epoch(self._images, self._batch_size, train=self._shuffle)
 
     def __iter__(self) -> Iterator[list[Key]]:
         return self.of(self.epoch)

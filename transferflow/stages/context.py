@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.store import ArtifactStore, default_home
 
 
@@ -29,6 +29,6 @@ class RunContext:
         return ArtifactStore(self.home)
 
     @property
-    def registry_name(self) -> str:
-        """Which registry the models go to: part of the register stage's key."""
-        return self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "local"
+    def registry(self) -> MlflowRegistry:
+        """The registry that the models go to; nothing is opened yet."""
+        return MlflowRegistry(self.home, self.tracking_uri)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import ceil
 from typing import Any
 
 from transferflow.data.listing import listing_digest, load_listing
+from transferflow.data.loader import batches_in_epoch
 from transferflow.data.records import SPLITS, DatasetSnapshot, Listing
 from transferflow.data.snapshot import load_snapshot
 from transferflow.data.split import assign_splits
@@ -136,13 +136,13 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
 
 def epoch_rates(plan: Plan) -> tuple[RateRow, ...]:
     """The rate of every group in every epoch, as the optimizer will hold it."""
-    steps = max(1, ceil(plan.images.get("train", 0) / plan.spec.training.batch_size))
+    steps = batches_in_epoch(plan.images.get("train", 0), plan.spec.training.batch_size, train=True)
     return rate_table(
         plan.training.rates,
         plan.training.freeze,
         optimizer_settings(plan.spec),
         plan.spec.training.epochs,
-        steps,
+        max(1, steps),
     )
 
 
@@ -163,7 +163,7 @@ def _stages(
         )
     trained = complete_train_inputs(spec, context, snapshot.fingerprint)
     evaluated = evaluate_inputs(spec, snapshot.fingerprint, digest(trained))
-    registered = register_inputs(spec, digest(evaluated), context.registry_name)
+    registered = register_inputs(spec, digest(evaluated), context.registry.location)
     return (
         first,
         _stage(store, spec, "train", trained),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from transferflow.data.snapshot import load_snapshot
 from transferflow.registry.base import ModelRegistry
-from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.finished import Finished
@@ -33,7 +32,7 @@ def register(
         RegistryError: If the registry refuses or does not answer.
     """
     started = time.perf_counter()
-    registry = MlflowRegistry(context.home, context.tracking_uri)
+    registry = context.registry
     inputs = register_inputs(spec, evaluated.key, registry.location)
     key = digest(inputs)
     finished = Finished(spec, load_snapshot(prepared.folder), prepared, trained, evaluated)
