@@ -19,7 +19,14 @@ from transferflow.tasks.base import PredictionInputs
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import Bundle
 from transferflow.tasks.masks import read_mask, write_mask
-from transferflow.tasks.tiling import Tile, TileBoxes, decide_tiles, merge_tile_boxes, merge_tile_masks
+from transferflow.tasks.tiling import (
+    Tile,
+    TileBoxes,
+    decide_tiles,
+    edge_margin,
+    merge_tile_boxes,
+    merge_tile_masks,
+)
 
 OVERLAP = 0.25
 """Share of a tile's side that neighbours have in common at least."""
@@ -101,7 +108,9 @@ def _merged_boxes(
     ]
     if not parts:
         return found
-    boxes, scores, labels = merge_tile_boxes(parts, *size, threshold)
+    boxes, scores, labels = merge_tile_boxes(
+        parts, *size, threshold, edge_margin(tiles[0], bundle.transform.image_size)
+    )
     columns = {
         "id": [name] * len(boxes),
         "label": [bundle.classes[int(label)] for label in labels],

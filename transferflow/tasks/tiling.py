@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+_EDGE = 2.0
+"""How close a box comes to the edge that cuts it, in the model's pixels."""
+
+
 @dataclass(frozen=True)
 class Tile:
     """A window of an image.
@@ -67,12 +71,22 @@ def _starts(extent: int, side: int, overlap: int) -> list[int]:
     return [round(i * (extent - side) / (count - 1)) for i in range(count)]
 
 
+def edge_margin(tile: Tile, image_size: int) -> float:
+    """Pixels from a tile's inner edge within which a box may be cut: a detector is no finer than this.
+
+    Args:
+        tile: The tile.
+        image_size: Side in pixels of the square that the model sees the tile in.
+    """
+    return max(1.0, _EDGE * max(tile.width, tile.height) / image_size)
+
+
 def merge_tile_boxes(
-    found: list[TileBoxes], width: int, height: int, nms_threshold: float
+    found: list[TileBoxes], width: int, height: int, nms_threshold: float, margin: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
     """Lead boxes of all tiles to the image, and keep one of those that show the same object.
 
-    A box that touches a tile's inner edge may be a part of an object: it yields to a whole box that covers
+    A box that ends at a tile's inner edge may be a part of an object: it yields to a whole box that covers
     it, whatever their scores.
 
     Args:
@@ -81,6 +95,7 @@ def merge_tile_boxes(
         height: Of the image.
         nms_threshold: Overlap above which one of two boxes of a class goes: intersection over union, for
             a part over its own area.
+        margin: Pixels of the image from a tile's inner edge within which a box counts as ending there.
 
     Returns:
         Boxes (N x 4, in pixels of the image), scores and labels, best score first.
@@ -88,7 +103,7 @@ def merge_tile_boxes(
     boxes = np.concatenate([np.zeros((0, 4), np.float32), *(_shifted(f) for f in found)])
     scores = np.concatenate([np.zeros(0, np.float32), *(f.scores for f in found)])
     labels = np.concatenate([np.zeros(0, np.int64), *(f.labels for f in found)])
-    cut = np.concatenate([np.zeros(0, bool), *(_cut(f, width, height) for f in found)])
+    cut = np.concatenate([np.zeros(0, bool), *(_cut(f, width, height, margin) for f in found)])
     kept = [
         index
         for label in np.unique(labels)
@@ -103,7 +118,7 @@ def _shifted(found: TileBoxes) -> NDArray[np.float32]:
     return found.boxes + corner
 
 
-def _cut(found: TileBoxes, width: int, height: int, margin: float = 1.0) -> NDArray[np.bool_]:
+def _cut(found: TileBoxes, width: int, height: int, margin: float) -> NDArray[np.bool_]:
     tile, boxes = found.tile, found.boxes
     cut = np.zeros(len(boxes), bool)
     if tile.left > 0:
