@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-
 _EDGE = 2.0
 """How close a box comes to the edge that cuts it, in the model's pixels."""
 
