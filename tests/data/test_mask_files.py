@@ -68,7 +68,11 @@ def test_inspection_never_raises(files):
         facts = inspect_mask(files, name)
         assert facts.problem_kind == "bad_mask"
     rgb = save(files, np.zeros((4, 4, 3), np.uint8))
-    assert "RGB image" in inspect_mask(files, rgb).problem
+    problem = inspect_mask(files, rgb).problem
+    assert problem == (
+        "the mask is a RGB image, not one of indices: set data.encoding: rgb with data.colours, or save the "
+        "masks with one channel"
+    )
 
 
 def test_inspection_says_what_is_in_a_mask(files):

@@ -8,7 +8,7 @@ import torch
 from transferflow.data.batch import Batch
 from transferflow.data.manifest import read_rows
 from transferflow.data.mask_files import mask_files_of
-from transferflow.errors import EvaluationError
+from transferflow.errors import EvaluationError, PlanError
 from transferflow.spec.task import SegmentationTask
 from transferflow.tasks.base import PredictionInputs
 from transferflow.tasks.masks import read_mask, write_mask
@@ -42,6 +42,13 @@ def test_trains_predicts_and_is_measured_at_the_original_size(cells, load, build
     assert found.metrics["miou"].value > 0.75
     assert found.metrics["miou"].low <= found.metrics["miou"].value <= found.metrics["miou"].high
     assert found.images == 3
+
+
+def test_classes_from_the_data_are_no_ignored_pixels(cells):
+    task = build_segmentation(SegmentationTask(kind="segmentation", ignore_index=1))
+    with pytest.raises(PlanError, match="1 is the value of the class cell") as error:
+        task.build_model(cells, ("background", "cell"), pretrained=False, device="meta")
+    assert error.value.problems[0].where == "task.ignore_index"
 
 
 def answer(snapshot, folder, change=lambda number, mask: mask):

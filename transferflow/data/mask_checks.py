@@ -62,4 +62,6 @@ def _unknown_findings(reader: MaskFiles, unknown: Counter[int], first: Mapping[i
 def _allowed(reader: MaskFiles) -> str:
     if reader.colours is not None:
         return f"the {len(reader.colours)} colours of data.colours"
-    return f"0 to {len(reader.classes) - 1}, and {reader.ignore_index} for pixels that do not count"
+    return (
+        f"0 to {len(reader.classes) - 1} for the classes, {reader.ignore_index} for pixels that do not count"
+    )

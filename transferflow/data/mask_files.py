@@ -169,11 +169,19 @@ def inspect_mask(files: MaskFiles, mask: str) -> MaskFacts:
             sha256 = _annotation_digest(load_annotations(files.root, file), image_id)
         raw = files.read_raw(mask)
     except OSError as error:
-        return MaskFacts(problem_kind="bad_mask", problem=f"the mask can't be read: {error}")
+        reason = error.strerror or error
+        return MaskFacts(problem_kind="bad_mask", problem=f"the mask can't be read: {reason}")
     except DataError as error:
-        return MaskFacts(problem_kind="bad_mask", problem=f"{mask}: {error.problems[0].what}")
+        return MaskFacts(problem_kind="bad_mask", problem=_in_a_line(error))
     values = tuple(int(value) for value in np.unique(raw)[:_MAX_VALUES])
     return MaskFacts(sha256, status.st_size, status.st_mtime_ns, raw.shape[1], raw.shape[0], values)
+
+
+def _in_a_line(error: DataError) -> str:
+    """What is wrong and what to do; where it is stands beside it in a finding."""
+    problem = error.problems[0]
+    what = f"{problem.what} ({problem.found})" if problem.found else problem.what
+    return f"{what}: {problem.hint}" if problem.hint else what
 
 
 def _read_file(file: Path, *, colours: bool) -> Values:

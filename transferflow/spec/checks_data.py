@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from transferflow.spec.augmentation import Custom, OneOf
 from transferflow.spec.backbone import CheckpointBackbone
 from transferflow.spec.base import Found
 from transferflow.spec.data import DicomData, ImageFolderData, MaskFolderData
-from transferflow.spec.task import ClassificationTask
+from transferflow.spec.task import ClassificationTask, SegmentationTask
 from transferflow.spec.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -76,6 +76,25 @@ def _weights_name_the_classes(spec: ExperimentSpec) -> Iterator[Found]:
             yield ("training", "class_weights", name), message
 
 
+def _ignored_pixels_are_no_class(spec: ExperimentSpec) -> Iterator[Found]:
+    colours = spec.data.colours if isinstance(spec.data, MaskFolderData) else None
+    classes = spec.data.classes or tuple(colours or ())
+    if isinstance(spec.task, SegmentationTask):
+        message = describe_ignored_class(spec.task.ignore_index, classes)
+        if message:
+            yield ("task", "ignore_index"), message
+
+
+def describe_ignored_class(ignore_index: int, classes: Sequence[str]) -> str | None:
+    """Say which class would never be trained; `None` where ignored pixels are none of the classes."""
+    if ignore_index >= len(classes):
+        return None
+    return (
+        f"{ignore_index} is the value of the class {classes[ignore_index]}, which would be neither trained "
+        f"nor measured; allowed: {len(classes)} to 255"
+    )
+
+
 def _crop_fits_the_image(spec: ExperimentSpec) -> Iterator[Found]:
     size = spec.data.image_size
     if size is None or not isinstance(spec.augmentation, Custom):
@@ -108,6 +127,7 @@ DATA_RULES = (
     _statistics_fit_the_channels,
     _colours_name_the_classes,
     _weights_name_the_classes,
+    _ignored_pixels_are_no_class,
     _crop_fits_the_image,
     _nothing_is_cropped_away,
 )

@@ -28,6 +28,7 @@ from transferflow.evaluation.segmentation_counts import MaskCounts, count_mask
 from transferflow.models.segmentation.build import build_segmenter
 from transferflow.models.segmentation.losses import cross_entropy, dice_loss
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.checks_data import describe_ignored_class
 from transferflow.spec.head import SegmentationHead
 from transferflow.spec.metrics import metric_names
 from transferflow.spec.task import SegmentationTask
@@ -49,7 +50,14 @@ class Segmentation:
     def build_model(
         self, spec: ExperimentSpec, classes: Sequence[str], *, pretrained: bool, device: str = "cpu"
     ) -> ModelParts:
-        """Build backbone, decoder, auxiliary head and head."""
+        """Build backbone, decoder, auxiliary head and head.
+
+        Raises:
+            PlanError: If ignored pixels have the value of a class.
+        """
+        ignored_class = describe_ignored_class(self.ignore_index, classes)
+        if ignored_class:
+            raise PlanError(ignored_class, where="task.ignore_index")
         built = build_segmenter(
             _head(spec),
             spec.backbone,

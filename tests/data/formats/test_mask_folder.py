@@ -61,7 +61,8 @@ def test_colour_masks(masks, snapshot_of):
 def test_unknown_values_are_errors(masks, snapshot_of):
     values = VALUES.copy()
     values[1, 1] = 7
-    with pytest.raises(DataError, match="value 7 is in 12 masks"):
+    allowed = rf"allowed: 0 to {len(CLASSES) - 1} for the classes, 255 for pixels that do not count"
+    with pytest.raises(DataError, match=rf"value 7 is in 12 masks.*{allowed}"):
         snapshot_of(masks(values=values), "segmentation", format="mask_folder", classes=CLASSES)
 
 
