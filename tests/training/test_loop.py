@@ -203,10 +203,14 @@ def test_lower_is_better(build_job):
     ("values", "message"), [({"other": 1.0}, "only other"), ({"score": math.nan}, "not a number")]
 )
 def test_a_metric_that_can_not_be_computed(build_job, values, message):
-    job = build_job(settings={"metric": "score"}, validate=lambda model: values)
-    with pytest.raises(TrainingError, match="score can't be computed") as caught:
+    settings, needs = {"metric": "score"}, "at least one box"
+    job = build_job(settings=settings, validate=lambda model: values, metric_needs=needs)
+    with pytest.raises(
+        TrainingError, match="epoch 1: the validation metric score can't be computed"
+    ) as caught:
         train(job)
     assert message in str(caught.value)
+    assert "the validation split has at least one box" in str(caught.value)
 
 
 def test_the_moving_average_is_validated_and_kept(build_job, tiny_model):

@@ -9,9 +9,16 @@ from transferflow.spec.task import ClassificationTask, DetectionTask, Segmentati
 
 @dataclass(frozen=True)
 class MetricNames:
-    """Names of a task's metrics; the first is the main one, which chooses the best epoch."""
+    """Names of a task's metrics; the first is the main one, which chooses the best epoch.
+
+    Attributes:
+        names: The metrics.
+        needs: What a split must hold so that they can be computed.
+        lower_is_better: Metrics of which less is better.
+    """
 
     names: tuple[str, ...]
+    needs: str
     lower_is_better: frozenset[str] = frozenset({"ece", "loss"})
 
     @property
@@ -21,11 +28,16 @@ class MetricNames:
 
 
 SINGLE_LABEL = MetricNames(
-    ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "sensitivity_at_specificity")
+    ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "sensitivity_at_specificity"),
+    "images of at least two classes",
 )
-MULTI_LABEL = MetricNames(("auroc", "macro_f1", "accuracy", "ece", "average_precision"))
-DETECTION = MetricNames(("map", "map50", "map75", "map_small", "map_medium", "map_large", "average_recall"))
-SEGMENTATION = MetricNames(("miou", "dice", "pixel_accuracy", "boundary_f1"))
+MULTI_LABEL = MetricNames(
+    ("auroc", "macro_f1", "accuracy", "ece", "average_precision"), "images with a class and images without it"
+)
+DETECTION = MetricNames(
+    ("map", "map50", "map75", "map_small", "map_medium", "map_large", "average_recall"), "at least one box"
+)
+SEGMENTATION = MetricNames(("miou", "dice", "pixel_accuracy", "boundary_f1"), "at least one labelled pixel")
 
 
 def metric_names(task: ClassificationTask | DetectionTask | SegmentationTask) -> MetricNames:

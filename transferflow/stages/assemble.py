@@ -118,6 +118,7 @@ def compile_job(
         optimizer=optimizer_settings(spec),
         settings=_loop_settings(spec),
         folder=folder,
+        metric_needs=metric_names(spec.task).needs,
         hooks=hooks,
     )
     if isinstance(parts.model, ImageClassifier) and decide_feature_cache(

@@ -128,6 +128,7 @@ class TrainJob:
         optimizer: Optimizer and schedule.
         settings: Loop settings.
         folder: Where checkpoints go; a checkpoint that is there is resumed.
+        metric_needs: What the validation images must hold, for the message where the metric is not a number.
         hooks: Watchers.
     """
 
@@ -141,6 +142,7 @@ class TrainJob:
     optimizer: OptimizerSettings
     settings: LoopSettings
     folder: Path
+    metric_needs: str = "images of every class"
     hooks: Sequence[Hook] = field(default=())
 
 

@@ -129,10 +129,10 @@ class _Run:
         if metric not in values or math.isnan(values[metric]):
             raise TrainingError(
                 f"the validation metric {metric} can't be computed, so no epoch can be the best",
-                where=f"epoch {epoch}",
+                where=f"epoch {epoch + 1}",
                 found="not a number" if metric in values else f"only {', '.join(values) or 'nothing'}",
                 hint="watch another metric with training.early_stopping.metric, or see that the validation "
-                "split has images of every class",
+                f"split has {self.job.metric_needs}",
             )
         return values
 
@@ -254,7 +254,7 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 def _interrupted(done: int, epochs: int) -> InterruptedRunError:
     return InterruptedRunError(
         f"training was stopped after {done} of {epochs} epochs",
-        hint=f"run the same command again: it goes on with epoch {done}"
+        hint=f"run the same command again: it goes on with epoch {done + 1}"
         if done
         else "run the same command again: no epoch was finished, so it starts anew",
     )
