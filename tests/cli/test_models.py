@@ -34,10 +34,43 @@ def test_list_torchvision(capsys):
     assert set(rows) == {
         *("resnet18", "resnet50", "efficientnet_b0", "efficientnet_b4", "vit_b_16", "convnext_tiny")
     }
-    assert rows["resnet50"]["weights"][:2] == ["IMAGENET1K_V2", "IMAGENET1K_V1"]
+    names = [entry["name"] for entry in rows["resnet50"]["weights"]]
+    assert names == ["IMAGENET1K_V2", "IMAGENET1K_V1", "COCO_V1", "COCO_WITH_VOC_LABELS_V1"]
     assert rows["resnet50"]["parameters"] == 23_508_032
     assert rows["resnet50"]["groups"] == ["conv1", "layer1", "layer2", "layer3", "layer4"]
     assert (rows["efficientnet_b4"]["image_size"], rows["resnet50"]["std"][0]) == (380, 0.229)
+
+
+def test_each_of_the_weights_has_its_own_values(capsys):
+    assert main(["backbones", "list", "--source", "torchvision", "--search", "vit_b_16", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    first, end_to_end, _ = row["weights"]
+    assert (first["image_size"], first["licence"]) == (224, "BSD-3-Clause")
+    assert (end_to_end["name"], end_to_end["image_size"]) == ("IMAGENET1K_SWAG_E2E_V1", 384)
+    assert "SWAG" in end_to_end["licence"]
+    assert (
+        main(["backbones", "list", "--source", "timm", "--search", "vit_small_patch16_224 dino", "--json"])
+        == 0
+    )
+    (row,) = json.loads(capsys.readouterr().out)
+    means = {entry["name"]: entry["mean"] for entry in row["weights"]}
+    assert means["dino"] == [0.485, 0.456, 0.406]
+    assert means["augreg_in21k_ft_in1k"] == row["mean"] == [0.5, 0.5, 0.5]
+
+
+def test_no_name_of_weights_is_broken_in_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for search in ("vit_b_16", "vit_large_patch14_clip", "vit_small_patch16_224 dino"):
+        assert main(["backbones", "list", "--search", search, "--json"]) == 0
+        rows = json.loads(capsys.readouterr().out)
+        assert main(["backbones", "list", "--search", search]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= 80
+        shown = {word.rstrip(",") for line in lines if line.startswith("    ") for word in line.split()}
+        known = {entry["name"] for row in rows for entry in row["weights"]}
+        assert {word for word in shown if not word.startswith("+")} <= known
+    values = lines[lines.index("    dino") - 1]
+    assert values == "  224 px  .485 .456 .406 / .229 .224 .225  apache-2.0"
 
 
 def test_list_as_a_table(capsys, monkeypatch):
@@ -73,12 +106,28 @@ def test_fetch_needs_no_network_for_random_weights(weights, capsys):
     assert "nothing to fetch" in capsys.readouterr().out
 
 
-def test_fetch_offline(weights, capsys, monkeypatch):
+@pytest.mark.parametrize("command", ["fetch", "lock"])
+def test_offline_the_command_does_not_advise_itself(command, weights, capsys, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("TORCH_HOME", str(weights / "torch"))
     (weights / "spec.yaml").write_text(SPEC.format(backbone="{source: torchvision, name: resnet18}"))
-    assert main(["weights", "fetch", "spec.yaml"]) == 1
-    assert "resnet18-f37072fd.pth" in capsys.readouterr().err
+    assert main(["weights", command, "spec.yaml"]) == 1
+    said = capsys.readouterr().err
+    assert "resnet18-f37072fd.pth" in said
+    assert "HF_HUB_OFFLINE forbids downloads: unset it" in said
+    assert "weights fetch" not in said
+    assert not (weights / "weights.lock").exists()
+
+
+def test_a_failure_does_not_keep_the_rest_from_being_fetched(weights, capsys):
+    for name in ("one", "two"):
+        backbone = f"{{source: checkpoint, name: resnet18, weights: {name}.pth}}"
+        (weights / f"{name}.yaml").write_text(SPEC.format(backbone=backbone))
+    assert main(["weights", "fetch", "one.yaml", "spec.yaml", "two.yaml"]) == 1
+    out, err = capsys.readouterr()
+    assert "mine.pth" in out
+    assert "no one.pth" in err
+    assert "no two.pth" in err
 
 
 def test_fetch_of_a_bad_spec(weights):

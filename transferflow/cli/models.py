@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
-from transferflow.cli.console import errors, output, printable
+from transferflow.cli.console import output, printable
 from transferflow.cli.options import Json, Override
+from transferflow.errors import WeightsError
 from transferflow.spec.load import load_spec
+from transferflow.stages.watch import download_bar
 
 if TYPE_CHECKING:
-    from transferflow.models.catalog import BackboneInfo, BackboneShape
-    from transferflow.models.downloads import Progress
+    from transferflow.models.catalog import BackboneInfo, BackboneShape, PublishedWeights
     from transferflow.models.weight_files import WeightFile
 
 MEASURED = 60
 SHOWN_TAGS = 4
+UNSET_OFFLINE = "HF_HUB_OFFLINE forbids downloads: unset it and run the command again"
 
 backbones = typer.Typer(help="The pretrained backbones that a spec can name.", no_args_is_help=True)
 weights = typer.Typer(help="Pretrained weights as dependencies: fetch and lock them.", no_args_is_help=True)
@@ -40,20 +43,23 @@ def list_command(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Show backbones: name, parameters, input size, mean and std, layer groups, weights, licence.
+    """Show backbones: parameters, layer groups, and each of their weights with size, mean / std and licence.
 
     Parameters and layer groups are shown for up to 60 models: narrow a longer list with --search.
     """
     from transferflow.models.catalog import list_backbones, measure_backbone, to_json
 
     found = list_backbones(source, search)
-    shapes = [measure_backbone(info) if len(found) <= MEASURED else None for info in found]
+    measured = len(found) <= MEASURED
+    shapes = [measure_backbone(info) if measured else None for info in found]
     if as_json:
         rows = [to_json(info, shape) for info, shape in zip(found, shapes, strict=True)]
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
-    output().print(_backbone_table(found, shapes), soft_wrap=False)
-    if len(found) > MEASURED:
+    for info, shape in zip(found, shapes, strict=True):
+        _print_indented(0, f"{info.name} ({info.source})  {_measures(shape) if measured else ''}".rstrip())
+        _print_weights(info, search.lower().split())
+    if not measured:
         output().print(f"\n{len(found)} models; narrow the list with --search to see sizes and layer groups")
 
 
@@ -62,10 +68,12 @@ def fetch_command(specs: Specs, overrides: Override = None) -> None:
     """Download ahead what the specs need, so that later runs work offline; a cut download is resumed."""
     from transferflow.models.weights_lock import verified_weights
 
-    for file in _files(specs, overrides or ()):
-        with _progress_bar(f"{file.name} {file.tag}") as progress:
+    def fetch(file: WeightFile) -> None:
+        with download_bar(printable(f"{file.name} {file.tag}"), sys.stderr.isatty()) as progress:
             path = verified_weights(file, progress=progress)
         output().print(f"{printable(file.address)}\n  {printable(str(path))}")
+
+    _for_each(_files(specs, overrides or ()), fetch)
 
 
 @weights.command("lock")
@@ -85,11 +93,14 @@ def lock_command(
 
     path = file or lock_path()
     entries = dict(read_lock(path))
-    for needed in _files(specs, overrides or ()):
-        with _progress_bar(f"{needed.name} {needed.tag}") as progress:
+
+    def lock(needed: WeightFile) -> None:
+        with download_bar(printable(f"{needed.name} {needed.tag}"), sys.stderr.isatty()) as progress:
             entry = lock_weights(needed, fetch_weights(needed, progress=progress))
         entries[entry.address] = entry
         output().print(f"{entry.sha256[:12]}  {printable(entry.address)}")
+
+    _for_each(_files(specs, overrides or ()), lock)
     write_lock(path, list(entries.values()))
     output().print(f"wrote {printable(str(path))}: {len(entries)} files; commit it with the specs")
 
@@ -107,51 +118,51 @@ def _files(specs: Sequence[Path], overrides: Sequence[str]) -> Iterator[WeightFi
     yield from found.values()
 
 
-@contextmanager
-def _progress_bar(title: str) -> Iterator[Progress | None]:
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bar
+def _for_each(files: Iterable[WeightFile], act: Callable[[WeightFile], None]) -> None:
+    """Do it for every file and report all failures; where nothing may be downloaded, say what forbids it."""
+    from transferflow.models.weight_files import FETCH_HINT, is_offline
+    from transferflow.models.weights_lock import for_each_file
 
-    if not sys.stderr.isatty():
-        yield None
-        return
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Bar(TextColumn("{task.description}"), *columns, console=errors(), transient=True) as bar:
-        task = bar.add_task(printable(title), total=None, visible=False)
-
-        def show(done: int, total: int | None) -> None:
-            bar.update(task, completed=done, total=total, visible=True)
-
-        yield show
+    try:
+        for_each_file(files, act)
+    except WeightsError as error:
+        if not is_offline():
+            raise
+        # The usual hint names the very command that is running.
+        found = [replace(p, hint=p.hint.replace(FETCH_HINT, UNSET_OFFLINE)) for p in error.problems]
+        raise WeightsError.from_problems(found) from error
 
 
-def _backbone_table(found: Sequence[BackboneInfo], shapes: Sequence[BackboneShape | None]) -> Table:
-    measured = any(shapes)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("source", "name", "params", "input", "mean / std", "weights", "licence", "layer groups"):
-        if measured or title not in ("params", "layer groups"):
-            justify: Literal["left", "right"] = "right" if title in ("params", "input") else "left"
-            # Names are there to be copied: not cut, and the name in one piece.
-            table.add_column(title, justify=justify, overflow="fold", no_wrap=title == "name")
-    for info, shape in zip(found, shapes, strict=True):
-        middle = [str(info.image_size), f"{_numbers(info.mean)} / {_numbers(info.std)}"]
-        last = [_shortened(info.weights), info.licence or "unknown"]
-        if measured:
-            size = f"{shape.parameters / 1e6:.1f} M" if shape else "-"
-            groups = _runs(shape.groups) if shape else "no pooled features"
-            table.add_row(info.source, info.name, size, *middle, *last, groups)
-        else:
-            table.add_row(info.source, info.name, *middle, *last)
-    return table
+def _measures(shape: BackboneShape | None) -> str:
+    return f"{shape.parameters / 1e6:.1f} M  {_runs(shape.groups)}" if shape else "no pooled features"
+
+
+def _print_weights(info: BackboneInfo, words: Sequence[str]) -> None:
+    """Two lines for all weights that were trained alike: the values, and the names, none of them cut."""
+    alike: dict[PublishedWeights, list[str]] = {}
+    for entry in info.weights:
+        alike.setdefault(replace(entry, name=""), []).append(entry.name)
+    for values, names in alike.items():
+        statistics = f"{_numbers(values.mean)} / {_numbers(values.std)}"
+        _print_indented(2, f"{values.image_size} px  {statistics}  {values.licence or 'licence unknown'}")
+        _print_indented(4, _shortened(names, words))
+    if not info.weights:
+        _print_indented(2, f"{info.image_size} px  no pretrained weights")
+
+
+def _print_indented(indent: int, text: str) -> None:
+    output().print(Padding(Text(text, overflow="fold"), (0, 0, 0, indent), expand=False), soft_wrap=False)
 
 
 def _numbers(values: Sequence[float]) -> str:
     return " ".join(f"{value:.3g}".removeprefix("0") for value in values)
 
 
-def _shortened(tags: Sequence[str]) -> str:
-    more = f" +{len(tags) - SHOWN_TAGS}" if len(tags) > SHOWN_TAGS else ""
-    return ", ".join(tags[:SHOWN_TAGS]) + more if tags else "none"
+def _shortened(names: Sequence[str], words: Sequence[str]) -> str:
+    """The first names, those that were searched for before the others."""
+    ordered = sorted(names, key=lambda name: not any(word in name.lower() for word in words))
+    more = f" +{len(names) - SHOWN_TAGS}" if len(names) > SHOWN_TAGS else ""
+    return ", ".join(ordered[:SHOWN_TAGS]) + more
 
 
 def _runs(names: Sequence[str]) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import timm
@@ -13,9 +13,15 @@ from pydantic import TypeAdapter
 from transferflow.errors import PlanError
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.backbones.from_package import package_file, package_preprocessing
-from transferflow.models.backbones.timm_weights import resolve_timm, timm_preprocessing, timm_tags
+from transferflow.models.backbones.timm_weights import (
+    TimmChoice,
+    resolve_timm,
+    timm_preprocessing,
+    timm_tags,
+)
 from transferflow.models.backbones.torchvision_weights import (
     DENSE,
+    LICENCE,
     known_torchvision,
     resolve_torchvision,
     torchvision_file,
@@ -29,6 +35,25 @@ _SECTIONS: TypeAdapter[Section] = TypeAdapter(Section)
 
 
 @dataclass(frozen=True)
+class PublishedWeights:
+    """One of a backbone's weights, with what they were trained with.
+
+    Attributes:
+        name: Name for `backbone.weights`.
+        image_size: Side of the input in pixels.
+        mean: Per channel, on the 0..1 scale.
+        std: Per channel, on the 0..1 scale.
+        licence: What the publisher says; empty when unknown.
+    """
+
+    name: str
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    licence: str
+
+
+@dataclass(frozen=True)
 class BackboneInfo:
     """One backbone, with what its default weights were trained with.
 
@@ -38,7 +63,7 @@ class BackboneInfo:
         image_size: Side of the input in pixels.
         mean: Per channel, on the 0..1 scale.
         std: Per channel, on the 0..1 scale.
-        weights: Names for `backbone.weights`, the default first.
+        weights: What there is for `backbone.weights`, the default first.
         licence: Of the default weights; empty when unknown.
     """
 
@@ -47,7 +72,7 @@ class BackboneInfo:
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    weights: tuple[str, ...]
+    weights: tuple[PublishedWeights, ...]
     licence: str
 
 
@@ -116,31 +141,49 @@ def to_json(info: BackboneInfo, shape: BackboneShape | None) -> dict[str, Any]:
 
 def _torchvision(words: list[str]) -> Iterator[BackboneInfo]:
     for name, tags in known_torchvision().items():
-        best = resolve_torchvision(name, "DEFAULT")
-        known = (*tags, *DENSE.get(name, ()))
-        if best is not None and _holds(words, name, known):
-            licence = torchvision_file(best).licence
-            yield _info("torchvision", name, torchvision_preprocessing(best), known, licence)
+        dense = DENSE.get(name, ())
+        if not _holds(words, name, (*tags, *dense)):
+            continue
+        known = [(tag, resolve_torchvision(name, tag)) for tag in tags]
+        weights = [
+            _published(tag, torchvision_preprocessing(entry), torchvision_file(entry).licence)
+            for tag, entry in known
+            if entry is not None
+        ]
+        # Weights of whole detectors and segmenters name no size of their own for the backbone.
+        weights += [replace(weights[0], name=tag, licence=LICENCE) for tag in dense]
+        yield _info("torchvision", name, weights)
 
 
 def _package(words: list[str]) -> Iterator[BackboneInfo]:
     file = package_file()
     if _holds(words, file.name, (file.tag,)):
-        yield _info("package", file.name, package_preprocessing(None), (file.tag,), file.licence)
+        weights = [_published(file.tag, package_preprocessing(None), file.licence)]
+        yield _info("package", file.name, weights)
 
 
 def _timm(words: list[str]) -> Iterator[BackboneInfo]:
     for name in timm.list_models():
         tags = timm_tags(name)
         if _holds(words, name, tags):
-            choice = resolve_timm(name, "none")
-            yield _info("timm", name, timm_preprocessing(choice), tags, str(choice.config.license or ""))
+            weights = [_published_by_timm(tag, resolve_timm(name, tag)) for tag in tags]
+            usual = _published_by_timm("none", resolve_timm(name, "none"))
+            yield _info("timm", name, weights, weights[0] if weights else usual)
+
+
+def _published_by_timm(name: str, choice: TimmChoice) -> PublishedWeights:
+    return _published(name, timm_preprocessing(choice), str(choice.config.license or ""))
+
+
+def _published(name: str, known: Preprocessing, licence: str) -> PublishedWeights:
+    return PublishedWeights(name, known.image_size, known.mean, known.std, licence)
 
 
 def _info(
-    source: Source, name: str, known: Preprocessing, weights: tuple[str, ...], licence: str
+    source: Source, name: str, weights: Sequence[PublishedWeights], usual: PublishedWeights | None = None
 ) -> BackboneInfo:
-    return BackboneInfo(source, name, known.image_size, known.mean, known.std, weights, licence)
+    shown = usual or weights[0]
+    return BackboneInfo(source, name, shown.image_size, shown.mean, shown.std, tuple(weights), shown.licence)
 
 
 def _holds(words: list[str], name: str, weights: tuple[str, ...]) -> bool:
