@@ -68,7 +68,11 @@ def test_a_champion_that_cannot_be_measured_holds_the_challenger():
 
 
 def test_without_a_comparison_the_minimum_is_enough():
-    assert decide_verdict(GateRule("auroc", margin=None), 0.1, compared(-0.5, -0.6, -0.4)).kind is PROMOTE
+    # `None` also stands for a champion that was not measured, as nothing asks for it.
+    for champion in (compared(-0.5, -0.6, -0.4), None):
+        verdict = decide_verdict(GateRule("auroc", margin=None), 0.1, champion)
+        assert verdict.kind is PROMOTE
+        assert verdict.reasons == ("the gate asks for no comparison with the champion",)
 
 
 unit = st.floats(-1, 1)

@@ -105,10 +105,10 @@ def _meets_minimum(rule: GateRule, value: float) -> tuple[bool, tuple[str, ...]]
 def _against_champion(
     rule: GateRule, champion: ChampionComparison | NotComparable | None
 ) -> tuple[VerdictKind, str]:
-    if champion is None:
-        return VerdictKind.PROMOTE, "there is no champion yet"
     if rule.margin is None:
         return VerdictKind.PROMOTE, "the gate asks for no comparison with the champion"
+    if champion is None:
+        return VerdictKind.PROMOTE, "there is no champion yet"
     if isinstance(champion, NotComparable):
         return VerdictKind.HOLD, f"not comparable with the champion ({champion.champion}): {champion.reason}"
     sign = -1.0 if rule.lower_is_better else 1.0
