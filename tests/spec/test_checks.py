@@ -59,6 +59,7 @@ def test_a_zero_shot_head_has_other_settings(problems_of: ProblemsOf, override: 
             "use a table",
         ),
         (("backbone.weights=none", "freeze.policy=backbone"), "freeze.policy", "freezes random weights"),
+        (("backbone.weights=None", "freeze.policy=backbone"), "freeze.policy", "freezes random weights"),
         (
             ("backbone.normalization={mean: [0.5], std: [0.5]}",),
             "backbone.normalization.mean",
@@ -131,6 +132,14 @@ def test_what_does_not_fit_is_refused(
             "optimizer.layer_lr.layer4=1e-3",
         ),
         ("freeze={policy: phases, phases: [{epochs: 1, train: [layer4]}]}", "optimizer.layer_lr.layer*=1e-3"),
+        (
+            "freeze={policy: phases, phases: [{epochs: 1, train: ['blocks.[3-6]', head]}]}",
+            "optimizer.layer_lr={'blocks.[45]': 1e-4}",
+        ),
+        (
+            "freeze={policy: layers, layers: ['blocks.?']}",
+            "optimizer.layer_lr={'blocks.*': 1e-4}",
+        ),
         ("evaluation.metrics=[auroc]", "registration.gate.metric=auroc"),
         ("registration.gate.metric=sensitivity_at_specificity",),
         ("training.class_weights={a: 1}",),

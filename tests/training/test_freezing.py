@@ -62,7 +62,7 @@ def test_phases_are_a_pure_function_of_the_epoch(tiny_model):
         (FreezeUntil(policy="until", until="layr2"), "did you mean `layer2`"),
         (FreezeLayers(policy="layers", layers=("stem", "conv*")), r"freeze.layers.1: .*'conv\*'"),
         (phases_of((1, ("heads",))), "freeze.phases.0.train"),
-        (FreezeUntil(policy="until", until="head"), "nothing trains from epoch 0 on"),
+        (FreezeUntil(policy="until", until="head"), "nothing trains from epoch 1 on"),
         (FreezeLayers(policy="layers", layers=("*",)), "nothing trains"),
         (phases_of((5, ("head",)), (1, ("*",))), "starts after epoch 5, and training has 5"),
     ],

@@ -124,18 +124,18 @@ def test_a_multiplier_leaves_weight_decay_alone(tiny_model):
 
 
 @pytest.mark.parametrize(
-    ("rule", "hint"),
+    ("rule", "path", "hint"),
     [
-        ("layr1", "did you mean `layer1`"),
-        ("layer1.0", "block of the group layer1"),
-        ("blocks.*", ""),
+        ("layr1", "layr1", "did you mean `layer1`"),
+        ("layer1.0", '"layer1.0"', "block of the group layer1"),
+        ("blocks.*", '"blocks.*"', ""),
     ],
 )
-def test_a_rule_that_matches_nothing_is_refused(tiny_model, rule, hint):
+def test_a_rule_that_matches_nothing_is_refused(tiny_model, rule, path, hint):
     with pytest.raises(PlanError) as caught:
         decide_rates(tiny_model, tiny_model.groups, AdamW(layer_lr={rule: 1e-4}), backbone_scale=1.0)
     text = str(caught.value)
-    assert f"optimizer.layer_lr.{rule}" in text
+    assert f"optimizer.layer_lr.{path}: no layer group" in text
     assert "stem, layer1, layer2, head" in text
     assert hint in text
 

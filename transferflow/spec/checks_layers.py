@@ -32,6 +32,7 @@ HEADS = {
     "segmentation": ("deeplabv3", "fcn", "lite"),
 }
 _NO_WEIGHTS = "none"
+_PATTERN_SIGNS = frozenset("*?[")
 # Settings of the loop that change weights: they mean nothing where nothing is trained.
 _TRAINING_ONLY = (
     "epochs",
@@ -50,6 +51,11 @@ def _head_belongs_to_the_task(spec: ExperimentSpec) -> Iterator[Found]:
         yield ("head", "kind"), f"{spec.head.kind} is no head for {spec.task.kind}; allowed: {allowed}"
 
 
+def _named_with_a_rate(spec: ExperimentSpec) -> list[str]:
+    """Names with a rate; what a pattern means is known once the model is, so that the plan checks it."""
+    return [rule for rule in spec.optimizer.layer_lr if not _PATTERN_SIGNS.intersection(rule)]
+
+
 def _frozen_groups_have_no_rate(spec: ExperimentSpec) -> Iterator[Found]:
     match spec.freeze:
         case FreezeUntil(until=last):
@@ -58,9 +64,8 @@ def _frozen_groups_have_no_rate(spec: ExperimentSpec) -> Iterator[Found]:
             frozen = layers
         case _:
             return
-    for group in spec.optimizer.layer_lr:
-        # Read as a name, a rate's pattern that a frozen pattern covers matches frozen groups only.
-        if any(group == name or fnmatchcase(group, name) for name in frozen):
+    for group in _named_with_a_rate(spec):
+        if any(fnmatchcase(group, name) for name in frozen):
             message = f"{group} is frozen by freeze.{spec.freeze.policy}: it has no rate"
             yield ("optimizer", "layer_lr", group), message
 
@@ -69,8 +74,8 @@ def _groups_with_a_rate_train_in_a_phase(spec: ExperimentSpec) -> Iterator[Found
     if not isinstance(spec.freeze, FreezePhases):
         return
     trained = [pattern for phase in spec.freeze.phases for pattern in phase.train]
-    for group in spec.optimizer.layer_lr:
-        if not any(fnmatchcase(group, p) or fnmatchcase(p, group) for p in trained):
+    for group in _named_with_a_rate(spec):
+        if not any(fnmatchcase(group, pattern) for pattern in trained):
             yield ("optimizer", "layer_lr", group), f"{group} trains in no phase of freeze.phases"
 
 
@@ -88,7 +93,7 @@ def _frozen_backbone_has_no_rate(spec: ExperimentSpec) -> Iterator[Found]:
 def _random_weights_are_not_frozen(spec: ExperimentSpec) -> Iterator[Found]:
     keeps = isinstance(spec.freeze, FreezeBackbone | FreezeUntil | FreezeLayers)
     published = isinstance(spec.backbone, TorchvisionBackbone | TimmBackbone)
-    if keeps and published and spec.backbone.weights == _NO_WEIGHTS:
+    if keeps and published and spec.backbone.weights.lower() == _NO_WEIGHTS:
         message = "freezes random weights (backbone.weights is none): use policy none or phases"
         yield ("freeze", "policy"), message
 
@@ -97,7 +102,8 @@ def _phases_fit_the_epochs(spec: ExperimentSpec) -> Iterator[Found]:
     if isinstance(spec.freeze, FreezePhases):
         before_last = sum(phase.epochs for phase in spec.freeze.phases[:-1])
         if before_last >= spec.training.epochs:
-            message = f"the last phase starts at epoch {before_last}; training ends at {spec.training.epochs}"
+            epochs = spec.training.epochs
+            message = f"the last phase starts at epoch {before_last + 1}; training ends with epoch {epochs}"
             yield ("freeze", "phases"), message
 
 
@@ -110,6 +116,8 @@ def _text_needs_clip(spec: ExperimentSpec) -> Iterator[Found]:
             "vit_base_patch16_clip_quickgelu_224 openai"
         )
         yield ("backbone", "source"), message
+    if isinstance(head, LinearHead) and head.init == "text" and head.hidden:
+        yield ("head", "hidden"), "`init: text` needs a head without hidden layers: `hidden: []`"
     if isinstance(head, LinearHead) and head.init != "text" and head.prompts != LinearHead().prompts:
         yield ("head", "prompts"), "prompts are for `init: text` and for `kind: zero_shot`"
 

@@ -19,7 +19,7 @@ from transferflow.spec.freeze import (
     FreezeUntil,
 )
 from transferflow.training.job import FreezePhase, FreezeSchedule
-from transferflow.training.patterns import match_groups
+from transferflow.training.patterns import match_rules
 
 BatchNormMode = Literal["frozen", "train", "all_frozen"]
 
@@ -33,8 +33,8 @@ def compile_freeze(freeze: Freeze, groups: Sequence[LayerGroup], epochs: int) ->
         epochs: Epochs of the training.
 
     Raises:
-        PlanError: If a rule names a group that is not there, a phase starts after the end of training, or
-            nothing trains in a phase.
+        PlanError: If rules name groups that are not there (a problem for each), a phase starts after the end
+            of training, or nothing trains in a phase.
     """
     phases = _phases(freeze, groups)
     late = next((phase for phase in phases if phase.first_epoch >= epochs), None)
@@ -48,7 +48,7 @@ def compile_freeze(freeze: Freeze, groups: Sequence[LayerGroup], epochs: int) ->
     for phase in phases:
         if sum(size for name, size in sizes.items() if name not in phase.frozen) == 0:
             raise PlanError(
-                f"nothing trains from epoch {phase.first_epoch} on",
+                f"nothing trains from epoch {phase.first_epoch + 1} on",
                 where="freeze",
                 found=f"frozen: {', '.join(name for name in sizes if name in phase.frozen)}",
                 hint="leave at least one group with parameters out of the frozen set, such as the head",
@@ -64,11 +64,12 @@ def _phases(freeze: Freeze, groups: Sequence[LayerGroup]) -> tuple[FreezePhase, 
         case FreezeBackbone():
             return (FreezePhase(0, frozenset(g.name for g in groups if g.part == "backbone")),)
         case FreezeUntil(until=until):
-            last = match_groups(until, groups, "freeze.until")[-1]
+            last = match_rules([(("freeze", "until"), until)], groups)[until][-1]
             return (FreezePhase(0, frozenset(names[: names.index(last) + 1])),)
         case FreezeLayers(layers=layers):
-            found = [match_groups(rule, groups, f"freeze.layers.{n}") for n, rule in enumerate(layers)]
-            return (FreezePhase(0, frozenset(name for match in found for name in match)),)
+            rules = [(("freeze", "layers", number), rule) for number, rule in enumerate(layers)]
+            found = match_rules(rules, groups)
+            return (FreezePhase(0, frozenset(name for match in found.values() for name in match)),)
         case FreezePhases():
             return _gradual(freeze, groups)
         case _:
@@ -76,14 +77,19 @@ def _phases(freeze: Freeze, groups: Sequence[LayerGroup]) -> tuple[FreezePhase, 
 
 
 def _gradual(freeze: FreezePhases, groups: Sequence[LayerGroup]) -> tuple[FreezePhase, ...]:
-    first, found = 0, []
-    for number, phase in enumerate(freeze.phases):
-        where = f"freeze.phases.{number}.train"
-        trains = {name for rule in phase.train for name in match_groups(rule, groups, where)}
+    rules = [
+        (("freeze", "phases", number, "train", place), rule)
+        for number, phase in enumerate(freeze.phases)
+        for place, rule in enumerate(phase.train)
+    ]
+    found = match_rules(rules, groups)
+    first, phases = 0, []
+    for phase in freeze.phases:
+        trains = {name for rule in phase.train for name in found[rule]}
         frozen = frozenset(group.name for group in groups if group.name not in trains)
-        found.append(FreezePhase(first, frozen, phase.lr_scale))
+        phases.append(FreezePhase(first, frozen, phase.lr_scale))
         first += phase.epochs
-    return tuple(found)
+    return tuple(phases)
 
 
 def apply_freeze(

@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from transferflow.errors import PlanError
+from transferflow.errors import PlanError, Problem
 from transferflow.models.layers import LayerGroup
+from transferflow.spec.tree import Key, path_text
 from transferflow.spec.wording import did_you_mean
 
+Rule = tuple[tuple[Key, ...], str]
+"""Key path of a rule in the spec, and the name or pattern that stands there."""
 
-def match_groups(pattern: str, groups: Sequence[LayerGroup], where: str) -> tuple[str, ...]:
-    """Names of the groups that a name or pattern (`blocks.*`) means, in model order.
 
-    Args:
-        pattern: A group's name, or a shell pattern.
-        groups: The model's layer groups.
-        where: Key path of the rule, for the message.
-
-    Raises:
-        PlanError: If it matches none; the message lists the names that exist.
-    """
+def match_groups(pattern: str, groups: Sequence[LayerGroup]) -> tuple[str, ...]:
+    """Names of the groups, if any, that a name or pattern (`blocks.*`) means, in model order."""
     names = [group.name for group in groups]
     if pattern in names:
         return (pattern,)
-    found = tuple(name for name in names if fnmatchcase(name, pattern))
-    if found:
-        return found
-    raise PlanError(
+    return tuple(name for name in names if fnmatchcase(name, pattern))
+
+
+def match_rules(rules: Iterable[Rule], groups: Sequence[LayerGroup]) -> dict[str, tuple[str, ...]]:
+    """Names of the groups that each pattern means.
+
+    Args:
+        rules: The rules; a pattern may stand in several of them.
+        groups: The model's layer groups.
+
+    Raises:
+        PlanError: If some match none: a problem for each, with the names that exist.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    problems: list[Problem] = []
+    for path, pattern in rules:
+        found[pattern] = match_groups(pattern, groups)
+        if not found[pattern]:
+            problems.append(_no_match(path, pattern, groups))
+    if problems:
+        raise PlanError.from_problems(problems)
+    return found
+
+
+def _no_match(path: Sequence[Key], pattern: str, groups: Sequence[LayerGroup]) -> Problem:
+    return Problem(
         f"no layer group is called or matches {pattern!r}",
-        where=where,
+        where=path_text(path),
         found=pattern,
-        allowed=", ".join(names),
+        allowed=", ".join(group.name for group in groups),
         hint=_hint(pattern, groups),
     )
 

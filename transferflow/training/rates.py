@@ -13,7 +13,7 @@ from transferflow.errors import PlanError
 from transferflow.models.layers import LayerGroup, head_distances
 from transferflow.spec.optimizer import AdamW, Sgd
 from transferflow.training.job import GroupRate
-from transferflow.training.patterns import match_groups
+from transferflow.training.patterns import match_rules
 
 TOKENS = frozenset(
     {"cls_token", "class_token", "dist_token", "reg_token", "register_tokens", "mask_token", "storage_tokens"}
@@ -43,8 +43,8 @@ def decide_rates(
         are left out.
 
     Raises:
-        PlanError: If a rule matches no group, two rules contradict each other, or a parameter of the model
-            does not stand in just one group.
+        PlanError: If rules match no group (a problem for each), two contradict each other, or a parameter of
+            the model does not stand in just one group.
     """
     _check_total(model, groups)
     absolute = _absolute_rates(groups, optimizer.layer_lr)
@@ -93,9 +93,9 @@ def _absolute_rates(groups: Sequence[LayerGroup], layer_lr: Mapping[str, float])
     """Rate of each group that `layer_lr` names; a name wins over a pattern.
 
     Raises:
-        PlanError: If a rule matches nothing, or two patterns give a group two rates.
+        PlanError: If rules match nothing, or two patterns give a group two rates.
     """
-    matched = {rule: match_groups(rule, groups, f"optimizer.layer_lr.{rule}") for rule in layer_lr}
+    matched = match_rules([(("optimizer", "layer_lr", rule), rule) for rule in layer_lr], groups)
     found: dict[str, float] = {}
     for group in groups:
         rules = [rule for rule, names in matched.items() if group.name in names]
