@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm
 import torch
+from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 from timm.models import adapt_input_conv
 from torch import nn
 
@@ -10,6 +13,7 @@ from transferflow.errors import PlanError
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.backbones.torchvision_weights import NAMES
 from transferflow.models.channels import adapt_first_conv, mean_shrinks
+from transferflow.models.standardised import is_standardised, plain_state
 from transferflow.spec.statistics import adapt_statistics
 
 COUNTS = (1, 2, 3, 4, 5, 13)
@@ -96,6 +100,108 @@ def test_every_backbone_takes_every_number_of_channels(name, channels, how, sect
     check_groups(backbone)
     assert backbone(torch.empty(2, channels, 96, 96, device="meta")).shape == (2, backbone.num_features)
     assert len(backbone.preprocessing.mean) == len(backbone.preprocessing.std) == channels
+
+
+STANDARDISED = [StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame]
+
+
+def standardised(kind):
+    torch.manual_seed(3)
+    conv = kind(3, 8, 7, stride=2, bias=True).double()
+    with torch.no_grad():
+        conv.weight.uniform_(0, 1)
+        conv.bias.normal_()
+        if hasattr(conv, "gain"):
+            conv.gain.uniform_(0.5, 2)
+    return conv
+
+
+@pytest.mark.parametrize("kind", STANDARDISED)
+@pytest.mark.parametrize("channels", COUNTS)
+def test_a_standardised_stem_becomes_a_plain_one_that_keeps_the_response(kind, channels):
+    conv = standardised(kind)
+    gray = torch.rand(2, 1, 40, 40, dtype=torch.float64)
+    same = gray.repeat(1, channels, 1, 1)
+    wanted = conv(gray.repeat(1, 3, 1, 1))
+    generator = torch.get_rng_state()
+    found = {}
+    for how in ("sum", "mean", "fold"):
+        model = nn.Sequential(copy.deepcopy(conv))
+        mean, std = adapt_first_conv(model, channels, how, MEAN, STD)
+        found[how] = model[0]
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert torch.allclose(found["sum"](same), wanted)
+    bias = conv.bias.view(1, -1, 1, 1)
+    assert torch.allclose(found["mean"](same) - bias, (wanted - bias) * channels / 3)
+    inside = (..., slice(2, -2), slice(2, -2))
+    folded = found["fold"](normalised(same, mean, std))
+    rgb = conv(normalised(gray.repeat(1, 3, 1, 1), MEAN, STD))
+    assert torch.allclose(folded[inside], rgb[inside], atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", STANDARDISED)
+def test_a_file_of_a_standardised_stem_for_other_channels_is_made_plain(kind):
+    theirs = kind(5, 8, 7, stride=2, bias=True)
+    with torch.no_grad():
+        theirs.weight.uniform_(0, 1)
+    model = nn.Sequential(kind(3, 8, 7, stride=2, bias=True))
+    state = plain_state(model, ["0"], {f"0.{key}": value for key, value in theirs.state_dict().items()})
+    adapt_first_conv(model, 5, "mean", MEAN, STD)
+    model.load_state_dict(state, strict=True)
+    images = torch.rand(2, 5, 32, 32)
+    assert torch.allclose(model(images), theirs(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["test_nfnet", "nf_regnet_b1", "resnetv2_50x1_bit", "vit_tiny_r_s16_p8_224"])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_backbones_with_a_standardised_stem(name, channels, section, check_groups):
+    for how in ("mean", "sum", "fold", "repeat"):
+        spec = section(source="timm", name=name, channel_adaptation=how)
+        backbone = build_backbone(spec, channels=channels, image_size=None, pretrained=False, device="meta")
+        check_groups(backbone)
+        (path,) = backbone.first_convs
+        assert not is_standardised(backbone.get_submodule(path))
+        assert mean_shrinks(backbone) is (name != "vit_tiny_r_s16_p8_224")  # it has a group norm there
+    for values in ({"channels": 3}, {"channels": channels, "random": True}):
+        spec = section(source="timm", name=name, weights="none" if values.get("random") else "DEFAULT")
+        backbone = build_backbone(
+            spec, channels=values["channels"], image_size=None, pretrained=False, device="meta"
+        )
+        (path,) = backbone.first_convs
+        assert is_standardised(backbone.get_submodule(path))
+
+
+@pytest.mark.parametrize("file_channels", [3, 5])
+@pytest.mark.parametrize("how", ["sum", "fold"])
+def test_a_nfnet_checkpoint_loads_and_is_rebuilt(file_channels, how, tmp_path, section):
+    torch.manual_seed(0)
+    full = timm.create_model("test_nfnet", in_chans=file_channels, num_classes=0).eval()
+    torch.save(full.state_dict(), tmp_path / "mine.pth")
+    spec = section(
+        source="checkpoint",
+        library="timm",
+        name="test_nfnet",
+        weights=str(tmp_path / "mine.pth"),
+        channel_adaptation=how,
+    )
+    backbone = build_backbone(spec, channels=5, image_size=None).eval()
+    images = torch.rand(2, 1, 96, 96).repeat(1, 5, 1, 1)
+    with torch.no_grad():
+        if file_channels == 5 or how == "sum":
+            wanted = full(images[:, :file_channels])
+            assert torch.allclose(backbone(images), wanted, atol=1e-5)
+        again = build_backbone(spec, channels=5, image_size=None, pretrained=False).eval()
+        again.load_state_dict(backbone.state_dict(), strict=True)
+        assert torch.equal(again(images), backbone(images))
+
+
+def test_a_whole_nfnet_gives_a_gray_image_what_it_gave_its_rgb_copy():
+    torch.manual_seed(0)
+    model = timm.create_model("test_nfnet", num_classes=0).eval().double()
+    adapted = copy.deepcopy(model)
+    adapt_first_conv(adapted, 1, "sum", MEAN, STD)
+    gray = torch.rand(2, 1, 96, 96, dtype=torch.float64)
+    assert torch.allclose(adapted(gray), model(gray.repeat(1, 3, 1, 1)), atol=1e-10)
 
 
 def test_a_whole_vit_sees_no_difference_after_folding():

@@ -14,6 +14,9 @@ std, or with the spec's `normalization`. `fold` moves the weights' own normalisa
 colour) into kernel and bias, so that any input normalisation gives what RGB copies would have given; only
 where the kernel overlaps zero padding does the bias differ from the original. Three channels stay as they
 are, unless `fold` meets another normalisation.
+
+A first convolution that standardises its own weights (BiT, NFNet) would undo all of this: it is replaced by a
+plain one that holds the standardised kernel, and is not standardised any more. Random weights keep it.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from torch import Tensor, nn
 
 from transferflow.errors import PlanError
 from transferflow.models.layers import Backbone, Preprocessing
+from transferflow.models.standardised import is_standardised, plain_conv
 from transferflow.spec.statistics import adapt_statistics
 
 How = Literal["mean", "sum", "fold", "repeat", "random"]
@@ -103,13 +107,9 @@ def adapt_first_conv(
         conv = model.get_submodule(path)
         if not isinstance(conv, nn.Conv2d) or conv.in_channels != RGB or conv.groups != 1:
             raise _not_adaptable(path, conv)
-        if how == "fold" and _standardises(conv):
-            raise PlanError(
-                "`fold` can't be exact: the first convolution normalises its own weights",
-                where="backbone.channel_adaptation",
-                found=f"{path}: {type(conv).__name__}",
-                allowed="mean, sum, repeat",
-            )
+        if how != "random" and is_standardised(conv):
+            conv = plain_conv(conv)
+            model.set_submodule(path, conv)
         _replace_kernel(conv, plan, (mean, std), target)
     return target
 
@@ -227,12 +227,6 @@ def _norm_follows(model: nn.Module, path: str, stem_trains: bool) -> bool:
             return stem_trains and not kind.startswith("Frozen")
         return "LayerNorm" in kind or "GroupNorm" in kind or "RmsNorm" in kind
     return False
-
-
-def _standardises(conv: nn.Conv2d) -> bool:
-    from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
-
-    return isinstance(conv, StdConv2d | StdConv2dSame | ScaledStdConv2d | ScaledStdConv2dSame)
 
 
 def _not_adaptable(path: str, module: nn.Module) -> PlanError:

@@ -30,6 +30,7 @@ from transferflow.models.backbones.timm_weights import resolve_timm, timm_prepro
 from transferflow.models.backbones.torchvision_weights import resolve_torchvision, torchvision_preprocessing
 from transferflow.models.channels import RGB, ChannelPlan, adapt_input
 from transferflow.models.layers import Backbone, Preprocessing
+from transferflow.models.standardised import plain_state
 from transferflow.models.weight_files import LocalFile, Location, Url, WeightFile
 from transferflow.spec.backbone import CheckpointBackbone
 
@@ -97,6 +98,7 @@ def build_checkpoint(
         return parts.wrap(adapt_input(parts.model, preprocessing, plan, parts.convs))
     renamed = rename_keys(state, section.prefix, section.key_map)
     if _input_channels(renamed, parts.convs) == plan.channels != RGB:
+        renamed = plain_state(parts.model, parts.convs, renamed)
         adapted = adapt_input(parts.model, preprocessing, plan, parts.convs)
         load_matching(parts, _with_zero_bias(parts, renamed), section, state)
         return parts.wrap(adapted)
