@@ -22,7 +22,7 @@ from transferflow.tasks.drawing import class_colour, draw_boxes, draw_mask
 def test_any_box_can_be_drawn(box):
     image = np.zeros((40, 60), np.uint8)
     drawn = draw_boxes(image, [box], ("a", "b"), [0.5])
-    assert drawn.shape == (40, 60, 3)
+    assert drawn.shape == (240, 360, 3)
     assert (drawn == class_colour(0)).all(axis=2).any()
     assert not image.any()
 
@@ -30,7 +30,7 @@ def test_any_box_can_be_drawn(box):
 def test_a_box_stands_where_it_belongs():
     drawn = draw_boxes(np.zeros((40, 60, 3), np.uint8), [Box(5, 10, 30, 20, "only")], ("only",))
     rows, columns = np.nonzero((drawn == class_colour(0)).all(axis=2))
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 19, 5, 29)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (60, 119, 30, 179)
 
 
 def test_a_hidden_class_stays_as_it_was():

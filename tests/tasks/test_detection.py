@@ -98,7 +98,7 @@ def test_the_worst_cases_show_truth_beside_prediction(crowns, load, tmp_path):
     )
     assert [case.title for case in cases] == ["2 missed, 0 false, 0 found", "1 missed, 0 false, 0 found"]
     assert [panel.label for panel in cases[0].panels] == ["truth", "prediction"]
-    assert cases[0].panels[0].image.shape == (48, 64, 3)
+    assert cases[0].panels[0].image.shape == (240, 320, 3)
     assert (cases[0].panels[0].image != cases[0].panels[1].image).any()
 
 
