@@ -78,17 +78,22 @@ def shown(text: object, limit: int = 120) -> str:
     return safe if len(safe) <= limit else f"{safe[:limit]}…"
 
 
-def failure(error: Exception) -> str:
-    """What went wrong while reading, without the libraries' advice to read unsafely."""
+def failure(error: Exception, lines: int = 1) -> str:
+    """What went wrong while reading, without the libraries' advice to read unsafely.
+
+    Args:
+        error: What a library raised.
+        lines: How many lines of its message to show.
+    """
     text = str(error)
-    if blamed := re.search(r"(?:GLOBAL|unsupported class) ([\w.]+)", text):
+    if blamed := re.search(r"(?:GLOBAL|unsupported class|Unsupported globals:) ([\w.]+)", text):
         return f"it needs {shown(blamed[1])}"
     if "TorchScript" in text:
         return "a TorchScript archive, which is a program"
     if "weights_only" in text or "nsupported" in text:
         return "a pickle of more than tensors, or not from torch.save"
-    lines = text.strip().splitlines()
-    return f"{type(error).__name__}: {shown(lines[0] if lines else '', 300)}"
+    told = "\n".join(shown(line, 300) for line in text.strip().splitlines()[:lines])
+    return f"{type(error).__name__}: {told}"
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from timm.optim import param_groups_layer_decay
 
 from transferflow.errors import PlanError, WeightsError
@@ -141,6 +143,57 @@ def test_published_weights_are_loaded_strictly(name, tmp_path, section):
     torch.save(dict(list(state.items())[1:]), file)
     with pytest.raises(WeightsError, match=f"do not fit {name}"):
         build_timm(choice, timm_preprocessing(choice), plan, file=file)
+
+
+class Hostile:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.marker),))
+
+
+@pytest.fixture
+def load():
+    choice = resolve_timm("test_resnet", "none")
+    return lambda file: build_timm(choice, timm_preprocessing(choice), ChannelPlan(3, "mean"), file=file)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "match"),
+    [
+        ("model.safetensors", lambda content: content[: len(content) // 2], "do not fit test_resnet"),
+        ("pytorch_model.bin", lambda content: content[: len(content) // 2], "damaged"),
+        ("pytorch_model.bin", lambda content: b"", "is empty"),
+        ("pytorch_model.bin", lambda content: b"\x80\x02", "do not fit test_resnet"),
+        ("model.safetensors", lambda content: b"<html>Log in", "text: <html>Log in"),
+        ("weights.npz", lambda content: content[:100], "do not fit test_resnet"),
+    ],
+)
+def test_damaged_files_are_refused(name, spoil, match, load, tmp_path):
+    write = save_file if name.endswith("safetensors") else torch.save
+    write(timm.create_model("test_resnet").state_dict(), tmp_path / "whole")
+    (tmp_path / name).write_bytes(spoil((tmp_path / "whole").read_bytes()))
+    with pytest.raises(WeightsError, match=match):
+        load(tmp_path / name)
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_hostile_pickles_are_not_run(legacy, load, tmp_path):
+    file = tmp_path / "pytorch_model.bin"
+    torch.save({"x": Hostile(tmp_path / "marker")}, file, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(WeightsError, match=r"more than tensors|needs posix\.mkdir") as caught:
+        load(file)
+    assert not (tmp_path / "marker").exists()
+    assert "weights_only" not in str(caught.value)
+
+
+def test_values_that_are_no_weights_are_refused(load, tmp_path):
+    state = timm.create_model("test_resnet").state_dict()
+    state["conv1.0.weight"][0] = math.inf
+    torch.save(state, tmp_path / "model.bin")
+    with pytest.raises(WeightsError, match=r"conv1\.0\.weight \(NaN or infinite\)"):
+        load(tmp_path / "model.bin")
 
 
 def test_position_embeddings_are_resampled_to_the_image_size(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from transferflow.errors import WeightsError
-from transferflow.models.backbones.from_timm import TimmBackbone, create_bare, first_convs
+from transferflow.models.backbones.from_timm import create_bare, first_convs, wrap_timm
 from transferflow.models.backbones.from_torchvision import (
     GEOMETRY,
     TorchvisionBackbone,
@@ -22,15 +23,20 @@ from transferflow.models.backbones.from_torchvision import (
 from transferflow.models.backbones.matching import (
     COUNTERS,
     MatchReport,
+    list_keys,
     match_state,
     rename_keys,
     suggest_prefix,
+    unfit_values,
+    values_error,
 )
 from transferflow.models.backbones.timm_weights import resolve_timm, timm_preprocessing
 from transferflow.models.backbones.torchvision_weights import resolve_torchvision, torchvision_preprocessing
 from transferflow.models.channels import RGB, ChannelPlan, adapt_input
+from transferflow.models.downloads import public_address
 from transferflow.models.layers import Backbone, Preprocessing
 from transferflow.models.standardised import plain_state
+from transferflow.models.state_files import failure, shown
 from transferflow.models.weight_files import LocalFile, Location, Url, WeightFile
 from transferflow.spec.backbone import CheckpointBackbone
 
@@ -42,7 +48,7 @@ def checkpoint_file(section: CheckpointBackbone) -> WeightFile:
     place = section.weights.removeprefix("file://")
     location: Location
     if "://" in place:
-        name = f"{(section.sha256 or '')[:16]}-{place.rsplit('/', 1)[-1].partition('?')[0]}"
+        name = f"{(section.sha256 or '')[:16]}-{public_address(place).rsplit('/', 1)[-1].partition('?')[0]}"
         location = Url(place, Path(torch.hub.get_dir()) / "checkpoints" / name, section.sha256)
     else:
         location = LocalFile(Path(place), section.sha256)
@@ -50,7 +56,7 @@ def checkpoint_file(section: CheckpointBackbone) -> WeightFile:
     return WeightFile(
         "checkpoint",
         section.name,
-        Path(place).name,
+        Path(public_address(place)).name,
         location,
         mean=preprocessing.mean,
         std=preprocessing.std,
@@ -96,13 +102,13 @@ def build_checkpoint(
     parts = _build_architecture(section, preprocessing.image_size, device)
     if state is None:
         return parts.wrap(adapt_input(parts.model, preprocessing, plan, parts.convs))
-    renamed = rename_keys(state, section.prefix, section.key_map)
+    renamed = rename_keys(state, section.prefix, section.key_map, list(parts.model.state_dict()))
     if _input_channels(renamed, parts.convs) == plan.channels != RGB:
         renamed = plain_state(parts.model, parts.convs, renamed)
         adapted = adapt_input(parts.model, preprocessing, plan, parts.convs)
-        load_matching(parts, _with_zero_bias(parts, renamed), section, state)
+        load_matching(parts, _with_zero_bias(parts, renamed), section)
         return parts.wrap(adapted)
-    load_matching(parts, renamed, section, state)
+    load_matching(parts, renamed, section)
     return parts.wrap(adapt_input(parts.model, preprocessing, plan, parts.convs))
 
 
@@ -112,43 +118,58 @@ class Architecture:
 
     Attributes:
         model: Without classifier.
+        size: Side of the images that it is built for.
         convs: Paths of the modules that see the image.
         wrap: Makes the backbone of it.
-        resample: Fits position embeddings of another grid.
+        resample: Fits what depends on the image size, such as position embeddings.
+        usual: The size that the architecture is usually trained with, and its state there (on `meta`).
     """
 
     model: nn.Module
+    size: int
     convs: tuple[str, ...]
     wrap: Callable[[Preprocessing], Backbone]
     resample: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+    usual: Callable[[], tuple[int, Mapping[str, Tensor]]] | None = None
 
 
 def load_matching(
-    parts: Architecture,
-    renamed: Mapping[str, Tensor],
-    section: CheckpointBackbone,
-    original: Mapping[str, Tensor],
+    parts: Architecture, renamed: Mapping[str, Tensor], section: CheckpointBackbone
 ) -> MatchReport:
     """Load what fits, and say what does not.
 
     Raises:
-        WeightsError: If less than `min_match` fits.
+        WeightsError: If less than `min_match` fits, the first layer is not filled, or values are no weights.
     """
     own = parts.model.state_dict()
     try:
-        fitted = {**renamed, **parts.resample(renamed)}
+        fitted = parts.resample(renamed)
     except (ValueError, RuntimeError) as error:
-        raise _poor_match(section, f"position embeddings: {error}", "") from error
+        raise _poor_match(section, f"position embeddings: {failure(error)}", "") from error
     report = match_state(own, fitted)
     if report.share < section.min_match:
-        prefix = suggest_prefix(list(own), list(original))
-        hint = f"the file puts {prefix!r} before its keys: set backbone.prefix" if prefix else ""
-        raise _poor_match(section, str(report), hint)
-    counters = {key for key in own if key.endswith(COUNTERS) and key in fitted}
-    parts.model.load_state_dict({key: fitted[key] for key in {*report.matched, *counters}}, strict=False)
-    level = logging.WARNING if report.missing or report.misshapen else logging.INFO
-    log.log(level, "weights of %s: %s", section.weights, report)
+        raise _explain(parts, renamed, section, report)
+    _check_input(parts, fitted, report, section)
+    _load(parts.model, {key: fitted[key] for key in report.matched}, fitted, section)
+    random = (*report.missing, *report.misshapen)
+    start, end = ("warning: ", f"; these stay random: {list_keys(random, 20)}") if random else ("", "")
+    level = logging.WARNING if random else logging.INFO
+    log.log(level, "%sweights of %s: %s%s", start, public_address(section.weights), report, end)
     return report
+
+
+def _load(
+    model: nn.Module, chosen: Mapping[str, Tensor], state: Mapping[str, Tensor], section: CheckpointBackbone
+) -> None:
+    own = model.state_dict()
+    if unfit := unfit_values(own, chosen):
+        raise values_error(unfit, f"backbone.weights: {public_address(section.weights)}")
+    counters = {key: state[key] for key in own if key.endswith(COUNTERS) and key in state}
+    fitting = {key: value for key, value in counters.items() if value.shape == own[key].shape}
+    try:
+        model.load_state_dict({**chosen, **fitting}, strict=False)
+    except RuntimeError as error:
+        raise _poor_match(section, failure(error), "") from error
 
 
 def _build_architecture(section: CheckpointBackbone, size: int, device: str) -> Architecture:
@@ -158,37 +179,68 @@ def _build_architecture(section: CheckpointBackbone, size: int, device: str) -> 
             model = build_architecture(section.name, size, device)
             return Architecture(
                 model,
+                size,
                 (GEOMETRY[section.name].first_conv,),
                 lambda ready: TorchvisionBackbone(model, section.name, ready),
-                lambda state: prepare_state(section.name, state, size),
+                lambda state: {**state, **prepare_state(section.name, state, size)},
             )
         case "timm":
             choice = resolve_timm(section.name, "none")
             bare = create_bare(choice, size, device)
             convs = first_convs(choice, bare)
+            usual = timm_preprocessing(choice).image_size
             return Architecture(
                 bare,
+                size,
                 convs,
-                lambda ready: TimmBackbone(bare, convs, ready),
-                lambda state: _resample_positions(bare, state),
+                lambda ready: wrap_timm(choice, bare, ready, convs),
+                lambda state: _convert(bare, state),
+                lambda: (usual, create_bare(choice, usual, "meta").state_dict()),
             )
         case _:
             assert_never(section.library)
 
 
-def _resample_positions(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Fit a timm ViT's `pos_embed` to the model's grid (bicubic)."""
-    key = "pos_embed"
-    own, theirs = model.state_dict().get(key), state.get(key)
-    embed = getattr(model, "patch_embed", None)
-    grid = getattr(embed, "grid_size", None)
-    if own is None or theirs is None or grid is None or theirs.ndim != 3 or own.shape == theirs.shape:
+def _convert(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Let timm convert what does not fit: it resamples positions and tables, and knows old names."""
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    own = model.state_dict()
+    share = match_state(own, state).share
+    if convert is None or share == 1:
         return state
-    from timm.layers.pos_embed import resample_abs_pos_embed
+    try:
+        converted: Mapping[str, Tensor] = convert(dict(state), model)
+    # The conversions are written for the files that they know, and raise anything for others.
+    except Exception:
+        return state
+    return converted if match_state(own, converted).share > share else state
 
-    prefix = own.shape[1] - grid[0] * grid[1]
-    resampled = resample_abs_pos_embed(theirs, new_size=list(grid), num_prefix_tokens=prefix)
-    return {**state, key: resampled}
+
+def _check_input(
+    parts: Architecture, state: Mapping[str, Tensor], report: MatchReport, section: CheckpointBackbone
+) -> None:
+    """A random first layer spoils all that follow, however few its numbers."""
+    own = parts.model.state_dict()
+    unfilled = [key for key in (*report.missing, *report.misshapen) if _is_below(key, parts.convs)]
+    if not unfilled:
+        return
+    key = unfilled[0]
+    theirs = f"of shape {_shape(state[key])}" if key in state else "missing"
+    raise WeightsError(
+        "the file does not fill the layer that sees the image",
+        where=f"backbone.weights: {public_address(section.weights)}",
+        found=f"{shown(key)} is {theirs}",
+        allowed=f"shape {_shape(own[key])}: a file for 3 channels, or for data.channels",
+        hint="set data.channels to the file's own, or rename its keys with backbone.key_map",
+    )
+
+
+def _is_below(key: str, paths: Sequence[str]) -> bool:
+    return any(key.startswith(f"{path}.") for path in paths)
+
+
+def _shape(value: Tensor) -> str:
+    return " x ".join(map(str, value.shape)) or "()"
 
 
 def _input_channels(state: Mapping[str, Tensor], convs: Sequence[str]) -> int | None:
@@ -203,11 +255,30 @@ def _with_zero_bias(parts: Architecture, state: Mapping[str, Tensor]) -> Mapping
     return {**{key: torch.zeros_like(own[key]) for key in biases}, **state}
 
 
+def _explain(
+    parts: Architecture, renamed: Mapping[str, Tensor], section: CheckpointBackbone, report: MatchReport
+) -> WeightsError:
+    """Say why little matches: another image size, a prefix, or another model."""
+    if parts.usual is not None:
+        size, usual = parts.usual()
+        if size != parts.size and match_state(usual, renamed).share > report.share:
+            return WeightsError(
+                f"the file's tables can't be fitted to images of {parts.size} pixels",
+                where=f"backbone.weights: {public_address(section.weights)}",
+                found=str(report),
+                allowed=f"data.image_size: {size}, which {section.name} is trained with",
+            )
+    prefix = suggest_prefix(list(parts.model.state_dict()), list(renamed))
+    whole = shown(f"{section.prefix}{prefix}")
+    hint = f"the file puts {whole!r} before its keys: set backbone.prefix" if prefix else ""
+    return _poor_match(section, str(report), hint)
+
+
 def _poor_match(section: CheckpointBackbone, found: str, hint: str) -> WeightsError:
     return WeightsError(
         f"the file fills too little of {section.name}",
-        where=f"backbone.weights: {section.weights}",
+        where=f"backbone.weights: {public_address(section.weights)}",
         found=found,
-        allowed=f"at least {section.min_match:.0%} matched (backbone.min_match)",
+        allowed=f"at least {section.min_match * 100:.10g}% matched (backbone.min_match)",
         hint=hint or "check backbone.name, or rename keys with backbone.prefix and backbone.key_map",
     )

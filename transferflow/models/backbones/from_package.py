@@ -9,6 +9,7 @@ from torch import Tensor
 
 from transferflow.errors import WeightsError
 from transferflow.models.backbones.from_timm import TimmBackbone, create_bare, first_convs
+from transferflow.models.backbones.matching import unfit_values, values_error
 from transferflow.models.backbones.timm_weights import TimmChoice, resolve_timm
 from transferflow.models.channels import ChannelPlan, adapt_input
 from transferflow.models.layers import Preprocessing
@@ -71,6 +72,8 @@ def build_package(
     if state is not None:
         converted = convert_lite0(state)
         features = {key: value for key, value in converted.items() if not key.startswith("classifier.")}
+        if unfit := unfit_values(model.state_dict(), features):
+            raise values_error(unfit, "backbone.weights")
         try:
             model.load_state_dict(features, strict=True, assign=True)
         except RuntimeError as error:

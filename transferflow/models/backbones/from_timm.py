@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from transferflow.errors import PlanError, WeightsError
 from transferflow.models.backbones.grouping import compile_groups
+from transferflow.models.backbones.matching import unfit_values, values_error
 from transferflow.models.backbones.sizes import patch_error
 from transferflow.models.backbones.timm_slices import slice_timm
 from transferflow.models.backbones.timm_weights import TimmChoice, timm_preprocessing
 from transferflow.models.channels import ChannelPlan, adapt_input, first_conv_paths
 from transferflow.models.layers import Backbone, FeatureLevel, Preprocessing
+from transferflow.models.state_files import check_file, failure
 
 FINEST_STRIDE = 4
 
@@ -98,11 +100,28 @@ def build_timm(
         model = create_bare(choice, preprocessing.image_size, device)
     else:
         model = _create_with_weights(choice, preprocessing.image_size, file)
-    _check_patches(model, choice, preprocessing.image_size)
     convs = first_convs(choice, model)
-    backbone = TimmBackbone(model, convs, adapt_input(model, preprocessing, plan, convs))
-    if device == "meta":
-        _check_size(backbone, choice.name, plan.channels)
+    return wrap_timm(choice, model, adapt_input(model, preprocessing, plan, convs), convs)
+
+
+def wrap_timm(
+    choice: TimmChoice, model: nn.Module, preprocessing: Preprocessing, convs: Sequence[str]
+) -> TimmBackbone:
+    """Make a backbone of a model whose first convolution is adapted; on `meta`, check the image size.
+
+    Args:
+        choice: Model and tag.
+        model: Without classifier.
+        preprocessing: Mean and std are those of the model's channels.
+        convs: Paths of the modules that see the image.
+
+    Raises:
+        PlanError: If the model can't take the image size.
+    """
+    _check_patches(model, choice, preprocessing.image_size)
+    backbone = TimmBackbone(model, convs, preprocessing)
+    if next(model.parameters()).is_meta:
+        _check_size(backbone, choice.name, len(preprocessing.mean))
     return backbone
 
 
@@ -112,8 +131,11 @@ def create_bare(choice: TimmChoice, image_size: int, device: str) -> nn.Module:
     Raises:
         PlanError: If the model can't take the image size.
     """
-    with torch.device(device):
-        return _create(choice, image_size, {"num_classes": 0})
+    try:
+        with torch.device(device):
+            return _create(choice, image_size, {"num_classes": 0})
+    except (TypeError, ValueError, AssertionError, ZeroDivisionError) as error:
+        raise _size_error(choice.name, image_size, error) from error
 
 
 def first_convs(choice: TimmChoice, model: nn.Module) -> tuple[str, ...]:
@@ -129,10 +151,7 @@ def _create(choice: TimmChoice, image_size: int, arguments: dict[str, Any]) -> n
 
     name = f"{choice.name}.{choice.tag}" if choice.tag else choice.name
     sized: dict[str, Any] = {"img_size": image_size} if choice.config.fixed_input_size else {}
-    try:
-        model: nn.Module = timm.create_model(name, **arguments, **sized)
-    except (TypeError, ValueError, AssertionError, ZeroDivisionError) as error:
-        raise _size_error(choice.name, image_size, error) from error
+    model: nn.Module = timm.create_model(name, **arguments, **sized)
     return model
 
 
@@ -170,11 +189,21 @@ def _create_with_weights(choice: TimmChoice, image_size: int, file: Path) -> nn.
 
 
 def _create_full(choice: TimmChoice, image_size: int, file: Path) -> nn.Module:
-    overlay = {"file": str(file), "custom_load": file.suffix == ".npz"}
+    """Let timm read the file, which it does with `weights_only=True`."""
+    numpy = file.suffix == ".npz"
+    if not numpy:
+        check_file(file)
+    create_bare(choice, image_size, "meta")  # what is wrong with the size is said before the file is blamed
+    overlay = {"file": str(file), "custom_load": numpy}
     try:
-        return _create(choice, image_size, {"pretrained": True, "pretrained_cfg_overlay": overlay})
-    except (RuntimeError, KeyError, OSError) as error:
-        raise _misfit(choice, file, str(error)) from error
+        model = _create(choice, image_size, {"pretrained": True, "pretrained_cfg_overlay": overlay})
+    # A damaged file can make timm and the readers below it raise nearly anything.
+    except Exception as error:
+        raise _misfit(choice, file, failure(error, lines=8)) from error
+    state = model.state_dict()
+    if unfit := unfit_values(state, state):
+        raise values_error(unfit, str(file))
+    return model
 
 
 def _check_patches(model: nn.Module, choice: TimmChoice, image_size: int) -> None:

@@ -11,8 +11,9 @@ import torchvision.models as library
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from transferflow.errors import WeightsError
+from transferflow.errors import PlanError, WeightsError
 from transferflow.models.backbones.grouping import compile_groups
+from transferflow.models.backbones.matching import unfit_values, values_error
 from transferflow.models.backbones.sizes import patch_error
 from transferflow.models.backbones.torchvision_slices import slice_torchvision
 from transferflow.models.channels import ChannelPlan, adapt_input
@@ -139,6 +140,13 @@ def build_architecture(name: str, image_size: int, device: str) -> nn.Module:
         if image_size % PATCH:
             raise patch_error(name, image_size, PATCH)
         arguments["image_size"] = image_size
+    if name.startswith("convnext") and image_size < STRIDES[-1]:  # its convolutions have no padding
+        raise PlanError(
+            f"{name} can't take images of {image_size} pixels",
+            where="data.image_size",
+            found=str(image_size),
+            allowed=f"{STRIDES[-1]} or more",
+        )
     builder: Callable[..., nn.Module] = getattr(library, name)
     with torch.device(device):
         model = builder(weights=None, **arguments)
@@ -155,6 +163,8 @@ def load_strictly(model: nn.Module, state: State, name: str) -> None:
     Raises:
         WeightsError: If a key is missing, unexpected, or of another shape.
     """
+    if unfit := unfit_values(model.state_dict(), state):
+        raise values_error(unfit, "backbone.weights")
     try:
         model.load_state_dict(dict(state), strict=True, assign=True)
     except RuntimeError as error:
