@@ -11,6 +11,8 @@ from PIL import ImageFont
 
 Rectangle = tuple[float, float, float, float]
 """Left, top, right and bottom edge in pixels of the picture."""
+_MOST = 200
+"""Labels of one picture: nobody reads more, and each looks at all boxes."""
 _HIDDEN = 0.25
 """Largest share of any box that a label may lie on."""
 PADDING = 1
@@ -54,7 +56,7 @@ def place_labels(
     room = np.maximum(_areas(boxes), 1.0) * _HIDDEN
     taken = np.zeros((0, 4))
     placed = []
-    for mark in reversed([mark for mark in marks if mark.text]):
+    for mark in [mark for mark in reversed(marks) if mark.text][:_MOST]:
         words = font.getbbox(mark.text, anchor="lt")
         width, height = words[2] + 2 * PADDING, words[3] + 2 * PADDING
         for place in _candidates(mark.edges, width, height, size, line):
