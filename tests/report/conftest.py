@@ -27,7 +27,8 @@ from transferflow.report.contents import (
     TrainingSummary,
     VerdictSummary,
 )
-from transferflow.spec.metrics import DETECTION, MULTI_LABEL, SEGMENTATION, SINGLE_LABEL
+from transferflow.spec.metrics import DETECTION, MULTI_LABEL, SEGMENTATION, SINGLE_LABEL, positive_class
+from transferflow.spec.task import ClassificationTask
 from transferflow.tasks.drawing import draw_boxes, draw_mask
 from transferflow.training.job import PhaseProof
 
@@ -137,6 +138,8 @@ def report_data(classes=10, images=500, *, names=None, multilabel=False, hostile
             {"transferflow": "0.1.0", "torch": "2.15.0"},
             "transferflow run specs/digits.yaml",
         ),
+        positive=positive_class(ClassificationTask(kind="classification", multilabel=multilabel), names),
+        specificity=0.9,
         facts=(("backbone", "efficientnet_lite0"), ("device", "cpu, bf16"), ("trained", "2026-11-23 18:30")),
         worst=pictures(12, names, hostile=hostile),
         verdict=VerdictSummary(
@@ -153,6 +156,8 @@ def shared_parts(data, evaluation, classes, task, main_metric, worst):
         data,
         task=task,
         title=f"{task} demo",
+        positive=None,
+        specificity=None,
         evaluation=evaluation,
         classes=classes,
         main_metric=main_metric,

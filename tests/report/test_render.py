@@ -95,6 +95,24 @@ def test_a_test_split_of_one_class_says_why_auroc_is_missing(make_report):
     assert "All 10 images are of one class (scratch)" in page
 
 
+def test_of_two_classes_the_positive_one_is_named(make_report):
+    data = replace(make_report(2, 60, names=("normal", "ill")), specificity=0.8)
+    page = render_report(data)
+    assert "Of the two classes, ill is the positive one." in page
+    assert ">Sensitivity of ill at specificity 0.80<" in page
+    assert "share of the images of ill that are found" in page
+    assert "<summary>Operating point of ill at specificity 0.80</summary>" in page
+    assert "95 % interval (each image for itself)" in page
+
+
+@pytest.mark.parametrize("multilabel", [True, False])
+def test_where_each_class_has_its_turn_none_is_positive(make_report, multilabel):
+    page = render_report(make_report(3, 60, multilabel=multilabel))
+    assert "positive one" not in page
+    assert ">Operating points at specificity 0.90<" in page
+    assert (">Sensitivity at specificity 0.90<" in page) != multilabel
+
+
 def test_detection_draws_its_own_figures(make_detection_report):
     page = render_report(make_detection_report(hostile=HOSTILE))
     for title in (

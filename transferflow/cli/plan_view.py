@@ -11,6 +11,7 @@ from rich.text import Text
 
 from transferflow.cli.console import printable
 from transferflow.report.contents import LayerRow
+from transferflow.spec.metrics import positive_class
 from transferflow.stages.plan import Plan, StagePlan
 
 
@@ -52,6 +53,9 @@ def _images(plan: Plan) -> Text:
     about = "" if plan.exact else "about "
     note = "" if plan.exact else " (from the listing; what prepare finds in the files decides)"
     classes = f"{len(plan.classes)} class{'' if len(plan.classes) == 1 else 'es'}"
+    positive = positive_class(plan.spec.task, plan.classes)
+    if positive is not None:
+        classes += f", {printable(positive)} is the positive one"
     return Text(f"images: {about}{counts}; {classes}{note}\n")
 
 

@@ -123,6 +123,8 @@ class ReportData:
         data: What it was trained and measured on.
         lineage: Where the numbers come from.
         lower_is_better: Metrics of which less is better.
+        positive: The class that sensitivity is about, where there is one, see `spec.metrics.positive_class`.
+        specificity: The fixed one at which sensitivity is measured; `None` where none is.
         facts: Short facts under the title: backbone, device, time.
         worst: Worst errors, worst first.
         examples: Predictions beside the truth, from all over the test split.
@@ -139,6 +141,8 @@ class ReportData:
     data: DataSummary
     lineage: Lineage
     lower_is_better: frozenset[str] = frozenset({"ece", "loss"})
+    positive: str | None = None
+    specificity: float | None = None
     facts: tuple[tuple[str, str], ...] = ()
     worst: tuple[Picture, ...] = ()
     examples: tuple[Picture, ...] = ()

@@ -20,12 +20,13 @@ from transferflow.report.sections import (
     data_table,
     layer_table,
     metric_cards,
+    metric_title,
     parameter_share,
     proof_table,
 )
 from transferflow.report.segmentation_figures import segmentation_charts
 from transferflow.report.training_figures import training_charts
-from transferflow.report.wording import count, metric_label, number
+from transferflow.report.wording import count, fraction, number
 from transferflow.store import write_atomic
 
 TEMPLATE = "report.html"
@@ -53,10 +54,11 @@ def render_report(data: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=count, metric=metric_label, number=number)
+    environment.filters.update(count=count, fraction=fraction, number=number)
     return environment.get_template(TEMPLATE).render(
         data=data,
         cards=metric_cards(data),
+        chosen_by=metric_title(data, data.training.metric),
         charts=task_charts(data),
         legend=class_legend(data),
         points=operating_points(data.evaluation),

@@ -15,12 +15,15 @@ from transferflow.report.wording import (
     METRIC_MEANINGS,
     count,
     count_short,
+    fraction,
     interval,
     metric_label,
     number,
     rate,
 )
 from transferflow.tasks.drawing import class_colour
+
+SENSITIVITY = "sensitivity_at_specificity"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,21 @@ class Table:
     numeric: frozenset[int]
 
 
+def metric_title(data: ReportData, name: str) -> str:
+    """A metric's name in words; that of a sensitivity says of which class and at which specificity."""
+    if name != SENSITIVITY or data.specificity is None:
+        return metric_label(name)
+    of = f" of {data.positive}" if data.positive else ""
+    return f"Sensitivity{of} at specificity {fraction(data.specificity)}"
+
+
+def metric_meaning(data: ReportData, name: str) -> str:
+    """What a metric says, in half a sentence."""
+    if name == SENSITIVITY and data.positive:
+        return f"share of the images of {data.positive} that are found"
+    return METRIC_MEANINGS.get(name, "")
+
+
 def metric_cards(data: ReportData) -> list[MetricCard]:
     """A card per metric, the main one first."""
     metrics = data.evaluation.metrics
@@ -52,7 +70,7 @@ def metric_cards(data: ReportData) -> list[MetricCard]:
     for name in names:
         metric = metrics[name]
         better = "; lower is better" if name in data.lower_is_better else ""
-        meaning = METRIC_MEANINGS.get(name, "")
+        meaning = metric_meaning(data, name)
         note = metric.reason or (meaning if better in meaning else f"{meaning}{better}")
         bar = None
         if math.isfinite(metric.value) and 0 <= metric.value <= 1:
@@ -61,7 +79,7 @@ def metric_cards(data: ReportData) -> list[MetricCard]:
             bar = (100 * low, 100 * metric.value, 100 * high)
         cards.append(
             MetricCard(
-                metric_label(name),
+                metric_title(data, name),
                 number(metric.value),
                 interval(metric),
                 note,

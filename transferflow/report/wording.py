@@ -41,7 +41,7 @@ METRIC_MEANINGS = {
     "auroc": "chance that a positive image ranks above a negative one",
     "average_precision": "mean precision over all recalls",
     "ece": "mean gap between confidence and accuracy; lower is better",
-    "sensitivity_at_specificity": "share of positives found at the fixed specificity",
+    "sensitivity_at_specificity": "share of a class's images that are found, mean over the classes",
     "map": "mean average precision over IoU 0.50 to 0.95",
     "map50": "mean average precision at IoU 0.50",
     "map75": "mean average precision at IoU 0.75",
@@ -64,6 +64,11 @@ def metric_label(name: str) -> str:
 def number(value: float | None, digits: int = 3) -> str:
     """A number with fixed digits; a dash where there is none."""
     return DASH if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def fraction(value: float) -> str:
+    """A number that a person has set: two digits, or as many as it has."""
+    return f"{value:.2f}" if round(value, 2) == value else f"{value:g}"
 
 
 def interval(metric: MetricValue) -> str:

@@ -29,7 +29,7 @@ class Evaluation(Section):
     bootstrap: Annotated[StrictInt, Field(ge=0, le=100_000)] = 1000
     """Resamples of the test images for each 95 % interval; 0 switches intervals off."""
     specificity: Annotated[Fraction, Field(gt=0, lt=1)] = 0.9
-    """Fixed specificity at which sensitivity is reported (classification)."""
+    """Fixed specificity at which sensitivity is reported (classification; of two classes, the second's)."""
 
 
 class AgainstChampion(Section):

@@ -24,12 +24,13 @@ from transferflow.report.contents import (
     VerdictSummary,
 )
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.metrics import metric_names
+from transferflow.spec.metrics import metric_names, positive_class
 from transferflow.stages.evaluate import MASKS, PREDICTIONS, read_evaluation
 from transferflow.stages.explaining import explain_errors
 from transferflow.stages.finished import Finished
 from transferflow.stages.train import HISTORY
 from transferflow.tasks.build import build_task
+from transferflow.tasks.bundle import read_min_score
 from transferflow.tasks.show import show_image
 from transferflow.training.job import PhaseProof
 
@@ -50,6 +51,7 @@ def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportDa
         snapshot,
         "test",
         folder=finished.evaluated.folder / MASKS,
+        min_score=read_min_score(finished.trained.folder),
     )
     worst = show(choice="worst", limit=WORST)
     if spec.task.kind == "classification":
@@ -70,6 +72,8 @@ def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportDa
         ),
         lineage=_lineage(finished),
         lower_is_better=names.lower_is_better,
+        positive=positive_class(spec.task, snapshot.classes),
+        specificity=spec.evaluation.specificity if spec.task.kind == "classification" else None,
         facts=_facts(spec, history),
         worst=tuple(worst),
         examples=tuple(show(choice="spread", limit=EXAMPLES)),
