@@ -17,7 +17,7 @@ def shown(spec, tmp_path):
     return capture.get()
 
 
-@pytest.mark.parametrize(("classes", "positive"), [(None, "red"), (["red", "green"], "green")])
+@pytest.mark.parametrize(("classes", "positive"), [(None, "red"), (("red", "green"), "green")])
 def test_of_two_classes_the_positive_one_is_named(build_spec, colour_folder, tmp_path, classes, positive):
     shutil.rmtree(colour_folder / "blue")
     spec = build_spec()

@@ -17,7 +17,7 @@ from transferflow.data.manifest import read_groups
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.bootstrap import Statistic
-from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
+from transferflow.evaluation.pictures import Choice, Picture, pick_evenly
 from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.segmentation import (
     evaluate_segmentation,
@@ -33,8 +33,8 @@ from transferflow.spec.head import SegmentationHead
 from transferflow.spec.metrics import metric_names
 from transferflow.spec.task import SegmentationTask
 from transferflow.tasks.base import ModelParts, PredictionInputs
-from transferflow.tasks.drawing import draw_mask
 from transferflow.tasks.masks import write_mask
+from transferflow.tasks.segmentation_pictures import picture_masks
 from transferflow.tasks.segmentation_truth import MaskPairs, pixel_weights
 from transferflow.tasks.show import show_image
 
@@ -153,6 +153,7 @@ class Segmentation:
         folder: Path,
         choice: Choice,
         limit: int,
+        min_score: float | None = None,
     ) -> Sequence[Picture]:
         """Image, truth and prediction; worst: least mean overlap over the image's own classes."""
         pairs = MaskPairs(predictions, snapshot, split, folder, self.ignore_index)
@@ -175,13 +176,9 @@ class Segmentation:
         row = pairs.rows[number]
         predicted, truth = pairs.masks(number)
         image = show_image(row.absolute_path, spec.data.channels, spec.data.intensity)
-        hidden = (0, self.ignore_index)
-        panels = (
-            Panel(image, "image"),
-            Panel(draw_mask(image, truth, hidden), "truth"),
-            Panel(draw_mask(image, predicted, hidden), "prediction"),
+        return picture_masks(
+            image, truth, predicted, ignore_index=self.ignore_index, overlap=overlap, image_id=row.id
         )
-        return Picture(panels, f"mean IoU {overlap:.3f}", (row.id,))
 
 
 def build_segmentation(task: SegmentationTask) -> Segmentation:
