@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
-from transferflow.spec.base import ChosenByKey
+from transferflow.spec.base import NAME_WORDS, ChosenByKey
 from transferflow.spec.locate import Spot
 from transferflow.spec.scalars import ScalarError, resolve_scalar
 from transferflow.spec.shape import (
@@ -41,6 +41,8 @@ def value_hint(node: Node | None, shape: Shape | None, kind: str) -> str:
         return f"write {_WORDS_FOR_BOOLEANS[node.raw.lower()]}"
     if kind in ("int_type", "float_type"):
         return _number_hint(node, kind)
+    if kind == "string_pattern_mismatch" and shape.words == NAME_WORDS:
+        return _name_hint(node.raw)
     return ""
 
 
@@ -52,6 +54,11 @@ def _section_hint(node: Node | None, shape: VariantsShape) -> str:
             if isinstance(slot.shape, ScalarShape) and node.raw in slot.shape.choices:
                 return f"write {{{key}: {node.raw}}}"
     return did_you_mean(node.raw, shape.variants) if isinstance(shape.chooser, ChosenByKey) else ""
+
+
+def _name_hint(text: str) -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    return f"did you mean `{name}`?" if name and text.isascii() else ""
 
 
 def _number_hint(node: ScalarNode, kind: str) -> str:

@@ -19,11 +19,8 @@ Number = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[StrictFloat, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False)]
-Name = Annotated[
-    StrictStr,
-    Field(pattern=r"^[a-z0-9-]+$", max_length=64),
-    Words("lower-case letters, digits and hyphens, at most 64"),
-]
+NAME_WORDS = "lower-case letters, digits and hyphens, at most 64"
+Name = Annotated[StrictStr, Field(pattern=r"^[a-z0-9-]+$", max_length=64), Words(NAME_WORDS)]
 
 Found = tuple[tuple[str, ...], str]
 """Key path and message of a rule between sections that is broken."""
