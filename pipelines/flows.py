@@ -15,7 +15,7 @@ from transferflow.spec import ExperimentSpec
 from transferflow.spec.load import load_spec
 from transferflow.stages.context import RunContext
 from transferflow.stages.outcome import StageOutcome
-from transferflow.stages.preflight import require_transforms, require_weights
+from transferflow.stages.preflight import require_layers, require_transforms, require_weights
 
 from .logs import logs_sent_to_server, plain_terminal
 from .server import reachable_server
@@ -66,6 +66,7 @@ def train(
 
 def _run_stages(spec: ExperimentSpec, context: RunContext) -> list[Reference]:
     require_transforms(spec)
+    require_layers(spec, context)
     require_weights(spec, context)
     prepared = prepare_step(spec, context).result()
     trained = train_step(spec, context, prepared).result()

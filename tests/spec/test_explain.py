@@ -182,6 +182,25 @@ APPENDED: list[tuple[str, str, str]] = [
     ("head: {prompts: ['a {}']}", "9:17: head.prompts", "init: text"),
 ]
 
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("p-vit_b_16", "did you mean `p-vit-b-16`?"),
+        ("Birds of Ulm!", "did you mean `birds-of-ulm`?"),
+        ("vögel", ""),
+        ("__", ""),
+    ],
+)
+def test_a_name_of_another_form_gets_a_suggestion(
+    problems_of: ProblemsOf, good: str, name: str, hint: str
+) -> None:
+    (problem,) = problems_of(good.replace("name: birds", f"name: {name}"))
+    assert problem.where == "spec.yaml:1:7: name"
+    assert problem.what == "has a form that is not allowed"
+    assert problem.hint == hint
+
+
 DATA = "name: a\ntask: {kind: %s}\nbackbone: {source: torchvision, name: resnet50}\n%s"
 WITH_DATA: list[tuple[str, str, str, str]] = [
     (

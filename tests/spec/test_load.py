@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,14 @@ import pytest
 from transferflow.errors import Problem, SpecError
 from transferflow.spec.freeze import FreezeBackbone, FreezeLayers, FreezeNone, FreezePhases
 from transferflow.spec.head import DetectionHead, LinearHead, SegmentationHead
-from transferflow.spec.load import check_document, load_spec, place_problems, preset_names, read_document
+from transferflow.spec.load import (
+    check_document,
+    load_spec,
+    place_problems,
+    preset_names,
+    read_document,
+    with_places,
+)
 from transferflow.spec.optimizer import AdamW, Sgd
 
 Write = Callable[..., Path]
@@ -330,6 +338,28 @@ def test_later_checks_get_their_place(write: Write, good: str) -> None:
     assert str(problem) == "spec.yaml:9:36: augmentation.transforms.0.name: is odd"
     (problem,) = place_problems(document, [(("schedule", "kind"), "is odd")])
     assert problem.where == "spec.yaml:1:1: schedule.kind"
+
+
+@pytest.mark.parametrize(
+    ("where", "placed"),
+    [
+        ("training.epochs", "spec.yaml:9:20: training.epochs"),
+        ('optimizer.layer_lr."blocks.0"', 'spec.yaml:10:36: optimizer.layer_lr."blocks.0"'),
+        ("freeze.layers.1", "spec.yaml:11:42: freeze.layers.1"),
+        ("backbone.weights", "spec.yaml:6:1: backbone.weights"),  # not written: its section
+        ("head.dropout", "--set head.dropout=0.1: head.dropout"),
+        ("epoch 3, step 1", "epoch 3, step 1"),
+        ("data.csv", "data.csv"),  # a file: the section has no such key
+        ("/data/photos", "/data/photos"),
+        ("", ""),
+    ],
+)
+def test_errors_of_the_plan_get_their_place(write: Write, good: str, where: str, placed: str) -> None:
+    more = "training: {epochs: 3}\noptimizer: {layer_lr: {'blocks.0': 1e-4}}\n"
+    path = write(good + more + "freeze: {policy: layers, layers: [conv1, layr1]}\n")
+    problem = Problem("is odd", where, found="x", hint="look")
+    document = read_document(path, ["head.dropout=0.1"])
+    assert with_places(document, [problem]) == (replace(problem, where=placed),)
 
 
 def test_phases_are_read(write: Write, good: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from transferflow.errors import PlanError
+from transferflow.stages.context import RunContext
 from transferflow.stages.layers import compile_training_plan
+from transferflow.stages.pipeline import run_plan
 from transferflow.tasks.build import build_task
 
 VIT = {"source": "timm", "name": "test_vit2"}
@@ -84,3 +86,10 @@ def test_every_wrong_rule_is_said_at_once(plan_of, freeze, rates, places):
     with pytest.raises(PlanError) as caught:
         plan_of(freeze=freeze, optimizer={"layer_lr": rates})
     assert [problem.where for problem in caught.value.problems] == places
+
+
+def test_a_first_run_fails_before_it_prepares_anything(build_spec, tmp_path):
+    context = RunContext(tmp_path / "home")
+    with pytest.raises(PlanError, match=r"freeze\.phases\.0\.train\.0: no layer"):
+        run_plan(build_spec(freeze=phases(["layer9"])), context)
+    assert not list(context.home.rglob("manifest*"))

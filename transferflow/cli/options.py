@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferflow.errors import WeightsError
+from transferflow.errors import TransferflowError
+from transferflow.spec.load import read_document, with_places
 
 if TYPE_CHECKING:
     from transferflow.stages.context import RunContext
@@ -48,11 +49,13 @@ def build_context(home: Path | None, tracking_uri: str | None, offline: bool = F
 
 @contextmanager
 def naming_the_spec(spec: Path, overrides: Sequence[str]) -> Iterator[None]:
-    """Let the hint of missing weights say the very command that fetches them, to be copied."""
+    """Let errors say where in the spec's file they are, and the very command that fetches missing weights."""
     try:
         yield
-    except WeightsError as error:
+    except TransferflowError as error:
         words = shlex.join([str(spec), *(word for value in overrides for word in ("--set", value))])
-        hints = (problem.hint.replace("fetch SPEC`", f"fetch {words}`") for problem in error.problems)
-        found = [replace(problem, hint=hint) for problem, hint in zip(error.problems, hints, strict=True)]
-        raise WeightsError.from_problems(found) from error
+        found = [
+            replace(problem, hint=problem.hint.replace("fetch SPEC`", f"fetch {words}`"))
+            for problem in with_places(read_document(spec, overrides), error.problems)
+        ]
+        raise type(error).from_problems(found) from error

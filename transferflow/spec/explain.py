@@ -15,7 +15,7 @@ from transferflow.spec.experiment import CrossSectionError
 from transferflow.spec.locate import Spot, locate
 from transferflow.spec.merge import is_null, variant_of
 from transferflow.spec.shape import ListShape, Slot, VariantsShape
-from transferflow.spec.tree import ListNode, MapNode, Place, ScalarNode, path_text, shorten, show
+from transferflow.spec.tree import Key, ListNode, MapNode, Place, ScalarNode, path_text, shorten, show
 from transferflow.spec.wording import did_you_mean
 
 _Located = tuple[Place, Problem]
@@ -65,6 +65,15 @@ def explain(
 def explain_rules(found: Sequence[Found], tree: MapNode, root: Slot) -> tuple[Problem, ...]:
     """Turn broken rules into problems, in the order in which they were found."""
     return tuple(_broken_rule(path, message, tree, root)[1] for path, message in found)
+
+
+def place_problem(problem: Problem, path: Sequence[str], tree: MapNode, root: Slot) -> Problem:
+    """Put its place in the file before a problem's key path; a path that no spec has stays as it is."""
+    keys = _keys(path)
+    spot = locate(keys, tree, root, tagged=False)
+    if not keys or spot.path != keys:
+        return problem
+    return replace(problem, where=f"{spot.place}: {path_text(keys)}")
 
 
 def _order(place: Place, top: Place) -> tuple[bool, str, int, int]:
@@ -157,9 +166,13 @@ def _wrong_value(spot: Spot, kind: str, message: str, cause: object) -> _Located
 
 
 def _broken_rule(path: Sequence[str], message: str, tree: MapNode, root: Slot) -> _Located:
-    keys = tuple(int(step) if step.isdecimal() else step for step in path)
+    keys = _keys(path)
     spot = replace(locate(keys, tree, root, tagged=False), path=keys)
     return spot.place, _problem(spot, spot.place, message)
+
+
+def _keys(path: Sequence[str]) -> tuple[Key, ...]:
+    return tuple(int(step) if step.isdecimal() else step for step in path)
 
 
 def _found(spot: Spot) -> str:

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from transferflow.errors import Problem, SpecError
 from transferflow.spec.base import Found
 from transferflow.spec.experiment import ExperimentSpec
-from transferflow.spec.explain import explain, explain_rules
+from transferflow.spec.explain import explain, explain_rules, place_problem
 from transferflow.spec.files import read_file
 from transferflow.spec.merge import drop_nulls, merge
-from transferflow.spec.override import read_overrides
+from transferflow.spec.override import read_overrides, read_path
 from transferflow.spec.reader import read_yaml
 from transferflow.spec.shape import SectionShape, Slot
 from transferflow.spec.tree import MapNode, Node, ScalarNode, plain, show
@@ -124,6 +124,14 @@ def place_problems(document: Document, found: Sequence[Found]) -> tuple[Problem,
     if document.tree is None:
         return ()
     return explain_rules(found, document.tree, ROOT)
+
+
+def with_places(document: Document, problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Problems whose `where` is a key path of the spec get its place in the file; the others stay."""
+    tree = document.tree
+    if tree is None:
+        return tuple(problems)
+    return tuple(place_problem(problem, read_path(problem.where), tree, ROOT) for problem in problems)
 
 
 def preset_names() -> list[str]:

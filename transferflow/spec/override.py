@@ -38,6 +38,12 @@ def read_overrides(texts: Sequence[str]) -> Overrides:
     return Overrides(tree if isinstance(tree, MapNode) else None, tuple(problems))
 
 
+def read_path(text: str) -> list[str]:
+    """Keys of a path that is spelled as `path_text` spells it; none if the text is no path."""
+    path, rest = _split(f"{text}=")
+    return path if rest == "" else []
+
+
 def _read(text: str) -> tuple[MapNode | None, list[Problem]]:
     place = Place(f"--set {shorten(text)}")
     path, value_text = _split(text)

@@ -8,7 +8,7 @@ from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate import evaluate
 from transferflow.stages.outcome import StageOutcome
-from transferflow.stages.preflight import require_transforms, require_weights
+from transferflow.stages.preflight import require_layers, require_transforms, require_weights
 from transferflow.stages.prepare import prepare
 from transferflow.stages.register import register
 from transferflow.stages.train import train
@@ -27,6 +27,7 @@ def run_plan(
         return outcome
 
     require_transforms(spec)
+    require_layers(spec, context)
     require_weights(spec, context)
     prepared = done(prepare(spec, context))
     trained = done(train(spec, context, prepared))

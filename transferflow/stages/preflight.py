@@ -53,6 +53,24 @@ def _fetch(spec: ExperimentSpec, context: RunContext) -> None:
     for_each_file(files_of(spec), fetch)
 
 
+def require_layers(spec: ExperimentSpec, context: RunContext) -> None:
+    """Refuse a first run whose rules do not fit the model's layer groups, before the data is prepared.
+
+    Later runs look when they train: what is reused needs no model.
+
+    Raises:
+        PlanError: With every problem.
+    """
+    if context.store.last_inputs("train", spec.name) is not None:
+        return
+    from transferflow.stages.layers import compile_training_plan  # loads torch
+    from transferflow.tasks.build import build_task
+
+    classes = ("one", "another")  # no layer group depends on them
+    parts = build_task(spec.task).build_model(spec, classes, pretrained=False, device="meta")
+    compile_training_plan(spec, parts)
+
+
 def require_transforms(spec: ExperimentSpec) -> None:
     """Refuse transforms that albumentations has not, or wrong arguments of theirs.
 

@@ -1,0 +1,52 @@
+"""`plan` and `run`: where errors of the plan are, and the table of rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from transferflow.cli.main import main
+
+Write = Callable[[str], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path, colour_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Write a spec of a small ViT, ten lines long, with more lines behind, and return its name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRANSFERFLOW_HOME", str(tmp_path / "home"))
+
+    def _write(more: str) -> str:
+        Path("spec.yaml").write_text(
+            "name: colours\n"
+            "task: {kind: classification}\n"
+            f"data: {{format: image_folder, root: {colour_folder}, image_size: 64}}\n"
+            "backbone: {source: timm, name: test_vit, weights: none}\n" + more
+        )
+        return "spec.yaml"
+
+    return _write
+
+
+@pytest.mark.parametrize("command", [["plan"], ["run", "--no-prefect"]])
+def test_every_wrong_layer_rule_has_its_place(
+    write: Write, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    spec = write(
+        "freeze:\n  policy: phases\n  phases:\n"
+        "    - {epochs: 1, train: [head]}\n    - {epochs: 1, train: ['blocks.[45]', blocks.9, haed]}\n"
+        "optimizer: {layer_lr: {'blocks8*': 1e-4}}\n"
+    )
+    assert main([*command, spec, "--set", "optimizer.layer_lr.'heads*'=1e-3"]) == 2
+    err = capsys.readouterr().err
+    assert [line for line in err.splitlines() if line.startswith("error: ")] == [
+        "error: spec.yaml:9:42: freeze.phases.1.train.1: no layer group is called or matches 'blocks.9'",
+        "error: spec.yaml:9:52: freeze.phases.1.train.2: no layer group is called or matches 'haed'",
+        "error: spec.yaml:10:36: optimizer.layer_lr.blocks8*: no layer group is called or matches 'blocks8*'",
+        "error: --set optimizer.layer_lr.'heads*'=1e-3: optimizer.layer_lr.heads*: "
+        "no layer group is called or matches 'heads*'",
+    ]
+    assert "did you mean `head`?" in err
+    assert not (Path("home") / "artifacts").exists()
