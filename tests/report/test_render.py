@@ -12,6 +12,8 @@ from transferflow.errors import EvaluationError
 from transferflow.evaluation.classification import evaluate_classification
 from transferflow.evaluation.detection import evaluate_detection
 from transferflow.evaluation.detection_matching import ImageTruth
+from transferflow.evaluation.segmentation import evaluate_segmentation
+from transferflow.evaluation.segmentation_counts import count_mask
 from transferflow.report.render import render_report, write_report
 from transferflow.report.sections import class_legend
 from transferflow.tasks.drawing import class_colour
@@ -202,3 +204,45 @@ def test_the_legend_has_no_colour_for_the_background(make_segmentation_report):
     data = make_segmentation_report()
     assert [name for name, _ in class_legend(data)] == ["nucleus", "border"]
     assert class_legend(data)[0][1] == f"rgb({' '.join(map(str, class_colour(1)))})"
+
+
+def test_nothing_measured_draws_no_empty_figure(make_segmentation_report, make_detection_report):
+    ignored = np.full((8, 8), 255, np.uint8)
+    data = make_segmentation_report()
+    evaluation = evaluate_segmentation(
+        [count_mask(ignored * 0, ignored, 3, 255)], data.classes, metrics=("miou",), bootstrap=10, seed=0
+    )
+    page = render_report(replace(data, evaluation=evaluation))
+    assert "The images hold no pixel" in page
+    for title in ("IoU per class", "Confusion matrix", "Spread over the images"):
+        assert f"<h3>{title}</h3>" not in page
+    data = make_detection_report()
+    empty = pa.table({name: [] for name in ("id", "label", "score", "x_min", "y_min", "x_max", "y_max")})
+    evaluation = evaluate_detection(
+        empty, [ImageTruth("a", ())], data.classes, metrics=["map"], bootstrap=10, seed=0
+    )
+    page = render_report(replace(data, evaluation=evaluation))
+    for title in ("What a least score costs", "By size of the object", "AP50 per class"):
+        assert f"<h3>{title}</h3>" not in page
+
+
+def test_a_class_that_is_predicted_but_not_there_has_a_bar(make_segmentation_report):
+    truth = np.zeros((8, 8), np.uint8)
+    predicted = truth.copy()
+    predicted[:2] = 1
+    data = make_segmentation_report()
+    evaluation = evaluate_segmentation(
+        [count_mask(predicted, truth, 3, 255)], data.classes, metrics=("miou",), bootstrap=0, seed=0
+    )
+    page = render_report(replace(data, evaluation=evaluation, warnings=()))
+    assert "nucleus" in figures(page)["IoU per class"]
+    assert "border" not in figures(page)["IoU per class"]
+    assert "has an IoU and a Dice of 0, which count in the means" in page
+
+
+def test_one_epoch_has_one_tick(make_report):
+    data = make_report(2, 20)
+    training = replace(data.training, history=data.training.history[:1], best_epoch=0, phase_starts=(0,))
+    drawn = figures(render_report(replace(data, training=training)))
+    assert not [word for word in drawn["Validation metrics"] if re.fullmatch(r"[01]\.9\d+|1\.0\d+", word)]
+    assert "1" in drawn["Validation metrics"]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 INK, MUTED, GRID, SURFACE = "#0a0b0c", "#6a6b6c", "#dadbdc", "#fafbfc"
 SERIES = ("#2a6fdb", "#d9622b", "#1c9a6c", "#b0529f", "#c79a1b", "#5a6acf", "#8a5a3c", "#2b9fb3")
@@ -93,6 +94,11 @@ def drawing(width: float = 4.8, height: float = 3.3) -> Iterator[tuple[Figure, A
     """
     with styled_figure(width, height) as figure:
         yield figure, figure.add_subplot()
+
+
+def whole_numbers() -> MaxNLocator:
+    """Ticks at whole numbers alone, even where the axis holds just one."""
+    return MaxNLocator(integer=True, min_n_ticks=1)
 
 
 def svg_of(figure: Figure, name: str) -> str:

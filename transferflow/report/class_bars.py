@@ -32,7 +32,11 @@ def class_bars(
         for number, mark in enumerate(marks):
             values = [row.get(mark, math.nan) for _, row in worst]
             marker = ("|", "x")[number % 2]
-            axes.scatter(values, places, marker=marker, s=42, color=INK, zorder=3, label=metric_label(mark))
+            label_of_mark = metric_label(mark)
+            # Not clipped: a mark at 0 would be cut in half.
+            axes.scatter(
+                values, places, marker=marker, s=42, color=INK, zorder=3, clip_on=False, label=label_of_mark
+            )
         axes.set_yticks(places, [short(name, 18) for name, _ in worst])
         axes.invert_yaxis()
         axes.set_xlim(0, 1.02)

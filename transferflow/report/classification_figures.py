@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from transferflow.evaluation.results import Evaluation
-from transferflow.report.charts import MUTED, Chart, color, styled_figure, svg_of
+from transferflow.report.charts import MUTED, Chart, color, styled_figure, svg_of, whole_numbers
 from transferflow.report.class_bars import class_bars
 from transferflow.report.confusion_figure import confusion_chart
 from transferflow.report.curves import (
@@ -63,6 +63,7 @@ def reliability_chart(bins: Reliability, evaluation: Evaluation) -> Chart:
         bottom.bar(middles, bins.count, 0.9 / len(middles), color=MUTED, alpha=0.6)
         bottom.set_xlabel("confidence")
         bottom.set_ylabel("count")
+        bottom.yaxis.set_major_locator(whole_numbers())
         bottom.set_xlim(0, 1)
         svg = svg_of(figure, "reliability")
     caption = "Orange: surer than right. Pale blue: more often right than sure."

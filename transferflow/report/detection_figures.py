@@ -22,7 +22,7 @@ def detection_charts(evaluation: Evaluation) -> list[Chart]:
     charts = precision_recall_charts(curves, " At IoU 0.5.")
     charts.extend(_threshold_charts(curves))
     sizes = read_curve(curves, "sizes", SIZES)
-    if sizes is not None:
+    if sizes is not None and any(sizes.objects):
         charts.append(size_chart(sizes))
     charts.extend(class_bars(evaluation.per_class, "ap50", ("ap", "ap75"), "AP50"))
     return charts
@@ -30,7 +30,9 @@ def detection_charts(evaluation: Evaluation) -> list[Chart]:
 
 def _threshold_charts(curves: Mapping[str, object]) -> list[Chart]:
     sweep = read_curve(curves, "thresholds", THRESHOLDS)
-    return [] if sweep is None else [threshold_chart(sweep)]
+    if sweep is None or all(recall is None for recall in sweep.recall):
+        return []
+    return [threshold_chart(sweep)]
 
 
 def threshold_chart(sweep: ThresholdSweep) -> Chart:

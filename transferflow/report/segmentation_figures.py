@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from matplotlib.ticker import MaxNLocator
-
 from transferflow.evaluation.results import Evaluation
-from transferflow.report.charts import Chart, color, drawing, svg_of
+from transferflow.report.charts import Chart, color, drawing, svg_of, whole_numbers
 from transferflow.report.class_bars import class_bars
 from transferflow.report.confusion_figure import confusion_chart
 from transferflow.report.curves import CONFUSION, IMAGE_IOU, Histogram, read_curve
@@ -15,10 +13,10 @@ def segmentation_charts(evaluation: Evaluation) -> list[Chart]:
     """Per-class bars, confusion of pixels, spread over the images."""
     charts = class_bars(evaluation.per_class, "iou", ("dice", "boundary_f1"), "IoU")
     confusion = read_curve(evaluation.curves, "confusion", CONFUSION)
-    if confusion is not None:
+    if confusion is not None and any(map(any, confusion.counts)):
         charts.append(confusion_chart(confusion, percent=True))
     histogram = read_curve(evaluation.curves, "image_iou", IMAGE_IOU)
-    if histogram is not None:
+    if histogram is not None and any(histogram.count):
         charts.append(image_chart(histogram))
     return charts
 
@@ -31,7 +29,7 @@ def image_chart(histogram: Histogram) -> Chart:
         axes.set_xlim(0, 1)
         axes.set_xlabel("mean IoU of an image")
         axes.set_ylabel("images")
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(whole_numbers())
         axes.grid(visible=False, axis="x")
         svg = svg_of(figure, "image-iou")
     return Chart(

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from transferflow.report.charts import GRID, MUTED, Chart, color, drawing, short, svg_of
+from transferflow.report.charts import GRID, MUTED, Chart, color, drawing, short, svg_of, whole_numbers
 from transferflow.report.contents import TrainingSummary
 from transferflow.report.wording import metric_label
 
@@ -81,7 +81,7 @@ def _curves(
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
             axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(whole_numbers())
         _legend(axes, len(series))
         return Chart(title, svg_of(figure, slug), caption)
 
