@@ -8,7 +8,7 @@ from torch import nn
 from transferflow.errors import PlanError, TrainingError
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.classifier import ImageClassifier
-from transferflow.models.layers import LayerGroup
+from transferflow.models.layers import Block, LayerGroup
 from transferflow.spec.backbone import TimmBackbone
 from transferflow.spec.freeze import (
     FreezeBackbone,
@@ -19,9 +19,9 @@ from transferflow.spec.freeze import (
     Phase,
 )
 from transferflow.training.freezing import apply_freeze, compile_freeze
-from transferflow.training.job import FreezePhase
+from transferflow.training.job import FreezePhase, FreezeSchedule
 from transferflow.training.loop import train
-from transferflow.training.proof import frozen_digest, tensor_digests
+from transferflow.training.proof import frozen_digest, require_separable, tensor_digests
 
 
 def phases_of(*pairs):
@@ -185,6 +185,65 @@ def test_with_all_frozen_the_proof_holds_the_statistics_of_every_group(build_job
     assert proof.groups == ()
     assert proof.tensors == len(statistics) > 0
     assert proof.holds
+
+
+class Sharing(nn.Module):
+    """A second group that computes with a layer and a batch norm of the first, as timm's CoaT does."""
+
+    def __init__(self):
+        super().__init__()
+        self.shared = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+        self.block = nn.ModuleDict({"own": nn.Linear(3, 3), "shared": self.shared})
+        self.head = nn.Linear(3, 2)
+        parameters = [name for name, _ in self.named_parameters()]
+        self.groups = tuple(
+            LayerGroup(
+                name, part, (Block(name, tuple(p for p in parameters if p.startswith(name))),), (name,)
+            )
+            for name, part in (("shared", "backbone"), ("block", "backbone"), ("head", "head"))
+        )
+
+
+def test_a_shared_tensor_is_proven_once_with_the_group_that_owns_it():
+    model = Sharing()
+    assert set(tensor_digests(model, model.groups, {"block"})) == {"block.own.weight", "block.own.bias"}
+    both = tensor_digests(model, model.groups, {"shared", "block"})
+    assert len(both) == 2 + 7
+    assert frozen_digest(model, model.groups, {"shared", "block"})[1] == 9
+
+
+def test_a_group_is_not_frozen_without_the_one_whose_parameters_it_uses():
+    model = Sharing()
+    for frozen in ({"shared"}, {"shared", "block"}, set()):
+        require_separable(model, model.groups, FreezeSchedule((FreezePhase(0, frozenset(frozen)),), "frozen"))
+    schedule = FreezeSchedule(
+        (FreezePhase(0, frozenset({"shared", "block"})), FreezePhase(2, frozenset({"block"}))), "frozen"
+    )
+    with pytest.raises(PlanError, match=r"block shares parameters with shared, which trains(?s:.*)epoch 3"):
+        require_separable(model, model.groups, schedule)
+
+
+@pytest.mark.parametrize("name", ["coat_lite_tiny", "coat_tiny"])
+def test_coat_freezes_a_whole_stage_or_none_of_it(name):
+    section = TimmBackbone(source="timm", name=name, weights="none")
+    backbone = build_backbone(section, channels=3, image_size=None, pretrained=False, device="meta")
+    for freeze, fits in (
+        (FreezeBackbone(policy="backbone"), True),
+        (FreezeUntil(policy="until", until="serial_blocks1.1"), True),
+        (FreezeLayers(policy="layers", layers=("serial_blocks1.0",)), False),
+    ):
+        schedule = FreezeSchedule(_first_phase(freeze, backbone.groups), "frozen")
+        if fits:
+            require_separable(backbone, backbone.groups, schedule)
+            continue
+        with pytest.raises(PlanError, match=r"serial_blocks1\.0 shares parameters with patch_embed1"):
+            require_separable(backbone, backbone.groups, schedule)
+
+
+def _first_phase(freeze, groups):
+    """The policy's phase beside a head that trains."""
+    head = LayerGroup("head", "head", (Block("head", ("head.weight",)),), ("head",))
+    return compile_freeze(freeze, (*groups, head), 2).phases
 
 
 def test_digests_do_not_depend_on_layout(tiny_model):

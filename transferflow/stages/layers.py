@@ -20,6 +20,7 @@ from transferflow.tasks.base import ModelParts
 from transferflow.training.freezing import compile_freeze
 from transferflow.training.job import FreezePhase, FreezeSchedule, GroupRate
 from transferflow.training.patterns import match_groups
+from transferflow.training.proof import require_separable
 from transferflow.training.rates import decide_rates
 
 Made = TypeVar("Made")
@@ -50,6 +51,7 @@ def compile_training_plan(spec: ExperimentSpec, parts: ModelParts) -> TrainingPl
     problems += [] if freeze is None else _rates_that_never_hold(spec, parts.groups, freeze)
     if freeze is None or rates is None or problems:
         raise PlanError.from_problems(problems)
+    require_separable(parts.model, parts.groups, freeze)
     rows = tuple(_row(parts.model, group, rates, freeze) for group in parts.groups)
     return TrainingPlan(rates, freeze, rows)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from transferflow.errors import TrainingError
+from transferflow.errors import PlanError, TrainingError
 from transferflow.models.layers import LayerGroup
 from transferflow.store import digest
 from transferflow.training.freezing import BatchNormMode, is_batch_norm
-from transferflow.training.job import FreezePhase, PhaseProof
+from transferflow.training.job import FreezePhase, FreezeSchedule, PhaseProof
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -96,15 +96,46 @@ def close_phase(
     )
 
 
+def require_separable(model: nn.Module, groups: Sequence[LayerGroup], schedule: FreezeSchedule) -> None:
+    """Refuse to freeze a group that computes with parameters of one that trains (timm's CoaT shares modules).
+
+    Raises:
+        PlanError: If one is frozen so; names both groups.
+    """
+    shared = dict.fromkeys(_shared_groups(model, groups))
+    for phase in schedule.phases:
+        for user, owner in shared:
+            if user in phase.frozen and owner not in phase.frozen:
+                raise PlanError(
+                    f"{user} shares parameters with {owner}, which trains: it would not stay as it is",
+                    where="freeze",
+                    found=f"{user} frozen and {owner} not, from epoch {phase.first_epoch + 1} on",
+                    allowed="freeze both or neither",
+                )
+
+
+def _shared_groups(model: nn.Module, groups: Sequence[LayerGroup]) -> Iterator[tuple[str, str]]:
+    """Each group that holds a parameter of another one under a second name, and that other group."""
+    first_names = {id(parameter): name for name, parameter in model.named_parameters()}
+    owners = {name: group.name for group in groups for name in group.parameters}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if name == first_names[id(parameter)]:
+            continue
+        owner = owners[first_names[id(parameter)]]
+        yield from ((g.name, owner) for g in groups if g.name != owner and name.startswith(_below(g)))
+
+
+def _below(group: LayerGroup) -> tuple[str, ...]:
+    return tuple(f"{path}." for path in group.modules)
+
+
 def _tensors(model: nn.Module, groups: Sequence[LayerGroup], names: Collection[str]) -> dict[str, Tensor]:
+    """Each tensor once, under the name that its group knows it by: a shared one has several names."""
     chosen = [group for group in groups if group.name in names]
-    parameters = {name for group in chosen for name in group.parameters}
-    paths = tuple(f"{path}." for group in chosen for path in group.modules)
-    return {
-        name: tensor
-        for name, tensor in model.state_dict().items()
-        if isinstance(tensor, Tensor) and (name in parameters or name.startswith(paths))
-    }
+    paths = tuple(path for group in chosen for path in _below(group))
+    mine = {name for group in chosen for name in group.parameters}
+    mine |= {name for name, _ in model.named_buffers() if name.startswith(paths)}
+    return {name: tensor for name, tensor in model.state_dict().items() if name in mine}
 
 
 def _running_statistics(model: nn.Module) -> list[str]:
