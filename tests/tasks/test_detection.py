@@ -1,5 +1,6 @@
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ from transferflow.data.loader import build_loader
 from transferflow.data.manifest import read_rows
 from transferflow.spec.task import DetectionTask
 from transferflow.stages.assemble import eval_transform_of
+from transferflow.tasks.bundle import read_min_score, save_bundle
 from transferflow.tasks.detection import SCHEMA, build_detection
 
 
@@ -100,6 +102,19 @@ def test_the_worst_cases_show_truth_beside_prediction(crowns, load, tmp_path):
     assert [panel.label for panel in cases[0].panels] == ["truth", "prediction"]
     assert cases[0].panels[0].image.shape == (240, 320, 3)
     assert (cases[0].panels[0].image != cases[0].panels[1].image).any()
+
+
+def test_cases_show_the_boxes_that_predict_would_show(crowns, load, build_parts, tmp_path):
+    snapshot = load(crowns, tmp_path / "snapshot")
+    task, parts = build_parts(crowns, snapshot)
+    transform = eval_transform_of(crowns, parts.preprocessing)
+    save_bundle(tmp_path, crowns, snapshot.classes, transform, parts.model, min_score=0.5)
+    weak = perfect(read_rows(snapshot, "test"))
+    weak = weak.set_column(2, SCHEMA.field("score"), [pa.array([0.4] * len(weak), pa.float32())])
+    show = partial(task.show_cases, crowns, weak, snapshot, "test", folder=tmp_path, choice="worst", limit=5)
+    case = show(min_score=read_min_score(tmp_path))[0]
+    assert (case.title, case.lines[1]) == ("2 missed, 0 false, 0 found", "boxes with a score of 0.50 or more")
+    assert show(min_score=0.3) == []
 
 
 def test_a_spread_shows_images_without_a_mistake_too(crowns, load, tmp_path):

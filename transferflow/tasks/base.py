@@ -115,6 +115,7 @@ class VisionTask(Protocol):
         folder: Path,
         choice: Choice,
         limit: int,
+        min_score: float | None = None,
     ) -> Sequence[Picture]:
-        """Predictions beside the truth, at most `limit` of them."""
+        """Predictions beside the truth, at most `limit` of them; boxes from the score `min_score` on."""
         ...

@@ -74,6 +74,12 @@ def save_bundle(
     write_atomic(folder / DESCRIPTION, json.dumps(description, indent=2))
 
 
+def read_min_score(folder: Path) -> float | None:
+    """Least score of a box that counts, 0..1, without loading the model; `None` where there are no scores."""
+    found: float | None = json.loads((folder / DESCRIPTION).read_text())["min_score"]
+    return found
+
+
 def load_bundle(folder: Path, device: torch.device | str = "cpu") -> Bundle:
     """Rebuild the model and load its weights strictly.
 

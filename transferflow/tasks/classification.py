@@ -149,6 +149,7 @@ class Classification:
         folder: Path,
         choice: Choice,
         limit: int,
+        min_score: float | None = None,
     ) -> Sequence[Picture]:
         """Images with the probability of their truth; worst: where it is least."""
         probabilities = column_matrix(predictions, "probabilities")

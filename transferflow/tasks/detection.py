@@ -138,16 +138,14 @@ class Detection:
         folder: Path,
         choice: Choice,
         limit: int,
+        min_score: float | None = None,
     ) -> Sequence[Picture]:
-        """Truth beside prediction; worst: the most missed and false boxes.
-
-        Boxes count from the score on that balances precision and recall best (largest F1).
-        """
+        """Truth beside prediction; worst: the most missed and false boxes."""
         rows = {row.id: row for row in read_rows(snapshot, split)}
-        truths, classes = read_truths(snapshot, split), snapshot.classes
-        score = best_score(predictions, truths, classes)
+        classes = snapshot.classes
+        score = min_score or 0.0
         shown = predictions.filter(pc.greater_equal(predictions["score"], score))
-        mistakes = count_mistakes(shown, truths, classes, score)
+        mistakes = count_mistakes(shown, read_truths(snapshot, split), classes, score)
         if choice == "worst":
             wrong = [m for m in mistakes if m.missed + m.false > 0]
             chosen = sorted(wrong, key=lambda m: (-(m.missed + m.false), m.id))[:limit]
