@@ -30,7 +30,8 @@ def images(count=2, size=64, channels=3):
 @pytest.mark.parametrize(("source", "name"), [("torchvision", "resnet18"), ("timm", "test_efficientnet")])
 def test_grad_cam_of_a_linear_head_is_the_class_activation_map(source, name):
     model, batch = classifier(source, name, size=160), images(size=160)
-    got = explain_classes(model, batch, [1, 3])
+    found = explain_classes(model, batch, [1, 3])
+    assert found.method == "Grad-CAM"
     weight = next(p for n, p in model.head.named_parameters() if n.endswith("weight"))
     features = {}
 
@@ -47,12 +48,13 @@ def test_grad_cam_of_a_linear_head_is_the_class_activation_map(source, name):
     cam = F.interpolate(cam[:, None], batch.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     low = cam.amin((1, 2), keepdim=True)
     cam = (cam - low) / (cam.amax((1, 2), keepdim=True) - low)
-    assert got == pytest.approx(cam.detach().numpy(), abs=1e-4)
+    assert found.heat == pytest.approx(cam.detach().numpy(), abs=1e-4)
 
 
 def test_rollout_of_a_torchvision_vit_equals_the_product_of_its_attentions():
     model, batch = classifier("torchvision", "vit_b_16"), images(1)
-    got = explain_classes(model, batch, [0])
+    found = explain_classes(model, batch, [0])
+    assert found.method == "attention rollout"
     vit = model.backbone.model
     with torch.no_grad():
         tokens = vit._process_input(batch)
@@ -66,7 +68,7 @@ def test_rollout_of_a_torchvision_vit_equals_the_product_of_its_attentions():
     heat = flow[0, 1:].reshape(1, 1, 4, 4)
     heat = F.interpolate(heat, (64, 64), mode="bilinear", align_corners=False)[0, 0]
     heat = (heat - heat.min()) / (heat.max() - heat.min())
-    assert got[0] == pytest.approx(heat.numpy(), abs=1e-3)
+    assert found.heat[0] == pytest.approx(heat.numpy(), abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_rollout_of_a_torchvision_vit_equals_the_product_of_its_attentions():
 )
 def test_every_kind_of_backbone_has_a_map(source, name, size):
     model, batch = classifier(source, name, size), images(1, size).expand(4, -1, -1, -1)
-    heat = explain_classes(model, batch, range(4))
+    heat = explain_classes(model, batch, range(4)).heat
     assert heat.shape == (4, size, size)
     assert heat.min() >= 0
     # Untrained, so that nothing may speak for some of the classes.
@@ -109,7 +111,8 @@ def test_a_frozen_model_is_explained_and_left_as_it_was(source, name):
 
 def test_the_map_follows_the_class():
     model, batch = classifier("torchvision", "resnet18"), images(1)
-    assert not np.allclose(explain_classes(model, batch, [0]), explain_classes(model, batch, [1]))
+    first, second = (explain_classes(model, batch, [number]).heat for number in range(2))
+    assert not np.allclose(first, second)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])

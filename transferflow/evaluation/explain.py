@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,7 +25,21 @@ MOST_PREFIX_TOKENS = 16
 """Class and register tokens that may stand before the patches."""
 
 
-def explain_classes(model: ImageClassifier, images: Tensor, classes: Sequence[int]) -> FloatArray:
+@dataclass(frozen=True)
+class Explanation:
+    """Where a model looked.
+
+    Attributes:
+        heat: B x H x W, 0..1, the most important place of each image at 1 (all 0 where nothing speaks for
+            its class).
+        method: What `heat` shows.
+    """
+
+    heat: FloatArray
+    method: Literal["Grad-CAM", "attention rollout"]
+
+
+def explain_classes(model: ImageClassifier, images: Tensor, classes: Sequence[int]) -> Explanation:
     """How much each place of an image speaks for a class.
 
     - Feature maps: Grad-CAM, the last map weighted by its mean gradient (Selvaraju and others, "Grad-CAM",
@@ -37,17 +52,19 @@ def explain_classes(model: ImageClassifier, images: Tensor, classes: Sequence[in
         images: Through the eval transform, B x C x H x W, on the model's device.
         classes: One class index per image.
 
-    Returns:
-        B x H x W, 0..1, the most important place of each image at 1 (all 0 where nothing speaks for it).
-
     Raises:
         EvaluationError: The backbone has neither feature maps nor attention over the whole image.
     """
     grid = _grid(model.backbone, images)
     if grid is not None and _attends_everywhere(model.backbone, images[:1], grid):
-        heat = _attention_rollout(model.backbone, images, grid)
-    else:
-        heat = _grad_cam(model, images, classes)
+        return Explanation(
+            _enlarge(_attention_rollout(model.backbone, images, grid), images), "attention rollout"
+        )
+    return Explanation(_enlarge(_grad_cam(model, images, classes), images), "Grad-CAM")
+
+
+def _enlarge(heat: Tensor, images: Tensor) -> FloatArray:
+    """To the images' size, from the least important place at 0 to the most important one at 1."""
     large = F.interpolate(heat[:, None].float(), images.shape[-2:], mode="bilinear", align_corners=False)[
         :, 0
     ]
@@ -61,7 +78,7 @@ def show_explanations(images: Tensor, heat: FloatArray, preprocessing: Preproces
 
     Args:
         images: As in `explain_classes`.
-        heat: What it returned.
+        heat: What it found.
         preprocessing: Mean and standard deviation that the images were normalised with.
 
     Returns:

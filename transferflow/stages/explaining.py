@@ -49,13 +49,17 @@ def explain_errors(
     said = dict(zip(predictions["id"].to_pylist(), column_matrix(predictions, "probabilities"), strict=True))
     classes = [int(np.argmax(said[picture.image_id])) for picture in chosen]
     try:
-        heat = explain_classes(bundle.model, images, classes)
+        found = explain_classes(bundle.model, images, classes)
     except EvaluationError as error:
         logger.info("report: no heat maps: %s", error.problems[0].what)
         return tuple(pictures)
-    views = show_explanations(images, heat, Preprocessing(mean=transform.mean, std=transform.std))
+    views = show_explanations(images, found.heat, Preprocessing(mean=transform.mean, std=transform.std))
     explained = [
-        replace(picture, panels=(*picture.panels, Panel(view, "looked at")))
-        for picture, view in zip(chosen, views, strict=True)
+        replace(picture, panels=(*picture.panels, Panel(view, _caption(found.method, heat.any()))))
+        for picture, view, heat in zip(chosen, views, found.heat, strict=True)
     ]
     return (*explained, *pictures[len(explained) :])
+
+
+def _caption(method: str, has_heat: bool) -> str:
+    return f"looked at ({method})" if has_heat else f"nothing in the picture spoke for it ({method})"
