@@ -1,4 +1,4 @@
-"""`plan --rates`: the rate of every layer group in every epoch, as a table and a figure."""
+"""`plan --rates` as a figure: a line per layer group."""
 
 from __future__ import annotations
 
@@ -7,30 +7,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-from rich.text import Text
-
 from transferflow.store import write_atomic
 from transferflow.training.rate_plan import RateRow
-
-
-def rates_table(rows: Sequence[RateRow]) -> Table:
-    """A row per epoch, a column per group (or block, where rates differ inside a group)."""
-    table = Table(title="learning rate, from the first to the last step", title_justify="left")
-    table.add_column("epoch", justify="right")
-    blocks = list(dict.fromkeys((row.group, row.block) for row in rows))
-    for _, block in blocks:
-        table.add_column(block, justify="right")
-    cells = {(row.epoch, (row.group, row.block)): _cell(row) for row in rows}
-    for epoch in sorted({row.epoch for row in rows}):
-        table.add_row(str(epoch + 1), *(cells[epoch, block] for block in blocks))
-    return table
-
-
-def _cell(row: RateRow) -> Text:
-    if row.frozen:
-        return Text("frozen", style="cyan")
-    return Text(f"{row.lr_start:.2g} → {row.lr_end:.2g}")
 
 
 def draw_rates(rows: Sequence[RateRow], path: Path) -> None:

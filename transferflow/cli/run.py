@@ -70,7 +70,8 @@ def plan(
     """Show what `run` would do: stages, layers with their rates, resolved defaults; changes nothing."""
     loaded = load_spec(spec, overrides or ())
     from transferflow.cli.plan_view import plan_view
-    from transferflow.cli.rates_view import draw_rates, rates_table
+    from transferflow.cli.rates_table import rates_table
+    from transferflow.cli.rates_view import draw_rates
     from transferflow.stages.plan import compile_plan, epoch_rates
 
     context = build_context(home, tracking_uri, offline)
@@ -81,12 +82,13 @@ def plan(
         document = compiled.to_json() | ({"rates": [asdict(row) for row in rows]} if rates else {})
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
-    output().print(plan_view(compiled), soft_wrap=False)
+    out = output()
+    out.print(plan_view(compiled), soft_wrap=False)
     if rates:
         figure = context.home / "reports" / f"{loaded.name}-rates.svg"
         draw_rates(rows, figure)
-        output().print(rates_table(rows), soft_wrap=False)
-        output().print(f"figure: {figure}")
+        out.print(rates_table(rows, out.width), soft_wrap=False)
+        out.print(f"figure: {figure}")
 
 
 def _log_to_terminal() -> None:
