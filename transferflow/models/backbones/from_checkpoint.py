@@ -162,7 +162,7 @@ def _load(
     model: nn.Module, chosen: Mapping[str, Tensor], state: Mapping[str, Tensor], section: CheckpointBackbone
 ) -> None:
     own = model.state_dict()
-    if unfit := unfit_values(own, chosen):
+    if unfit := unfit_values(model, chosen):
         raise values_error(unfit, f"backbone.weights: {public_address(section.weights)}")
     counters = {key: state[key] for key in own if key.endswith(COUNTERS) and key in state}
     fitting = {key: value for key, value in counters.items() if value.shape == own[key].shape}

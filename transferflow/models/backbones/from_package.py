@@ -72,7 +72,7 @@ def build_package(
     if state is not None:
         converted = convert_lite0(state)
         features = {key: value for key, value in converted.items() if not key.startswith("classifier.")}
-        if unfit := unfit_values(model.state_dict(), features):
+        if unfit := unfit_values(model, features):
             raise values_error(unfit, "backbone.weights")
         try:
             model.load_state_dict(features, strict=True, assign=True)

@@ -200,8 +200,7 @@ def _create_full(choice: TimmChoice, image_size: int, file: Path) -> nn.Module:
     # A damaged file can make timm and the readers below it raise nearly anything.
     except Exception as error:
         raise _misfit(choice, file, failure(error, lines=8)) from error
-    state = model.state_dict()
-    if unfit := unfit_values(state, state):
+    if unfit := unfit_values(model, model.state_dict()):
         raise values_error(unfit, str(file))
     return model
 

@@ -163,7 +163,7 @@ def load_strictly(model: nn.Module, state: State, name: str) -> None:
     Raises:
         WeightsError: If a key is missing, unexpected, or of another shape.
     """
-    if unfit := unfit_values(model.state_dict(), state):
+    if unfit := unfit_values(model, state):
         raise values_error(unfit, "backbone.weights")
     try:
         model.load_state_dict(dict(state), strict=True, assign=True)

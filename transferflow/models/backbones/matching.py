@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferflow.errors import Problem, WeightsError
 from transferflow.models.state_files import shown
@@ -95,9 +95,14 @@ def match_state(model_state: Mapping[str, Tensor], state: Mapping[str, Tensor]) 
     )
 
 
-def unfit_values(model_state: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Keys of both whose values a model can't start from, and why; shapes are not looked at."""
-    found = ((key, _unfit(key, own, state[key])) for key, own in model_state.items() if key in state)
+def unfit_values(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Keys of parameters and running statistics that a model can't start from, and why.
+
+    Other buffers may hold bounds and masks, where infinity is a value like any other.
+    """
+    statistics = [(key, own) for key, own in model.named_buffers() if "running_" in key]
+    wanted = dict([*model.named_parameters(), *statistics])
+    found = ((key, _unfit(key, own, state[key])) for key, own in wanted.items() if key in state)
     return tuple(f"{shown(key)} ({why})" for key, why in found if why)
 
 
@@ -126,10 +131,8 @@ def suggest_prefix(model_keys: Sequence[str], file_keys: Sequence[str]) -> str:
 
 
 def _unfit(key: str, own: Tensor, value: Tensor) -> str:
-    if value.is_floating_point() != own.is_floating_point() or value.is_complex() != own.is_complex():
+    if value.is_floating_point() != own.is_floating_point():
         return str(value.dtype).removeprefix("torch.")
-    if not own.is_floating_point():
-        return ""
     cast = value.to(own.dtype)
     if not cast.isfinite().all():
         return "NaN or infinite"
