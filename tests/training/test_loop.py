@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from transferflow.errors import PlanError, TrainingError
-from transferflow.spec.freeze import FreezeLayers, FreezePhases, Phase
+from transferflow.spec.freeze import FreezeLayers, FreezeNone, FreezePhases, Phase
 from transferflow.spec.optimizer import AdamW, Sgd
 from transferflow.training.job import OptimizerSettings
 from transferflow.training.loop import train
@@ -149,12 +149,34 @@ def test_a_loss_that_is_not_finite_says_where(build_job, random_loader):
     with pytest.raises(TrainingError, match="the loss `cross_entropy` is not finite") as caught:
         train(job)
     text = str(caught.value)
-    assert "epoch 1, step 2" in text
+    assert "epoch 2, step 3" in text
     assert "found: nan" in text
     assert "optimizer.lr" in text
     resumed = Recorder()
     train(build_job(hooks=[resumed]))  # the epoch before it is kept
     assert resumed.started == (3, 3, 1)
+
+
+def test_batch_norm_on_one_value_says_which_settings_help(build_job):
+    def losses(model, batch):
+        logits = model(batch.images[:1, :, :1, :1])
+        return {"loss": nn.functional.cross_entropy(logits, batch.targets[:1])}
+
+    with pytest.raises(TrainingError, match="one value per channel") as caught:
+        train(build_job(losses=losses))
+    (problem,) = caught.value.problems
+    assert problem.where == "training.batch_size"
+    assert problem.found == "got input size torch.Size([1, 4, 1, 1])"
+    assert "freeze.batch_norm: all_frozen" in problem.hint
+    train(build_job(losses=losses, freeze=FreezeNone(policy="none", batch_norm="all_frozen")))
+
+
+def test_another_error_of_the_losses_stays_as_it_is(build_job):
+    def losses(model, batch):
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        train(build_job(losses=losses))
 
 
 def test_the_bad_loss_among_several_is_named(build_job):

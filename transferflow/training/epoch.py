@@ -17,6 +17,7 @@ from transferflow.training.losses import LossLog
 from transferflow.training.schedule import apply_scale
 
 READ_EVERY_ON_GPU = 16
+_ONE_VALUE = "Expected more than 1 value per channel when training"
 StepWatch = Callable[[int, float, float], None]
 
 
@@ -67,12 +68,12 @@ class Stepper:
             watch: Is told step, loss and the head's learning rate.
 
         Raises:
-            TrainingError: If a loss is not finite, or memory runs out.
+            TrainingError: If a loss is not finite, memory runs out, or batch norm has one value per channel.
         """
         log = LossLog(epoch, READ_EVERY_ON_GPU if self._device.type == "cuda" else 1)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         head = self.optimizer.param_groups[-1]
-        with _memory_errors():
+        with _errors_in_words():
             for step, batch in enumerate(batches):
                 apply_scale(self.optimizer.param_groups, scale(step))
                 losses = self._step(batch, parameters)
@@ -104,7 +105,8 @@ class Stepper:
 
 
 @contextmanager
-def _memory_errors() -> Iterator[None]:
+def _errors_in_words() -> Iterator[None]:
+    """Turn what torch raises for a setting that does not fit into an error that names the setting."""
     try:
         yield
     except torch.OutOfMemoryError as error:
@@ -112,4 +114,15 @@ def _memory_errors() -> Iterator[None]:
             "the GPU's memory is full",
             found=str(error).split(". ")[0],
             hint="lower training.batch_size or data.image_size, freeze more layers, or use precision bf16",
+        ) from None
+    except ValueError as error:
+        if not str(error).startswith(_ONE_VALUE):
+            raise
+        raise TrainingError(
+            "batch norm can't train on one value per channel",
+            where="training.batch_size",
+            found=str(error).removeprefix(_ONE_VALUE).lstrip(", "),
+            allowed="2 or more images in a batch, or feature maps of more than one pixel",
+            hint="raise training.batch_size or data.image_size, or keep the running statistics as they are "
+            "with freeze.batch_norm: all_frozen",
         ) from None

@@ -64,7 +64,7 @@ class LossLog:
 def _not_finite(epoch: int, step: int, name: str, value: float) -> TrainingError:
     return TrainingError(
         f"the loss `{name}` is not finite",
-        where=f"epoch {epoch}, step {step} (both from 0)",
+        where=f"epoch {epoch + 1}, step {step + 1}",
         found=str(value),
         allowed="a finite number",
         hint="lower optimizer.lr, raise schedule.warmup_epochs, set training.gradient_clip: 1.0, or use "
