@@ -225,11 +225,6 @@ def test_preprocessing_follows_the_tag(section):
         ({"name": "swin_tiny_patch4_window7_224", "channels": 1, "image_size": 2}, PlanError, "patches of 4"),
         ({"name": "levit_128s", "image_size": 225}, PlanError, "can't take images of 225 pixels"),
         ({"name": "gemma4_vit_167m_enc", "channels": 1, "weights": "none"}, PlanError, "can't be adapted"),
-        (
-            {"name": "test_nfnet", "channels": 1, "how": "fold", "weights": "DEFAULT"},
-            PlanError,
-            "can't be exact",
-        ),
     ],
 )
 def test_what_cannot_be_met_is_refused(values, error, match, section):
