@@ -82,7 +82,7 @@ def test_the_worst_case_comes_first_with_its_truth(cells, load, tmp_path):
     cases = task.show_cases(cells, table, snapshot, "test", folder=tmp_path, choice="worst", limit=1)
     assert len(cases) == 1
     labels = [panel.label for panel in cases[0].panels]
-    assert labels == ["image", "truth (hatched: does not count)", "prediction"]
+    assert labels == ["image", "truth (hatched: ignored)", "prediction"]
     assert cases[0].lines[0] in {row.id for row in read_rows(snapshot, "test")[1:]}
     spread = task.show_cases(cells, table, snapshot, "test", folder=tmp_path, choice="spread", limit=9)
     assert [case.lines[0] for case in spread] == [row.id for row in read_rows(snapshot, "test")]

@@ -22,7 +22,7 @@ def test_pixels_that_do_not_count_are_hatched_in_both_masks():
     picture = pictured(truth, predicted)
     assert [panel.label for panel in picture.panels] == [
         "image",
-        "truth (hatched: does not count)",
+        "truth (hatched: ignored)",
         "prediction",
     ]
     assert picture.title == "mean IoU 0.500"

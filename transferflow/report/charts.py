@@ -96,9 +96,9 @@ def drawing(width: float = 4.8, height: float = 3.3) -> Iterator[tuple[Figure, A
         yield figure, figure.add_subplot()
 
 
-def whole_numbers() -> MaxNLocator:
-    """Ticks at whole numbers alone, even where the axis holds just one."""
-    return MaxNLocator(integer=True, min_n_ticks=1)
+def whole_numbers(most: int = 10) -> MaxNLocator:
+    """Ticks at whole numbers alone, even where the axis holds just one; about `most` of them."""
+    return MaxNLocator(most, integer=True, min_n_ticks=1)
 
 
 def svg_of(figure: Figure, name: str) -> str:

@@ -63,7 +63,7 @@ def reliability_chart(bins: Reliability, evaluation: Evaluation) -> Chart:
         bottom.bar(middles, bins.count, 0.9 / len(middles), color=MUTED, alpha=0.6)
         bottom.set_xlabel("confidence")
         bottom.set_ylabel("count")
-        bottom.yaxis.set_major_locator(whole_numbers())
+        bottom.yaxis.set_major_locator(whole_numbers(3))
         bottom.set_xlim(0, 1)
         svg = svg_of(figure, "reliability")
     caption = "Orange: surer than right. Pale blue: more often right than sure."

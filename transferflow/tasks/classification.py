@@ -157,11 +157,13 @@ class Classification:
         targets = targets_of(snapshot, split, ids, self.multilabel)
         if self.multilabel:
             truth_share = np.where(targets == 1, probabilities, 1 - probabilities).min(axis=1)
+            wrong = truth_share < 0.5
         else:
             truth_share = probabilities[np.arange(len(ids)), targets]
+            wrong = probabilities.argmax(axis=1) != targets
         rows = {row.id: row for row in read_rows(snapshot, split)}
         if choice == "worst":
-            order = [int(n) for n in np.argsort(truth_share, kind="stable") if truth_share[n] < 0.5][:limit]
+            order = [int(n) for n in np.argsort(truth_share, kind="stable") if wrong[n]][:limit]
         else:
             order = pick_evenly(range(len(ids)), limit)
         return [
@@ -179,9 +181,10 @@ class Classification:
     ) -> Picture:
         likely = [classes[int(n)] for n in np.flatnonzero(probabilities >= 0.5)]
         said = ", ".join(likely) if self.multilabel else classes[int(probabilities.argmax())]
-        truth = ", ".join(row.labels)
+        truth = ", ".join(sorted(row.labels, key=classes.index))
         image = show_image(row.absolute_path, spec.data.channels, spec.data.intensity)
-        title = f"{truth or '(none)'}, taken for {said or '(none)'}"
+        verdict = "recognised" if said == truth else f"taken for {said or '(none)'}"
+        title = f"{truth or '(none)'}, {verdict}"
         lines = (row.id, f"probability of the truth {truth_share:.3f}")
         return Picture((Panel(image),), title, lines, row.id)
 

@@ -12,7 +12,7 @@ from transferflow.tasks.drawing import draw_mask
 
 GRAY = 128
 OPACITY = 0.75
-STRIPES = 120
+STRIPES = 80
 """Width of a stripe, as a part of the longer side; the gap beside it is as wide again, twice."""
 
 
@@ -36,7 +36,7 @@ def picture_masks(
         image_id: The record's id.
     """
     ignored = truth == ignore_index
-    note = " (hatched: does not count)" if ignored.any() else ""
+    note = " (hatched: ignored)" if ignored.any() else ""
     panels = (
         Panel(image, "image"),
         Panel(hatch(draw_mask(image, truth, (0, ignore_index)), ignored), f"truth{note}"),
