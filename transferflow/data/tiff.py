@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 from PIL import Image
 
 from transferflow.data.pixels import RawImage, UnsuitableImageError, Values, orient, raw_image
 
-Page = tifffile.TiffPage | tifffile.TiffFrame
+if TYPE_CHECKING:
+    import tifffile
+
+    Page = tifffile.TiffPage | tifffile.TiffFrame
+
 _HEADERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PALETTE, _CMYK, _YCBCR, _RGB, _WHITE_IS_ZERO = 3, 5, 6, 2, 0
 _TRANSPARENCY = (1, 2)
@@ -37,6 +41,8 @@ def read_tiff(path: Path, channels: int, max_pixels: int) -> RawImage | None:
         UnsuitableImageError: If it holds several images.
         DecompressionBombError: If it is too large. A damaged file raises anything.
     """
+    import tifffile  # a plan can do without it
+
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
         if page.imagewidth * page.imagelength > max_pixels:

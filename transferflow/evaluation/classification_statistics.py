@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean, ratio
@@ -142,6 +141,8 @@ class ClassCounts:
 
 def build_class_counter(sample: ClassificationSample) -> Callable[[FloatArray], ClassCounts]:
     """Function from multiplicities to counts per class."""
+    from scipy import sparse  # a plan can do without it
+
     truth, predicted, hits = (
         sparse.csr_array(hot.T.astype(np.float64))
         for hot in (sample.truth, sample.predicted, sample.truth & sample.predicted)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from faster_coco_eval.core import mask as coco_mask
 
 from transferflow.data.records import Box
 from transferflow.errors import EvaluationError
@@ -127,6 +126,8 @@ def _read_columns(table: pa.Table, truths: Sequence[ImageTruth], classes: Sequen
 def _images_of_class(
     columns: _Columns, truths: Sequence[ImageTruth], name: str, label: int
 ) -> Iterator[_ImageBoxes]:
+    from faster_coco_eval.core import mask as coco_mask  # loads OpenCV, which a plan can do without
+
     mine = np.flatnonzero(columns.labels == label)
     # By image, then by falling score; equal scores keep their order, as in COCO's own code.
     mine = mine[np.lexsort((-columns.scores[mine], columns.images[mine]))]

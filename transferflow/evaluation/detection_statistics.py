@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy import sparse
 
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean, ratio
@@ -55,6 +54,8 @@ def precision_and_recall(
     Returns:
         Both of shape (resamples,); `nan` where no true box is drawn.
     """
+    from scipy import sparse  # a plan can do without it
+
     objects = weights @ matches.objects
     counts = ~matches.ignored[threshold]
     right = np.flatnonzero(matches.matched[threshold] & counts)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from transferflow.evaluation.bootstrap import FloatArray, ratio
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ def build_ranking(scores: FloatArray, truth: npt.NDArray[np.bool_], *, merge: bo
         merge: Make one group of neighbouring groups without a positive. No metric of this module changes,
             and a class with few positives has few thresholds.
     """
+    from scipy import sparse  # a plan can do without it
+
     order = np.argsort(-scores, kind="stable")
     ranked, positive = scores[order], truth[order]
     starts = np.concatenate([[True], np.diff(ranked) != 0])

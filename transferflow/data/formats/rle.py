@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import mask as rle_library
 
 from transferflow.data.geometry import Pixels
 
@@ -77,6 +76,8 @@ def _runs(text: str) -> list[int] | None:
 
 def draw_segmentation(segmentation: Any, size: Size) -> Pixels:  # noqa: ANN401 - JSON
     """Rasterise a segmentation without a problem: uint8 H x W of 0 and 1, equal to pycocotools'."""
+    from faster_coco_eval import mask as rle_library  # loads OpenCV, which a plan can do without
+
     width, height = size
     if isinstance(segmentation, list):
         rle = rle_library.merge(rle_library.frPyObjects(segmentation, height, width))
