@@ -9,6 +9,7 @@ import pytest
 from transferflow.report.render import write_report
 
 SHAPES = {
+    "two": {"classes": 2, "images": 60, "names": ("normal", "disease")},
     "ten": {"classes": 10, "images": 200},
     "many": {"classes": 100, "images": 400},
     "hostile": {
@@ -117,3 +118,16 @@ def contrast(one, other):
 
     high, low = sorted((luminance(one), luminance(other)), reverse=True)
     return (high + 0.05) / (low + 0.05)
+
+
+def test_the_operating_point_fits_a_phone_and_a_wider_table_shows_that_it_goes_on(browser, pages):
+    open_page(browser, pages / "two.html", 375)
+    hidden = (
+        "return [...document.querySelectorAll('#results .scroll')].map(e => e.scrollWidth - e.clientWidth)"
+    )
+    assert browser.execute_script(hidden) == [0]
+    open_page(browser, pages / "segmentation.html", 375)
+    wide = "return document.querySelector('#classes .scroll').scrollWidth > 375"
+    assert browser.execute_script(wide)
+    shade = "return getComputedStyle(document.querySelector('#classes .scroll')).backgroundAttachment"
+    assert browser.execute_script(shade) == "local, local, scroll, scroll"
