@@ -134,7 +134,7 @@ def test_unreadable_images_are_listed_not_raised(build_spec, context, tmp_path, 
     assert [f.path for f in found.failures] == [str(bad)]
     assert found.table["id"].to_pylist() == [str(good)]
     with pytest.raises(DataError, match="no such file"):
-        list_images([tmp_path / "nowhere"])
+        list_images([tmp_path / "nowhere"], tmp_path)
 
 
 def test_frozen_groups_keep_every_parameter_and_buffer(build_spec, context):

@@ -59,12 +59,13 @@ def test_colours_of_classes_differ_for_colour_blind_readers_too():
 def test_a_legend_names_the_classes_below_the_picture():
     picture = np.full((200, 320, 3), 100, np.uint8)
     names = [f"a rather long name {n}" for n in range(8)]
-    shown = add_legend(picture, names, first=1)
+    shown = add_legend(picture, names, {7, 3, 2})
     assert (shown[:200] == picture).all()
     assert shown.shape[1] == 320
     strip = shown[200:]
     found = [(strip == class_colour(n)).all(axis=2).any() for n in range(8)]
-    assert found == [False] + [True] * 7
+    assert found == [n in {2, 3, 7} for n in range(8)]
+    assert add_legend(picture, names, set()) is picture
 
 
 def test_no_boxes_draw_nothing():

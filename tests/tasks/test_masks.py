@@ -18,7 +18,7 @@ def test_runs_are_what_pycocotools_reads(chosen):
     assert (coco.decode(compressed) == chosen).all()
 
 
-@pytest.mark.parametrize("name", ["a.png", "../../evil", "a/b/../c", "ü\n", "x" * 5000])
+@pytest.mark.parametrize("name", ["a.png", "../../evil", "a/b/../c", "ü\n", "x" * 5000, "\U00020bb7" * 200])
 def test_a_mask_comes_back_whatever_its_image_is_called(name, tmp_path):
     mask = np.random.default_rng(0).integers(0, 256, (7, 5)).astype(np.uint8)
     file = write_mask(tmp_path / "masks", name, mask)

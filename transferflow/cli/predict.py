@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferflow.cli.console import errors, output, printable
-from transferflow.cli.options import Home, Json, TrackingUri, build_context
+from transferflow.cli.options import Home, TrackingUri, build_context
 
 if TYPE_CHECKING:
     from transferflow.cli.predictions_view import Rows
@@ -23,7 +23,14 @@ def predict(
         str, typer.Argument(help="NAME (its champion), NAME@ALIAS, NAME/VERSION, or a bundle's folder.")
     ],
     images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
-    as_json: Json = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print JSON for machines. Boxes and masks come as COCO; its category ids count from 1, "
+            "whatever the training file had: match categories by name.",
+        ),
+    ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show per image.")] = 3,
     min_score: Annotated[
@@ -59,10 +66,12 @@ def predict(
         rows_table,
         without_weak,
     )
-    from transferflow.stages.predict import list_images, open_model
+    from transferflow.stages.predict import create_output, list_images, open_model
 
-    files = list_images(images)
+    files = list_images(images, folder)
     bundle = open_model(model, build_context(home, tracking_uri))
+    if bundle.spec.task.kind != "classification":
+        create_output(folder)
     least = bundle.min_score if min_score is None else min_score
     predictions = without_weak(_predict(bundle, files, folder, tile), least or 0.0)
     rows = result_rows(bundle, predictions, folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from rich.table import Table
 from transferflow.cli.console import printable
 
 if TYPE_CHECKING:
+    from transferflow.evaluation.pictures import ImageArray
     from transferflow.stages.predict import Predictions
     from transferflow.tasks.bundle import Bundle
 
@@ -31,15 +33,27 @@ def without_weak(predictions: Predictions, min_score: float) -> Predictions:
 
 
 def result_rows(bundle: Bundle, predictions: Predictions, folder: Path) -> Rows:
-    """One plain row per image (classification, segmentation) or per box (detection)."""
+    """One plain row per image (classification, segmentation) or per box (detection).
+
+    An image without boxes has one row, whose values but the image are `None`.
+    """
     found = predictions.table.to_pylist()
     match bundle.spec.task.kind:
         case "classification":
             return [_label_row(bundle, row) for row in found]
         case "detection":
-            return [{"image": row["id"], **{name: row[name] for name in BOX_COLUMNS}} for row in found]
+            return list(_box_rows(found, predictions.sizes))
         case "segmentation":
             return [_mask_row(bundle, row, folder) for row in found]
+
+
+def _box_rows(found: Rows, images: Iterable[str]) -> Iterator[dict[str, Any]]:
+    by_image: dict[str, Rows] = {image: [] for image in images}
+    for row in found:
+        by_image[row["id"]].append(row)
+    for image, mine in by_image.items():
+        for row in mine or [dict.fromkeys(BOX_COLUMNS)]:
+            yield {"image": image, **{name: row[name] for name in BOX_COLUMNS}}
 
 
 def _label_row(bundle: Bundle, row: dict[str, Any]) -> dict[str, Any]:
@@ -59,13 +73,21 @@ def _mask_row(bundle: Bundle, row: dict[str, Any], folder: Path) -> dict[str, An
 
 
 def json_document(bundle: Bundle, predictions: Predictions, rows: Rows, folder: Path) -> object:
-    """Rows as they are; boxes and masks as a COCO document, with a score on each box."""
+    """Rows as they are; boxes and masks as a COCO document, with a score on each box.
+
+    Each image of the document names its overlay, and its mask where there is one.
+    """
     task = bundle.spec.task
     if task.kind == "classification":
         return rows
     from transferflow.tasks.coco_output import coco_document
 
-    return coco_document(task, predictions.table, predictions.sizes, bundle.classes, folder)
+    document = coco_document(task, predictions.table, predictions.sizes, bundle.classes, folder)
+    masks = {row["image"]: {"mask": row["mask"]} for row in rows if "mask" in row}
+    for image in document["images"]:
+        path = image["file_name"]
+        image |= {"overlay": str(_overlay_file(path, folder)), **masks.get(path, {})}
+    return document
 
 
 def csv_text(bundle: Bundle, rows: Rows) -> str:
@@ -109,6 +131,8 @@ def _cells(row: dict[str, Any], top: int) -> tuple[str, str, str]:
         ranked = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])[1:top]
         others = ", ".join(f"{name} {score:.3f}" for name, score in ranked)
         return ", ".join(row["labels"]) or "(none)", f"{row['score']:.3f}", others
+    if row["label"] is None:
+        return "(none)", "", ""
     return row["label"], f"{row['score']:.3f}", " ".join(f"{row[corner]:.0f}" for corner in CORNERS)
 
 
@@ -116,23 +140,45 @@ def write_overlays(bundle: Bundle, predictions: Predictions, rows: Rows, folder:
     """Draw boxes or masks over each image, as PNG files in `folder`; returns how many."""
     from PIL import Image
 
-    from transferflow.data.records import Box
-    from transferflow.tasks.drawing import draw_boxes, draw_mask
-    from transferflow.tasks.masks import picture_name, read_mask
     from transferflow.tasks.show import show_image
 
-    folder.mkdir(parents=True, exist_ok=True)
     by_image: dict[str, Rows] = {}
     for row in rows:
         by_image.setdefault(row["image"], []).append(row)
-    for path in predictions.sizes:
+    for path, mine in by_image.items():
         image = show_image(Path(path), bundle.transform.channels, bundle.transform.intensity)
-        mine = by_image.get(path, [])
         if bundle.spec.task.kind == "detection":
-            boxes = [Box(**{name: row[name] for name in (*CORNERS, "label")}) for row in mine]
-            image = draw_boxes(image, boxes, bundle.classes, [row["score"] for row in mine])
+            image = _with_boxes(image, mine, bundle.classes)
         else:
-            mask = Path(mine[0]["mask"])
-            image = draw_mask(image, read_mask(mask.parent, mask.name))
-        Image.fromarray(image).save(folder / picture_name(path, "overlay"))
-    return len(predictions.sizes)
+            image = _with_mask(image, Path(mine[0]["mask"]), bundle.classes)
+        Image.fromarray(image).save(_overlay_file(path, folder))
+    return len(by_image)
+
+
+def _overlay_file(image: str, folder: Path) -> Path:
+    from transferflow.tasks.masks import picture_name
+
+    return folder / picture_name(image, "overlay")
+
+
+def _with_boxes(image: ImageArray, rows: Rows, classes: tuple[str, ...]) -> ImageArray:
+    from transferflow.data.records import Box
+    from transferflow.tasks.drawing import add_legend, draw_boxes
+
+    found = [row for row in rows if row["label"] is not None]
+    boxes = [Box(**{name: row[name] for name in (*CORNERS, "label")}) for row in found]
+    drawn = draw_boxes(image, boxes, classes, [row["score"] for row in found])
+    shown = {classes.index(box.label) for box in boxes}
+    return add_legend(drawn, classes, shown) if len(classes) > 1 else drawn
+
+
+def _with_mask(image: ImageArray, file: Path, classes: tuple[str, ...]) -> ImageArray:
+    import numpy as np
+
+    from transferflow.tasks.drawing import add_legend, draw_mask
+    from transferflow.tasks.masks import read_mask
+
+    mask = read_mask(file.parent, file.name)
+    drawn = draw_mask(image, mask)
+    # The first class, the background, is not drawn.
+    return add_legend(drawn, classes, set(np.unique(mask).tolist()) - {0}) if len(classes) > 2 else drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,10 @@ import torch
 
 from transferflow.data.batch import Batch
 from transferflow.data.decode import decode_image
-from transferflow.errors import DataError, RegistryError
+from transferflow.data.geometry import Pixels
+from transferflow.data.paths import IMAGE_SUFFIXES, is_unicode
+from transferflow.data.transforms import EvalTransform
+from transferflow.errors import DataError, RegistryError, StoreError
 from transferflow.registry.base import parse_reference
 from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.stages.context import RunContext
@@ -20,7 +24,7 @@ from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import DESCRIPTION, Bundle, load_bundle
 from transferflow.training.device import pick_device
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dcm"})
+SUFFIXES = IMAGE_SUFFIXES | {".dcm"}
 BATCH = 32
 
 
@@ -75,27 +79,66 @@ def open_model(model: str, context: RunContext) -> Bundle:
     return load_bundle(find_bundle(model, context), pick_device("auto"))
 
 
-def list_images(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are given, and the image files in folders, sorted.
+def list_images(paths: Sequence[Path], output: Path) -> list[Path]:
+    """Files as they are given, and the image files in folders, sorted; each file once.
+
+    Hidden files and folders are left out, and so is what lies below `output`: masks and overlays of an
+    earlier run are no images to look at.
+
+    Args:
+        paths: Files and folders.
+        output: Folder for masks and overlays.
 
     Raises:
         DataError: If a path does not exist, or there are no images at all.
     """
-    found: list[Path] = []
+    found: dict[str, Path] = {}
     for path in paths:
-        if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        elif path.exists():
-            found.append(path)
-        else:
+        if not path.exists():
             raise DataError("no such file or folder", where=str(path))
+        for image in _images_below(path, output) if path.is_dir() else [path]:
+            found.setdefault(os.path.realpath(image), image)
     if not found:
         raise DataError(
             "no images in the given folders",
             where=", ".join(map(str, paths)),
-            allowed=", ".join(sorted(IMAGE_SUFFIXES)),
+            allowed=", ".join(sorted(SUFFIXES)),
         )
-    return found
+    return list(found.values())
+
+
+def _images_below(folder: Path, output: Path) -> list[Path]:
+    own, above = output.resolve(), folder.resolve()
+    skips = own != above and own.is_relative_to(above)
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not path.is_dir()
+        and not (skips and Path(os.path.realpath(path)).is_relative_to(own))
+    )
+
+
+def create_output(folder: Path) -> None:
+    """Create the folder for masks and overlays.
+
+    Raises:
+        StoreError: If it can't be created, or not be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = "" if os.access(folder, os.W_OK | os.X_OK) else "no right to write"
+    except OSError as error:
+        found = "a file" if isinstance(error, FileExistsError) else str(error.strerror)
+    if found:
+        raise StoreError(
+            "masks and overlays can't be written there",
+            where=str(folder),
+            found=found,
+            allowed="a folder that can be written to",
+            hint="name another one with --output",
+        )
 
 
 def predict_images(bundle: Bundle, images: Iterable[Path], folder: Path) -> Predictions:
@@ -140,10 +183,19 @@ class _Reader:
             yield stack_batch(tensors, ids)
 
     def _read(self, path: Path) -> torch.Tensor | None:
-        try:
-            image = decode_image(path, self._transform.channels, self._transform.intensity)
-        except DataError as error:
-            self.failures.append(Failure(str(path), error.problems[0].what))
+        image = read_image(self._transform, path)
+        if isinstance(image, Failure):
+            self.failures.append(image)
             return None
         self.sizes[str(path)] = (image.shape[1], image.shape[0])
         return self._transform(image)
+
+
+def read_image(transform: EvalTransform, path: Path) -> Pixels | Failure:
+    """Decode an image as the model's transform wants it, or say why it can't be read."""
+    if not is_unicode(str(path)):
+        return Failure(str(path), "the name is not UTF-8")
+    try:
+        return decode_image(path, transform.channels, transform.intensity)
+    except DataError as error:
+        return Failure(str(path), error.problems[0].what)

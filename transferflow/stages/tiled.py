@@ -10,11 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from transferflow.data.batch import Batch
-from transferflow.data.decode import decode_image
 from transferflow.data.geometry import Pixels
-from transferflow.errors import DataError, PlanError
+from transferflow.errors import PlanError
 from transferflow.spec.head import DetectionHead
-from transferflow.stages.predict import BATCH, Failure, Predictions, stack_batch
+from transferflow.stages.predict import BATCH, Failure, Predictions, read_image, stack_batch
 from transferflow.tasks.base import PredictionInputs
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import Bundle
@@ -46,10 +45,9 @@ def predict_tiled(bundle: Bundle, images: Iterable[Path], folder: Path, side: in
     tables: list[pa.Table] = []
     for path in images:
         name = str(path)
-        try:
-            image = decode_image(path, bundle.transform.channels, bundle.transform.intensity)
-        except DataError as error:
-            failures.append(Failure(name, error.problems[0].what))
+        image = read_image(bundle.transform, path)
+        if isinstance(image, Failure):
+            failures.append(image)
             continue
         sizes[name] = (image.shape[1], image.shape[0])
         tiles = decide_tiles(image.shape[1], image.shape[0], side, round(side * OVERLAP))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,19 +102,21 @@ def _marks(
     return marks
 
 
-def add_legend(image: ImageArray, classes: Sequence[str], first: int = 0) -> ImageArray:
+def add_legend(image: ImageArray, classes: Sequence[str], shown: Collection[int]) -> ImageArray:
     """Put a strip below the picture that names the classes by their colour.
 
     Args:
         image: H x W x 3.
         classes: Class names in order.
-        first: Class that the strip starts with; 1 leaves out a background that is not drawn.
+        shown: Indices of those that the picture shows.
     """
+    if not shown:
+        return image
     height, width = image.shape[:2]
     font = ImageFont.load_default(size=max(10, max(height, width) / 45))
     row = round(font.getbbox("Ågj")[3]) + 4
     places, x, y = [], 0, height
-    for number, name in list(enumerate(classes))[first:]:
+    for number, name in ((number, classes[number]) for number in sorted(shown)):
         needed = row + round(font.getlength(name)) + row // 2
         if x and x + needed > width:
             x, y = 0, y + row

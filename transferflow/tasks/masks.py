@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -21,7 +22,8 @@ def picture_name(image: str, kind: str) -> str:
         image: The image's id, any text: a path, for one.
         kind: What the picture is, such as `mask`.
     """
-    stem = re.sub(r"[^A-Za-z0-9_-]", "_", PurePath(image).stem)[:60]
+    # Fifty letters of four bytes each still leave room in the 255 bytes of a file's name.
+    stem = re.sub(r"[^\w-]", "_", unicodedata.normalize("NFC", PurePath(image).stem))[:50]
     return f"{stem}-{hashlib.sha256(image.encode()).hexdigest()[:8]}-{kind}.png"
 
 
