@@ -118,8 +118,8 @@ def test_detection_draws_the_boxes(spots, tmp_path):
     for picture in pictures(page):
         coloured = picture.max(2).astype(int) - picture.min(2) > 100
         rows, columns = np.flatnonzero(coloured.any(1)), np.flatnonzero(coloured.any(0))
-        assert (rows[0], rows[-1]) == (20, 39)
-        assert columns[-1] - columns[0] == 19
+        assert (rows[0], rows[-1]) == (100, 199)
+        assert columns[-1] - columns[0] == 99
 
 
 def test_a_bad_data_set_is_a_message(tmp_path, capsys):
