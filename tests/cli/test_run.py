@@ -50,3 +50,19 @@ def test_every_wrong_layer_rule_has_its_place(
     ]
     assert "did you mean `head`?" in err
     assert not (Path("home") / "artifacts").exists()
+
+
+def test_a_narrow_terminal_cuts_no_number(
+    write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    phases = "{epochs: 1, train: [head]}, {epochs: 1, train: [norm, head]}, {epochs: 2, train: ['*']}"
+    spec = write(
+        f"freeze: {{policy: phases, phases: [{phases}]}}\n"
+        "optimizer: {layer_decay: 0.7}\ntraining: {epochs: 6}\n"
+    )
+    assert main(["plan", spec, "--rates"]) == 0
+    out = capsys.readouterr().out
+    assert "from the first to the last step" in out
+    assert "…" not in out
+    assert max(map(len, out.splitlines()[:-1])) <= 80  # the last line is a path

@@ -70,6 +70,8 @@ def _layers(plan: Plan) -> Table:
     table.add_column("learning rate", justify="right")
     table.add_column("weight decay", justify="right")
     table.add_column("batch norm")
+    for column in table.columns:
+        column.overflow = "fold"  # a narrow terminal breaks a number, and never cuts it
     for row in plan.training.rows:
         table.add_row(
             row.group,
@@ -95,7 +97,7 @@ def rate_text(row: LayerRow) -> str:
 
 def _resolved(plan: Plan) -> Table:
     table = Table(title="what the spec left open", title_justify="left", title_style="bold")
-    table.add_column("key")
+    table.add_column("key", overflow="fold")
     table.add_column("value", overflow="fold")
     for path, value in plan.resolved.items():
         table.add_row(path, printable(json.dumps(value, ensure_ascii=False)))
