@@ -48,3 +48,8 @@ def test_pictures_are_small_and_of_the_right_kind(shape, kind):
     assert found.uri.startswith(f"data:image/{kind};base64,")
     assert max(found.width, found.height) <= 320
     assert found.pixelated == (kind == "png")
+
+
+def test_noise_can_be_encoded():
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
+    assert inline_image(noise).uri.startswith("data:image/jpeg")

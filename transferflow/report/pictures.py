@@ -61,8 +61,9 @@ def inline_image(image: ImageArray, label: str = "", longest: int = LONGEST_SIDE
     if small:
         picture.save(buffer, "PNG", optimize=True)
     else:
-        # Full colour resolution: thin coloured lines would fade without it.
-        picture.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True, subsampling=0)
+        # Full colour resolution: thin coloured lines would fade without it. Not optimised: Pillow fails
+        # where such an image then takes more than a byte per pixel, as noise does.
+        picture.save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     kind = "png" if small else "jpeg"
     uri = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
     return InlineImage(uri, picture.width, picture.height, label, small)
