@@ -33,3 +33,10 @@ def test_a_group_has_no_line_where_it_is_frozen(
     svg = (tmp_path / "rates.svg").read_text()
     paths = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke: #1f77b4', svg)
     assert [path.count("M ") for path in paths] == strokes
+
+
+def test_many_blocks_are_coloured_in_their_order(tmp_path: Path) -> None:
+    draw_rates(rows({f"blocks.{number}": set() for number in range(12)}), tmp_path / "rates.svg")
+    svg = (tmp_path / "rates.svg").read_text()
+    colours = re.findall(r"style=\"fill: none; stroke: (#[0-9a-f]{6}); stroke-width", svg)
+    assert len(set(colours)) >= 12
