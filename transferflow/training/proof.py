@@ -80,7 +80,7 @@ def close_phase(
     if changed:
         more = f" and {len(changed) - 8} more" if changed[8:] else ""
         raise TrainingError(
-            f"{len(changed)} frozen tensors changed in epochs {phase.first_epoch} to {last_epoch}",
+            f"{len(changed)} frozen tensors changed in epochs {phase.first_epoch + 1} to {last_epoch + 1}",
             found=", ".join(changed[:8]) + more,
             allowed="what is frozen keeps every bit",
             hint="the model writes to its own weights or buffers: this is a defect of its adapter, report it",
