@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, assert_never
@@ -236,3 +237,6 @@ def _start_worker(number: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)
+    # What the parent registered for its own threads' end (Prefect does) fails in a fork, which has none of
+    # them; the worker would end with an error that torch reports in the middle of whatever runs then.
+    getattr(threading, "_threading_atexits", []).clear()
