@@ -50,7 +50,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev  ## write docs/spec-reference.md from the schema
-	$(BIN)/python -m transferflow.spec.reference
+	$(BIN)/python -m transferflow.spec.schema.reference
 
 browser:  # the report is tested in a real browser
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \

@@ -24,12 +24,12 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from transferflow.data.diff import compare_snapshots
 from transferflow.data.listing import listing_digest, load_listing
-from transferflow.data.shards import Shard, facts_schema
-from transferflow.data.snapshot import build_snapshot
-from transferflow.spec.data import Split, TableData
-from transferflow.spec.task import ClassificationTask
+from transferflow.data.snapshot.build import build_snapshot
+from transferflow.data.snapshot.diff import compare_snapshots
+from transferflow.data.snapshot.shards import Shard, facts_schema
+from transferflow.spec.sections.data import Split, TableData
+from transferflow.spec.sections.task import ClassificationTask
 
 CLASSES = 10
 PER_FOLDER = 2_000

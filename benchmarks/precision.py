@@ -19,12 +19,12 @@ import timm
 import torch
 from torch import nn
 
-from transferflow.data.batch import Batch
+from transferflow.data.loading.batch import Batch
 from transferflow.models.backbones.grouping import compile_groups
 from transferflow.models.backbones.timm_slices import slice_timm
 from transferflow.models.layers import Block, LayerGroup
-from transferflow.spec.freeze import FreezeNone, FreezeUntil
-from transferflow.spec.optimizer import AdamW
+from transferflow.spec.sections.freeze import FreezeNone, FreezeUntil
+from transferflow.spec.sections.optimizer import AdamW
 from transferflow.training.device import Arithmetic, Precision, pick_device
 from transferflow.training.epoch import Stepper
 from transferflow.training.freezing import apply_freeze, compile_freeze

@@ -23,9 +23,9 @@ from pathlib import Path
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.load import load_spec
 from transferflow.stages.context import RunContext
-from transferflow.stages.evaluate import evaluate, read_evaluation
+from transferflow.stages.evaluate.stage import evaluate, read_evaluation
 from transferflow.stages.prepare import prepare
-from transferflow.stages.train import train
+from transferflow.stages.train.stage import train
 
 SPECS = ("specs/quickstart.yaml", "specs/tree-crowns.yaml", "specs/nuclei.yaml", "specs/brain-tissue.yaml")
 METRICS = {"classification": "accuracy", "detection": "map50", "segmentation": "miou"}

@@ -15,7 +15,7 @@ from transferflow.spec import ExperimentSpec
 from transferflow.spec.load import load_spec
 from transferflow.stages.context import RunContext
 from transferflow.stages.outcome import StageOutcome
-from transferflow.stages.preflight import require_layers, require_transforms, require_weights
+from transferflow.stages.plan.preflight import require_layers, require_transforms, require_weights
 
 from .logs import logs_sent_to_server, plain_terminal
 from .server import reachable_server
@@ -93,7 +93,7 @@ def run_flow(spec: Path, overrides: Sequence[str], context: RunContext) -> tuple
 
 
 def _load_stages() -> None:
-    import_module("transferflow.stages.pipeline")  # torch and the rest take seconds
+    import_module("transferflow.stages.run")  # torch and the rest take seconds
 
 
 def _read(outcomes: Iterable[Reference]) -> tuple[StageOutcome, ...]:

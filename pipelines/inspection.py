@@ -14,7 +14,7 @@ from prefect import flow, task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from transferflow.data.shards import Inspect, Shard, inspect_here, inspect_into, read_inspected
+from transferflow.data.snapshot.shards import Inspect, Shard, inspect_here, inspect_into, read_inspected
 from transferflow.errors import FlowError
 
 DASK_ADDRESS = "TRANSFERFLOW_DASK_ADDRESS"

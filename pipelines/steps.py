@@ -42,7 +42,7 @@ def prepare_step(spec: ExperimentSpec, context: RunContext) -> State[Reference]:
 @task(name="train", cache_policy=NO_CACHE, persist_result=True, result_serializer="json")
 def train_step(spec: ExperimentSpec, context: RunContext, prepared: Reference) -> State[Reference]:
     """A snapshot becomes a trained model."""
-    from transferflow.stages.train import train
+    from transferflow.stages.train.stage import train
 
     return state_of(lambda: train(spec, context, StageOutcome.from_json(prepared)))
 
@@ -52,7 +52,7 @@ def evaluate_step(
     spec: ExperimentSpec, context: RunContext, prepared: Reference, trained: Reference
 ) -> State[Reference]:
     """A trained model meets the test images."""
-    from transferflow.stages.evaluate import evaluate
+    from transferflow.stages.evaluate.stage import evaluate
 
     before = StageOutcome.from_json(prepared), StageOutcome.from_json(trained)
     return state_of(lambda: evaluate(spec, context, *before))
@@ -67,7 +67,7 @@ def register_step(
     evaluated: Reference,
 ) -> State[Reference]:
     """The gate decides, and the registry keeps the model."""
-    from transferflow.stages.register import register
+    from transferflow.stages.register.stage import register
 
     before = (
         StageOutcome.from_json(prepared),

@@ -6,7 +6,7 @@ import pytest
 
 from transferflow.cli.main import main
 from transferflow.data.listing import load_listing
-from transferflow.data.snapshot import build_snapshot
+from transferflow.data.snapshot.build import build_snapshot
 from transferflow.store import ArtifactStore
 
 

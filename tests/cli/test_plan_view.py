@@ -7,7 +7,7 @@ from rich.console import Console
 
 from transferflow.cli.plan_view import plan_view
 from transferflow.stages.context import RunContext
-from transferflow.stages.plan import compile_plan
+from transferflow.stages.plan.compile import compile_plan
 
 
 def shown(spec, tmp_path):

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 
 from transferflow.data.listing import load_listing
 from transferflow.data.records import DatasetSnapshot, Listing
-from transferflow.data.snapshot import build_snapshot
-from transferflow.spec.data import Data
-from transferflow.spec.task import Task
+from transferflow.data.snapshot.build import build_snapshot
+from transferflow.spec.sections.data import Data
+from transferflow.spec.sections.task import Task
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from transferflow.data.split import (
     hash_position,
     unit_keys,
 )
-from transferflow.spec.data import Split
+from transferflow.spec.sections.data import Split
 
 SPLIT = Split()
 

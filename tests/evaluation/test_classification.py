@@ -15,7 +15,7 @@ from sklearn import metrics as sk
 
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.classification import evaluate_classification
-from transferflow.spec.metrics import MULTI_LABEL, SINGLE_LABEL
+from transferflow.spec.sections.metrics import MULTI_LABEL, SINGLE_LABEL
 
 CLASSES = ("ant", "bee", "cat", "dog")
 

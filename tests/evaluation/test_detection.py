@@ -21,7 +21,7 @@ from transferflow.errors import EvaluationError
 from transferflow.evaluation.bootstrap import resample_weights
 from transferflow.evaluation.detection import count_mistakes, detection_statistic, evaluate_detection
 from transferflow.evaluation.detection_matching import ImageTruth
-from transferflow.spec.metrics import DETECTION
+from transferflow.spec.sections.metrics import DETECTION
 
 CLASSES = ("tree", "shrub", "car")
 COLUMNS = ("id", "label", "score", "x_min", "y_min", "x_max", "y_max")

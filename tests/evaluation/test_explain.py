@@ -12,7 +12,7 @@ from transferflow.evaluation.explain import explain_classes, show_explanations
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.layers import Preprocessing
-from transferflow.spec.backbone import TimmBackbone, TorchvisionBackbone
+from transferflow.spec.sections.backbone import TimmBackbone, TorchvisionBackbone
 
 
 def classifier(source, name, size=64, channels=3, classes=4):

@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.segmentation import evaluate_segmentation, image_iou, segmentation_statistic
 from transferflow.evaluation.segmentation_counts import BOUNDARY_SHARE, count_mask
-from transferflow.spec.metrics import SEGMENTATION
+from transferflow.spec.sections.metrics import SEGMENTATION
 
 CLASSES = ("ground", "cell", "edge")
 IGNORE = 255

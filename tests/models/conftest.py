@@ -11,9 +11,9 @@ import torch
 from pydantic import TypeAdapter
 from torchvision.models import get_model_weights
 
-from transferflow.models.downloads import file_sha256
 from transferflow.models.layers import Backbone
-from transferflow.spec.backbone import Backbone as Section
+from transferflow.models.weights.downloads import file_sha256
+from transferflow.spec.sections.backbone import Backbone as Section
 
 SECTIONS: TypeAdapter[Any] = TypeAdapter(Section)
 

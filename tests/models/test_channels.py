@@ -14,7 +14,7 @@ from transferflow.models.backbones.build import build_backbone
 from transferflow.models.backbones.torchvision_weights import NAMES
 from transferflow.models.channels import adapt_first_conv, mean_shrinks
 from transferflow.models.standardised import is_standardised, plain_state
-from transferflow.spec.statistics import adapt_statistics
+from transferflow.spec.sections.normalization import adapt_statistics
 
 COUNTS = (1, 2, 3, 4, 5, 13)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

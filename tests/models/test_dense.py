@@ -4,7 +4,7 @@ import torch
 from transferflow.errors import PlanError
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.dense import apply_levels_only
-from transferflow.spec.backbone import PackageBackbone, TimmBackbone
+from transferflow.spec.sections.backbone import PackageBackbone, TimmBackbone
 
 LITE0 = PackageBackbone(source="package", name="tf_efficientnet_lite0")
 

@@ -25,7 +25,7 @@ from transferflow.pipelines.server import check_health
 from transferflow.errors import FlowError, SpecError
 from transferflow.spec.load import load_spec
 from transferflow.stages.context import RunContext
-from transferflow.stages.pipeline import run_plan
+from transferflow.stages.run import run_plan
 
 pytestmark = pytest.mark.slow
 SPEC = Path("tiny.yaml")

@@ -8,8 +8,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from transferflow.pipelines.inspection import DASK_ADDRESS, decide_place, mapped_inspection
 from transferflow.pipelines.steps import prepare_step
 
-from transferflow.data.manifest import read_table
-from transferflow.data.snapshot import load_snapshot
+from transferflow.data.snapshot.build import load_snapshot
+from transferflow.data.snapshot.manifest import read_table
 from transferflow.errors import FlowError
 from transferflow.spec.load import load_spec
 from transferflow.stages.context import RunContext
@@ -35,7 +35,7 @@ def test_few_shards_stay_here(shards, address, place):
 @pytest.fixture
 def small_shards(monkeypatch):
     """36 images are 4 shards."""
-    monkeypatch.setattr("transferflow.data.shards.SHARD_SIZE", 9)
+    monkeypatch.setattr("transferflow.data.snapshot.shards.SHARD_SIZE", 9)
 
 
 @flow

@@ -27,9 +27,15 @@ from transferflow.report.contents import (
     TrainingSummary,
     VerdictSummary,
 )
-from transferflow.spec.metrics import DETECTION, MULTI_LABEL, SEGMENTATION, SINGLE_LABEL, positive_class
-from transferflow.spec.task import ClassificationTask
-from transferflow.tasks.drawing import draw_boxes, draw_mask
+from transferflow.spec.sections.metrics import (
+    DETECTION,
+    MULTI_LABEL,
+    SEGMENTATION,
+    SINGLE_LABEL,
+    positive_class,
+)
+from transferflow.spec.sections.task import ClassificationTask
+from transferflow.tasks.rendering.drawing import draw_boxes, draw_mask
 from transferflow.training.job import PhaseProof
 
 SPEC_TEXT = """\

@@ -7,7 +7,7 @@ import pytest
 
 from transferflow.data.records import Box
 from transferflow.report.pictures import inline_image
-from transferflow.tasks.drawing import class_colour, draw_boxes, draw_mask
+from transferflow.tasks.rendering.drawing import class_colour, draw_boxes, draw_mask
 
 
 @pytest.mark.parametrize(

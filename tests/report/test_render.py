@@ -16,7 +16,7 @@ from transferflow.evaluation.segmentation import evaluate_segmentation
 from transferflow.evaluation.segmentation_counts import count_mask
 from transferflow.report.render import render_report, write_report
 from transferflow.report.sections import class_legend
-from transferflow.tasks.drawing import class_colour
+from transferflow.tasks.rendering.drawing import class_colour
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 ODD_NAMES = (HOSTILE, "a$b$ \\frac{1}{", "long name " * 30, "猫 قط --> ]]>\x07")

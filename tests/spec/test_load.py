@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 
 from transferflow.errors import Problem, SpecError
-from transferflow.spec.freeze import FreezeBackbone, FreezeLayers, FreezeNone, FreezePhases
-from transferflow.spec.head import DetectionHead, LinearHead, SegmentationHead
 from transferflow.spec.load import (
     check_document,
     load_spec,
@@ -17,7 +15,9 @@ from transferflow.spec.load import (
     read_document,
     with_places,
 )
-from transferflow.spec.optimizer import AdamW, Sgd
+from transferflow.spec.sections.freeze import FreezeBackbone, FreezeLayers, FreezeNone, FreezePhases
+from transferflow.spec.sections.head import DetectionHead, LinearHead, SegmentationHead
+from transferflow.spec.sections.optimizer import AdamW, Sgd
 
 Write = Callable[..., Path]
 ProblemsOf = Callable[..., tuple[Problem, ...]]

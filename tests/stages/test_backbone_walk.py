@@ -14,11 +14,11 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from transferflow.data.batch import Batch
-from transferflow.stages.assemble import optimizer_settings
+from transferflow.data.loading.batch import Batch
 from transferflow.stages.context import RunContext
-from transferflow.stages.layers import compile_training_plan
-from transferflow.stages.plan import compile_plan, epoch_rates
+from transferflow.stages.plan.compile import compile_plan, epoch_rates
+from transferflow.stages.train.job import optimizer_settings
+from transferflow.stages.train.layers import compile_training_plan
 from transferflow.tasks.build import build_task
 from transferflow.training.job import LoopSettings, TrainJob
 from transferflow.training.loop import arithmetic_of, train

@@ -16,11 +16,12 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights, fas
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, deeplabv3_resnet50
 
-from transferflow.models.downloads import file_sha256
 from transferflow.models.segmentation.heads import FixedBatchNorm2d
+from transferflow.models.weights.downloads import file_sha256
 from transferflow.spec.load import load_spec
-from transferflow.stages.assemble import eval_transform_of, optimizer_settings
-from transferflow.stages.layers import compile_training_plan
+from transferflow.stages.loading import eval_transform_of
+from transferflow.stages.train.job import optimizer_settings
+from transferflow.stages.train.layers import compile_training_plan
 from transferflow.tasks.build import build_task
 from transferflow.training.freezing import apply_freeze
 from transferflow.training.optimizer import build_optimizer

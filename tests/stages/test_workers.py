@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from transferflow.stages.context import RunContext
 from transferflow.stages.prepare import prepare
-from transferflow.stages.train import train
+from transferflow.stages.train.stage import train
 
 pytestmark = pytest.mark.slow
 

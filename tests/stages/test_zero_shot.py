@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from transferflow.stages.context import RunContext
-from transferflow.stages.pipeline import run_plan
-from transferflow.stages.plan import compile_plan
+from transferflow.stages.plan.compile import compile_plan
+from transferflow.stages.run import run_plan
 
 open_clip = pytest.importorskip("open_clip")
 pytestmark = pytest.mark.slow

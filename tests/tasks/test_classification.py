@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from transferflow.data.manifest import read_rows
+from transferflow.data.snapshot.manifest import read_rows
 from transferflow.tasks.build import build_task
 
 SHARES = [[0.45, 0.3, 0.25], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]]

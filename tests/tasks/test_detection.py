@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from transferflow.data.loader import build_loader
-from transferflow.data.manifest import read_rows
-from transferflow.spec.task import DetectionTask
-from transferflow.stages.assemble import eval_transform_of
+from transferflow.data.loading.loader import build_loader
+from transferflow.data.snapshot.manifest import read_rows
+from transferflow.spec.sections.task import DetectionTask
+from transferflow.stages.loading import eval_transform_of
 from transferflow.tasks.bundle import read_min_score, save_bundle
 from transferflow.tasks.detection import SCHEMA, build_detection
 
@@ -155,7 +155,7 @@ def test_the_predictions_file_is_what_pycocotools_measures(crowns, load, tmp_pat
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    from transferflow.tasks.coco_output import coco_document
+    from transferflow.tasks.rendering.coco_output import coco_document
 
     snapshot = load(crowns, tmp_path / "snapshot")
     rows = read_rows(snapshot, "test")

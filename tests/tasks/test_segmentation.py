@@ -5,13 +5,13 @@ import pyarrow as pa
 import pytest
 import torch
 
-from transferflow.data.batch import Batch
-from transferflow.data.manifest import read_rows
-from transferflow.data.mask_files import mask_files_of
+from transferflow.data.formats.masks import mask_files_of
+from transferflow.data.loading.batch import Batch
+from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import EvaluationError, PlanError
-from transferflow.spec.task import SegmentationTask
+from transferflow.spec.sections.task import SegmentationTask
 from transferflow.tasks.base import PredictionInputs
-from transferflow.tasks.masks import read_mask, write_mask
+from transferflow.tasks.rendering.mask_files import read_mask, write_mask
 from transferflow.tasks.segmentation import SCHEMA, build_segmentation, classify_pixels
 from transferflow.tasks.segmentation_truth import pixel_weights, read_truth
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from transferflow.data.batch import Batch
+from transferflow.data.loading.batch import Batch
 from transferflow.models.layers import Block, LayerGroup
-from transferflow.spec.freeze import FreezeNone
-from transferflow.spec.optimizer import AdamW
+from transferflow.spec.sections.freeze import FreezeNone
+from transferflow.spec.sections.optimizer import AdamW
 from transferflow.training.freezing import compile_freeze
 from transferflow.training.job import LoopSettings, OptimizerSettings, TrainJob
 from transferflow.training.rates import decide_rates

@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import TinyModel, compile_job
 from safetensors.torch import save_file
 
-from transferflow.spec.freeze import FreezePhases, Phase
-from transferflow.spec.optimizer import AdamW, Sgd
+from transferflow.spec.sections.freeze import FreezePhases, Phase
+from transferflow.spec.sections.optimizer import AdamW, Sgd
 from transferflow.training import checkpoints
 from transferflow.training.job import OptimizerSettings
 from transferflow.training.loop import train
@@ -69,7 +69,7 @@ def build(name):
         return TinyModel(), AdamW(lr=0.01), OptimizerSettings("adamw", warmup_epochs=0.5)
     from transferflow.models.backbones.build import build_backbone
     from transferflow.models.classifier import ImageClassifier
-    from transferflow.spec.backbone import TorchvisionBackbone
+    from transferflow.spec.sections.backbone import TorchvisionBackbone
 
     section = TorchvisionBackbone(source="torchvision", name="resnet18", weights="none")
     backbone = build_backbone(section, channels=3, image_size=32, pretrained=False)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from transferflow.spec.freeze import FreezeBackbone, FreezeLayers, FreezePhases, Phase
+from transferflow.spec.sections.freeze import FreezeBackbone, FreezeLayers, FreezePhases, Phase
 from transferflow.training.features import cache_features, decide_feature_cache
 from transferflow.training.freezing import compile_freeze
 from transferflow.training.loop import train

@@ -9,8 +9,8 @@ from transferflow.errors import PlanError, TrainingError
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.layers import Block, LayerGroup
-from transferflow.spec.backbone import TimmBackbone
-from transferflow.spec.freeze import (
+from transferflow.spec.sections.backbone import TimmBackbone
+from transferflow.spec.sections.freeze import (
     FreezeBackbone,
     FreezeLayers,
     FreezeNone,

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from transferflow.errors import PlanError, TrainingError
-from transferflow.spec.freeze import FreezeLayers, FreezeNone, FreezePhases, Phase
-from transferflow.spec.optimizer import AdamW, Sgd
+from transferflow.spec.sections.freeze import FreezeLayers, FreezeNone, FreezePhases, Phase
+from transferflow.spec.sections.optimizer import AdamW, Sgd
 from transferflow.training.job import OptimizerSettings
 from transferflow.training.loop import train
 

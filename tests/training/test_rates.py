@@ -9,8 +9,8 @@ from transferflow.errors import PlanError
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.layers import Block, LayerGroup
-from transferflow.spec.backbone import TimmBackbone, TorchvisionBackbone
-from transferflow.spec.optimizer import AdamW, Sgd
+from transferflow.spec.sections.backbone import TimmBackbone, TorchvisionBackbone
+from transferflow.spec.sections.optimizer import AdamW, Sgd
 from transferflow.training.job import OptimizerSettings
 from transferflow.training.optimizer import build_optimizer
 from transferflow.training.rates import decide_rates

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from transferflow.errors import InterruptedRunError, TrainingError
-from transferflow.spec.freeze import FreezePhases, Phase
+from transferflow.spec.sections.freeze import FreezePhases, Phase
 from transferflow.training.loop import train
 
 SCRIPT = Path(__file__).with_name("killed_run.py")

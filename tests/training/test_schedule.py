@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
-from transferflow.spec.freeze import FreezePhases, Phase
-from transferflow.spec.optimizer import AdamW
+from transferflow.spec.sections.freeze import FreezePhases, Phase
+from transferflow.spec.sections.optimizer import AdamW
 from transferflow.training import epoch as epoch_module
 from transferflow.training.freezing import compile_freeze
 from transferflow.training.job import OptimizerSettings

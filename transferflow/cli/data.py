@@ -20,8 +20,8 @@ from transferflow.cli.options import Home, Json, Override, SpecFile
 from transferflow.errors import DataError
 
 if TYPE_CHECKING:
-    from transferflow.data.diff import Change, SnapshotDiff
     from transferflow.data.records import DatasetSnapshot, Finding, Severity
+    from transferflow.data.snapshot.diff import Change, SnapshotDiff
 
 app = typer.Typer(help="Look at a data set before and between trainings.", no_args_is_help=True)
 
@@ -39,11 +39,11 @@ def check(
     limit: Annotated[int, typer.Option("--limit", min=1, help="Findings of a kind to print.")] = _SHOWN,
 ) -> None:
     """Open every file of a spec's data set and list what is wrong; exit code 1 if it can't be used."""
-    from transferflow.data.checks import check_listing
     from transferflow.data.listing import load_listing
+    from transferflow.data.snapshot.check import check_listing
     from transferflow.spec.load import load_spec
     from transferflow.stages.prepare import previous_snapshot
-    from transferflow.stages.watch import progress_counter
+    from transferflow.stages.progress import progress_counter
     from transferflow.store import ArtifactStore
 
     loaded = load_spec(spec, overrides or ())
@@ -103,7 +103,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show what changed between two snapshots: images, labels, splits, and shifts."""
-    from transferflow.data.diff import compare_snapshots
+    from transferflow.data.snapshot.diff import compare_snapshots
 
     result = compare_snapshots(find_snapshot(old, home), find_snapshot(new, home))
     if as_json:
@@ -118,7 +118,7 @@ def find_snapshot(name: str, home: Path | None) -> DatasetSnapshot:
     Raises:
         DataError: If there is none, or several keys start so.
     """
-    from transferflow.data.snapshot import SNAPSHOT, load_snapshot
+    from transferflow.data.snapshot.build import SNAPSHOT, load_snapshot
     from transferflow.store import ArtifactStore
 
     if (Path(name) / SNAPSHOT).is_file():

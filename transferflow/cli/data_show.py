@@ -22,12 +22,12 @@ def show(
     epochs: Annotated[int, typer.Option("--epochs", min=1, max=20, help="Variations of each.")] = 3,
 ) -> None:
     """Write an HTML sheet of training images as augmentation makes them, with boxes and masks drawn."""
-    from transferflow.data.snapshot import load_snapshot
+    from transferflow.data.snapshot.build import load_snapshot
     from transferflow.report.sample_sheet import write_sample_sheet
     from transferflow.spec.load import load_spec
     from transferflow.stages.prepare import prepare
-    from transferflow.stages.samples import describe_steps, sample_pictures, train_transform_of
-    from transferflow.tasks.drawing import class_colour
+    from transferflow.stages.train.samples import describe_steps, sample_pictures, train_transform_of
+    from transferflow.tasks.rendering.drawing import class_colour
 
     loaded = load_spec(spec, overrides or ())
     outcome = prepare(loaded, build_context(home, None))

@@ -17,11 +17,11 @@ from transferflow.cli.console import output, printable
 from transferflow.cli.options import Json, Override
 from transferflow.errors import WeightsError
 from transferflow.spec.load import load_spec
-from transferflow.stages.watch import download_bar
+from transferflow.stages.progress import download_bar
 
 if TYPE_CHECKING:
     from transferflow.models.catalog import BackboneInfo, BackboneShape, PublishedWeights
-    from transferflow.models.weight_files import WeightFile
+    from transferflow.models.weights.files import WeightFile
 
 MEASURED = 60
 SHOWN_TAGS = 4
@@ -66,7 +66,7 @@ def list_command(
 @weights.command("fetch")
 def fetch_command(specs: Specs, overrides: Override = None) -> None:
     """Download ahead what the specs need, so that later runs work offline; a cut download is resumed."""
-    from transferflow.models.weights_lock import verified_weights
+    from transferflow.models.weights.lock import verified_weights
 
     def fetch(file: WeightFile) -> None:
         with download_bar(printable(f"{file.name} {file.tag}"), sys.stderr.isatty()) as progress:
@@ -88,8 +88,8 @@ def lock_command(
 
     Runs in the same folder then accept just these files. Entries of other specs are kept.
     """
-    from transferflow.models.weight_files import fetch_weights
-    from transferflow.models.weights_lock import lock_path, lock_weights, read_lock, write_lock
+    from transferflow.models.weights.files import fetch_weights
+    from transferflow.models.weights.lock import lock_path, lock_weights, read_lock, write_lock
 
     path = file or lock_path()
     entries = dict(read_lock(path))
@@ -120,8 +120,8 @@ def _files(specs: Sequence[Path], overrides: Sequence[str]) -> Iterator[WeightFi
 
 def _for_each(files: Iterable[WeightFile], act: Callable[[WeightFile], None]) -> None:
     """Do it for every file and report all failures; where nothing may be downloaded, say what forbids it."""
-    from transferflow.models.weight_files import FETCH_HINT, is_offline
-    from transferflow.models.weights_lock import for_each_file
+    from transferflow.models.weights.files import FETCH_HINT, is_offline
+    from transferflow.models.weights.lock import for_each_file
 
     try:
         for_each_file(files, act)

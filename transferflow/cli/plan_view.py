@@ -11,8 +11,8 @@ from rich.text import Text
 
 from transferflow.cli.console import printable
 from transferflow.report.contents import LayerRow
-from transferflow.spec.metrics import positive_class
-from transferflow.stages.plan import Plan, StagePlan
+from transferflow.spec.sections.metrics import positive_class
+from transferflow.stages.plan.compile import Plan, StagePlan
 
 
 def plan_view(plan: Plan) -> Group:

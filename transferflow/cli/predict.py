@@ -14,7 +14,7 @@ from transferflow.cli.options import Home, TrackingUri, build_context
 
 if TYPE_CHECKING:
     from transferflow.cli.predictions_view import Rows
-    from transferflow.stages.predict import Predictions
+    from transferflow.inference.predict import Predictions
     from transferflow.tasks.bundle import Bundle
 
 
@@ -66,7 +66,8 @@ def predict(
         rows_table,
         without_weak,
     )
-    from transferflow.stages.predict import create_output, list_images, open_model
+    from transferflow.inference.files import create_output, list_images
+    from transferflow.stages.models import open_model
 
     files = list_images(images, folder)
     bundle = open_model(model, build_context(home, tracking_uri))
@@ -91,8 +92,8 @@ def predict(
 def _predict(bundle: Bundle, files: list[Path], folder: Path, tile: int | None) -> Predictions:
     from rich.progress import track
 
-    from transferflow.stages.predict import predict_images
-    from transferflow.stages.tiled import predict_tiled
+    from transferflow.inference.predict import predict_images
+    from transferflow.inference.tiled import predict_tiled
 
     console = errors()
     watched = track(files, "predicting", console=console, transient=True, disable=not console.is_terminal)

@@ -15,7 +15,7 @@ from transferflow.cli.console import printable
 
 if TYPE_CHECKING:
     from transferflow.evaluation.pictures import ImageArray
-    from transferflow.stages.predict import Predictions
+    from transferflow.inference.predict import Predictions
     from transferflow.tasks.bundle import Bundle
 
 Rows = list[dict[str, Any]]
@@ -65,7 +65,7 @@ def _label_row(bundle: Bundle, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mask_row(bundle: Bundle, row: dict[str, Any], folder: Path) -> dict[str, Any]:
-    from transferflow.tasks.masks import read_mask
+    from transferflow.tasks.rendering.mask_files import read_mask
 
     mask = read_mask(folder, row["mask"])
     shares = {name: float((mask == number).mean()) for number, name in enumerate(bundle.classes)}
@@ -80,7 +80,7 @@ def json_document(bundle: Bundle, predictions: Predictions, rows: Rows, folder: 
     task = bundle.spec.task
     if task.kind == "classification":
         return rows
-    from transferflow.tasks.coco_output import coco_document
+    from transferflow.tasks.rendering.coco_output import coco_document
 
     document = coco_document(task, predictions.table, predictions.sizes, bundle.classes, folder)
     masks = {row["image"]: {"mask": row["mask"]} for row in rows if "mask" in row}
@@ -140,7 +140,7 @@ def write_overlays(bundle: Bundle, predictions: Predictions, rows: Rows, folder:
     """Draw boxes or masks over each image, as PNG files in `folder`; returns how many."""
     from PIL import Image
 
-    from transferflow.tasks.show import show_image
+    from transferflow.tasks.rendering.show import show_image
 
     by_image: dict[str, Rows] = {}
     for row in rows:
@@ -156,14 +156,14 @@ def write_overlays(bundle: Bundle, predictions: Predictions, rows: Rows, folder:
 
 
 def _overlay_file(image: str, folder: Path) -> Path:
-    from transferflow.tasks.masks import picture_name
+    from transferflow.tasks.rendering.mask_files import picture_name
 
     return folder / picture_name(image, "overlay")
 
 
 def _with_boxes(image: ImageArray, rows: Rows, classes: tuple[str, ...]) -> ImageArray:
     from transferflow.data.records import Box
-    from transferflow.tasks.drawing import add_legend, draw_boxes
+    from transferflow.tasks.rendering.drawing import add_legend, draw_boxes
 
     found = [row for row in rows if row["label"] is not None]
     boxes = [Box(**{name: row[name] for name in (*CORNERS, "label")}) for row in found]
@@ -175,8 +175,8 @@ def _with_boxes(image: ImageArray, rows: Rows, classes: tuple[str, ...]) -> Imag
 def _with_mask(image: ImageArray, file: Path, classes: tuple[str, ...]) -> ImageArray:
     import numpy as np
 
-    from transferflow.tasks.drawing import add_legend, draw_mask
-    from transferflow.tasks.masks import read_mask
+    from transferflow.tasks.rendering.drawing import add_legend, draw_mask
+    from transferflow.tasks.rendering.mask_files import read_mask
 
     mask = read_mask(file.parent, file.name)
     drawn = draw_mask(image, mask)

@@ -49,7 +49,7 @@ def run(
 
             outcomes = import_module("transferflow.pipelines.flows").run_flow(spec, overrides or (), context)
         else:
-            from transferflow.stages.pipeline import run_plan
+            from transferflow.stages.run import run_plan
 
             _log_to_terminal()
             outcomes = run_plan(loaded, context, on_stage=_print_stage)
@@ -72,7 +72,7 @@ def plan(
     from transferflow.cli.plan_view import plan_view
     from transferflow.cli.rates_table import rates_table
     from transferflow.cli.rates_view import draw_rates
-    from transferflow.stages.plan import compile_plan, epoch_rates
+    from transferflow.stages.plan.compile import compile_plan, epoch_rates
 
     context = build_context(home, tracking_uri, offline)
     with naming_the_spec(spec, overrides or ()):

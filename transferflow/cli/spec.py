@@ -48,7 +48,7 @@ def schema(
     ] = None,
 ) -> None:
     """Write the JSON schema of specs, for the YAML support of editors."""
-    from transferflow.spec.schema import spec_schema
+    from transferflow.spec.schema.json_schema import spec_schema
     from transferflow.store import write_atomic
 
     text = json.dumps(spec_schema(), indent=2, ensure_ascii=False) + "\n"
@@ -77,14 +77,14 @@ def check_files(files: Sequence[Path], overrides: Sequence[str] = ()) -> dict[Pa
 
 
 def _problems(document: Document, is_base: bool) -> tuple[Problem, ...]:
-    from transferflow.spec.augmentation import Custom
     from transferflow.spec.load import check_document, place_problems
+    from transferflow.spec.sections.augmentation import Custom
 
     spec, problems = check_document(document, is_base=is_base)
     if spec is None or not isinstance(spec.augmentation, Custom):
         return problems
     # The one check that needs a heavy library, and only for specs that name its transforms.
-    from transferflow.data.named_transforms import check_transforms
+    from transferflow.data.transforms.named import check_transforms
 
     found = check_transforms(spec.augmentation, spec.data.channels, spec.task.kind)
     return place_problems(document, [(("augmentation", *path), message) for path, message in found])

@@ -1,1 +1,4 @@
-"""From files to batches: formats, splits, checks, snapshots, augmentation, loaders."""
+"""Data sets: from files to batches.
+
+How a model sees a batch is `models`; what a label means for a task is `tasks`.
+"""

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import assert_never
 
+from transferflow.data.files.paths import resolve_root, split_mask
 from transferflow.data.formats.coco import list_coco
 from transferflow.data.formats.dicom import list_dicom
 from transferflow.data.formats.groups import add_groups
@@ -15,9 +16,8 @@ from transferflow.data.formats.mask_folder import list_mask_folder
 from transferflow.data.formats.table import list_table
 from transferflow.data.formats.voc import list_voc
 from transferflow.data.formats.yolo import list_yolo
-from transferflow.data.paths import resolve_root, split_mask
 from transferflow.data.records import Listing, Record
-from transferflow.spec.data import (
+from transferflow.spec.sections.data import (
     CocoData,
     Data,
     DicomData,
@@ -27,7 +27,7 @@ from transferflow.spec.data import (
     VocData,
     YoloData,
 )
-from transferflow.spec.task import Task
+from transferflow.spec.sections.task import Task
 
 
 def load_listing(data: Data, task: Task, base: Path | None = None) -> Listing:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from transferflow.data.records import SPLITS, Record, SplitName
-from transferflow.spec.data import Split
+from transferflow.spec.sections.data import Split
 
 _BIT: dict[SplitName, int] = {name: 1 << i for i, name in enumerate(SPLITS)}
 _ALL = sum(_BIT.values())

@@ -1,1 +1,1 @@
-"""Metrics per task, intervals, calibration, comparison of two models."""
+"""Metrics per task, their intervals, calibration, and the comparison of two models. Draws nothing."""

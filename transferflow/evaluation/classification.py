@@ -42,7 +42,7 @@ def evaluate_classification(
         probabilities: Images x classes, 0..1.
         targets: Class index per image, or images x classes of 0 and 1 when `multilabel`.
         classes: Class names in order.
-        metrics: Names of metrics, as in `transferflow.spec.metrics`.
+        metrics: Names of metrics, as in `transferflow.spec.sections.metrics`.
         multilabel: Whether an image may have several classes; a probability of 0.5 says yes.
         bootstrap: Resamples of the images for the 95 % intervals; 0 leaves them out.
         seed: Seed of the resamples.

@@ -184,7 +184,7 @@ def build_statistic(sample: ClassificationSample, names: Sequence[str], specific
 
     Args:
         sample: Predictions and truth.
-        names: Metric names, as in `transferflow.spec.metrics`.
+        names: Metric names, as in `transferflow.spec.sections.metrics`.
         specificity: Fixed specificity of `sensitivity_at_specificity`, 0..1.
 
     Returns:

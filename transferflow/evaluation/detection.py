@@ -55,7 +55,7 @@ def evaluate_detection(
             the original image. May be empty.
         truths: Every image of the split, also those without boxes.
         classes: Class names in order.
-        metrics: Names of metrics, as in `transferflow.spec.metrics`.
+        metrics: Names of metrics, as in `transferflow.spec.sections.metrics`.
         bootstrap: Resamples of the images for the 95 % intervals; 0 leaves them out.
         seed: Seed of the resamples.
         groups: Patient, scene or the like of each image, where there is one: see `decide_clusters`.

@@ -39,7 +39,7 @@ def evaluate_segmentation(
     Args:
         counts: One per image.
         classes: Class names in order.
-        metrics: Names of metrics, as in `transferflow.spec.metrics`.
+        metrics: Names of metrics, as in `transferflow.spec.sections.metrics`.
         bootstrap: Resamples of the images for the 95 % intervals; 0 leaves them out.
         seed: Seed of the resamples.
         groups: Patient, scene or the like of each image, where there is one: see `decide_clusters`.

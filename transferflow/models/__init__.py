@@ -1,1 +1,4 @@
-"""Backbones, necks and heads, channel adaptation, layer groups."""
+"""Backbones, necks, heads and whole models from them, with their layer groups.
+
+How they learn is `training`.
+"""

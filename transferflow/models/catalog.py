@@ -28,7 +28,7 @@ from transferflow.models.backbones.torchvision_weights import (
     torchvision_preprocessing,
 )
 from transferflow.models.layers import Preprocessing
-from transferflow.spec.backbone import Backbone as Section
+from transferflow.spec.sections.backbone import Backbone as Section
 
 Source = Literal["torchvision", "timm", "package"]
 _SECTIONS: TypeAdapter[Section] = TypeAdapter(Section)

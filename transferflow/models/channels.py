@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from transferflow.errors import PlanError
 from transferflow.models.layers import Backbone, Preprocessing
 from transferflow.models.standardised import is_standardised, plain_conv
-from transferflow.spec.statistics import adapt_statistics
+from transferflow.spec.sections.normalization import adapt_statistics
 
 How = Literal["mean", "sum", "fold", "repeat", "random"]
 RGB = 3

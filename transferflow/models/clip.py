@@ -21,8 +21,8 @@ from transferflow.models.clip_text import (
 )
 from transferflow.models.heads import last_layer
 from transferflow.models.layers import Backbone, LayerGroup, Preprocessing
-from transferflow.models.weights_lock import verified_weights
-from transferflow.spec.backbone import Backbone as Section
+from transferflow.models.weights.lock import verified_weights
+from transferflow.spec.sections.backbone import Backbone as Section
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from transferflow.errors import MissingDependencyError, PlanError, WeightsError
 from transferflow.models.backbones.timm_weights import TimmChoice, resolve_timm, timm_file, timm_tags
-from transferflow.models.downloads import Progress
-from transferflow.models.weight_files import HubFile, WeightFile
-from transferflow.models.weights_lock import verified_weights
-from transferflow.spec.backbone import Backbone, TimmBackbone
+from transferflow.models.weights.downloads import Progress
+from transferflow.models.weights.files import HubFile, WeightFile
+from transferflow.models.weights.lock import verified_weights
+from transferflow.spec.sections.backbone import Backbone, TimmBackbone
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

@@ -13,8 +13,8 @@ from transferflow.models.backbones.build import build_backbone, channel_plan
 from transferflow.models.backbones.torchvision_weights import load_torchvision_state
 from transferflow.models.channels import adapt_first_conv
 from transferflow.models.layers import Preprocessing
-from transferflow.spec.backbone import Backbone as BackboneSection
-from transferflow.spec.backbone import TorchvisionBackbone
+from transferflow.spec.sections.backbone import Backbone as BackboneSection
+from transferflow.spec.sections.backbone import TorchvisionBackbone
 
 Start = Literal["whole", "backbone", "random"]
 

@@ -8,19 +8,19 @@ from torchvision.models import WeightsEnum
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, FCN_ResNet50_Weights
 
 from transferflow.models.backbones.torchvision_weights import torchvision_file
+from transferflow.models.backbones.weights import locate_weights, missing_among
 from transferflow.models.clip_text import text_files
 from transferflow.models.detection.resnet50 import COCO_CHANNELS, coco_weights
 from transferflow.models.published import decide_start, is_torchvision
-from transferflow.models.weight_files import LocalFile, Url, WeightFile, find_weights
-from transferflow.models.weights import locate_weights, missing_among
-from transferflow.models.weights_lock import (
+from transferflow.models.weights.files import LocalFile, Url, WeightFile, find_weights
+from transferflow.models.weights.lock import (
     check_weights,
     content_sha256,
     for_each_file,
     locked_sha256,
 )
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.head import DetectionHead, LinearHead, SegmentationHead, ZeroShotHead
+from transferflow.spec.sections.head import DetectionHead, LinearHead, SegmentationHead, ZeroShotHead
 
 
 def weights_of(spec: ExperimentSpec) -> WeightFile | None:

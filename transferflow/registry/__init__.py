@@ -1,1 +1,1 @@
-"""Model versions and the promotion gate."""
+"""Model versions and the promotion gate. What is measured for the gate comes from `stages`."""

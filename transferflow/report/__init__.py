@@ -1,1 +1,1 @@
-"""The HTML report and its figures."""
+"""The HTML report from plain data. Collecting that data is `stages.register`."""

@@ -7,10 +7,12 @@ from typing import assert_never
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from transferflow.report.charts import Chart
-from transferflow.report.classification_figures import classification_charts, operating_points
 from transferflow.report.contents import ReportData
-from transferflow.report.detection_figures import detection_charts
+from transferflow.report.figures.charts import Chart
+from transferflow.report.figures.classification import classification_charts, operating_points
+from transferflow.report.figures.detection import detection_charts
+from transferflow.report.figures.segmentation import segmentation_charts
+from transferflow.report.figures.training import training_charts
 from transferflow.report.pictures import inline_picture
 from transferflow.report.sections import (
     CLASS_NOTES,
@@ -24,8 +26,6 @@ from transferflow.report.sections import (
     parameter_share,
     proof_table,
 )
-from transferflow.report.segmentation_figures import segmentation_charts
-from transferflow.report.training_figures import training_charts
 from transferflow.report.wording import count, fraction, number
 from transferflow.store import write_atomic
 

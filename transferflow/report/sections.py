@@ -21,7 +21,7 @@ from transferflow.report.wording import (
     number,
     rate,
 )
-from transferflow.tasks.drawing import class_colour
+from transferflow.tasks.rendering.drawing import class_colour
 
 SENSITIVITY = "sensitivity_at_specificity"
 

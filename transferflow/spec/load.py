@@ -10,16 +10,16 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from transferflow.errors import Problem, SpecError
-from transferflow.spec.base import Found
 from transferflow.spec.experiment import ExperimentSpec
-from transferflow.spec.explain import explain, explain_rules, place_problem
-from transferflow.spec.files import read_file
-from transferflow.spec.merge import drop_nulls, merge
-from transferflow.spec.override import read_overrides, read_path
-from transferflow.spec.reader import read_yaml
-from transferflow.spec.shape import SectionShape, Slot
-from transferflow.spec.tree import MapNode, Node, ScalarNode, plain, show
+from transferflow.spec.merging.merge import drop_nulls, merge
+from transferflow.spec.merging.override import read_overrides, read_path
+from transferflow.spec.merging.shape import SectionShape, Slot
+from transferflow.spec.messages.explain import explain, explain_rules, place_problem
+from transferflow.spec.sections.base import Found
 from transferflow.spec.wording import did_you_mean
+from transferflow.spec.yaml.files import read_file
+from transferflow.spec.yaml.reader import read_yaml
+from transferflow.spec.yaml.tree import MapNode, Node, ScalarNode, plain, show
 
 PRESET_PREFIX = "preset:"
 PRESETS = Path(__file__).parent / "presets"

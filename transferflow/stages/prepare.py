@@ -6,17 +6,17 @@ import os
 import time
 from pathlib import Path
 
-from transferflow.data.findings import load_findings, summarize_findings
+from transferflow.data.checks.findings import load_findings, summarize_findings
 from transferflow.data.listing import listing_digest, load_listing
 from transferflow.data.records import DatasetSnapshot, Listing
-from transferflow.data.shards import Inspect
-from transferflow.data.snapshot import build_snapshot, load_snapshot
+from transferflow.data.snapshot.build import build_snapshot, load_snapshot
+from transferflow.data.snapshot.shards import Inspect
 from transferflow.errors import TransferflowError
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.keys import prepare_inputs
 from transferflow.stages.outcome import StageOutcome
-from transferflow.stages.watch import logger, progress_counter
+from transferflow.stages.progress import logger, progress_counter
 from transferflow.store import ArtifactStore, digest
 
 

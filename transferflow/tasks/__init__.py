@@ -1,1 +1,4 @@
-"""One module per vision task: binds model, loss, metrics and rendering."""
+"""One module per vision task: binds model, loss, metrics and rendering.
+
+No other layer asks which task it is.
+"""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 from torch import Tensor, nn
 
-from transferflow.data.batch import Batch
+from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.evaluation.bootstrap import Statistic
 from transferflow.evaluation.pictures import Choice, Picture
@@ -19,7 +19,7 @@ from transferflow.models.layers import LayerGroup, Preprocessing
 from transferflow.spec import ExperimentSpec
 
 if TYPE_CHECKING:
-    from transferflow.data.transforms import EvalTransform
+    from transferflow.data.transforms.evaluation import EvalTransform
 
 
 @dataclass(frozen=True)

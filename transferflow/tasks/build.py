@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from transferflow.spec.task import ClassificationTask, DetectionTask, SegmentationTask
+from transferflow.spec.sections.task import ClassificationTask, DetectionTask, SegmentationTask
 from transferflow.tasks.base import VisionTask
 
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from transferflow.data.transforms import EvalTransform
+from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.errors import StoreError
 from transferflow.models.layers import LayerGroup
 from transferflow.spec import ExperimentSpec

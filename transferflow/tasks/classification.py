@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transferflow.data.batch import Batch
-from transferflow.data.manifest import Row, read_groups, read_rows
+from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot, SplitName
+from transferflow.data.snapshot.manifest import Row, read_groups, read_rows
 from transferflow.errors import PlanError
 from transferflow.evaluation.bootstrap import Statistic
 from transferflow.evaluation.classification import evaluate_classification
@@ -25,11 +25,11 @@ from transferflow.models.classifier import ImageClassifier
 from transferflow.models.clip import ZeroShotClassifier, build_zero_shot
 from transferflow.models.layers import Backbone
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.head import LinearHead, ZeroShotHead
-from transferflow.spec.metrics import metric_names
-from transferflow.spec.task import ClassificationTask
+from transferflow.spec.sections.head import LinearHead, ZeroShotHead
+from transferflow.spec.sections.metrics import metric_names
+from transferflow.spec.sections.task import ClassificationTask
 from transferflow.tasks.base import ModelParts, PredictionInputs
-from transferflow.tasks.show import show_image
+from transferflow.tasks.rendering.show import show_image
 
 
 class Classification:

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 
-from transferflow.data.batch import Batch
-from transferflow.data.manifest import Row, read_groups, read_rows
+from transferflow.data.loading.batch import Batch
 from transferflow.data.records import Box, DatasetSnapshot, SplitName
+from transferflow.data.snapshot.manifest import Row, read_groups, read_rows
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.bootstrap import Statistic
 from transferflow.evaluation.detection import (
@@ -29,12 +29,12 @@ from transferflow.evaluation.results import Evaluation
 from transferflow.models.detection.build import build_detector
 from transferflow.models.detection.inputs import to_torchvision_targets
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.head import DetectionHead
-from transferflow.spec.metrics import metric_names
-from transferflow.spec.task import DetectionTask
+from transferflow.spec.sections.head import DetectionHead
+from transferflow.spec.sections.metrics import metric_names
+from transferflow.spec.sections.task import DetectionTask
 from transferflow.tasks.base import ModelParts, PredictionInputs
-from transferflow.tasks.drawing import draw_boxes
-from transferflow.tasks.show import show_image
+from transferflow.tasks.rendering.drawing import draw_boxes
+from transferflow.tasks.rendering.show import show_image
 
 SCHEMA = pa.schema(
     [

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transferflow.data.batch import Batch
-from transferflow.data.geometry import Pixels
-from transferflow.data.manifest import read_groups
+from transferflow.data.files.geometry import Pixels
+from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot, SplitName
+from transferflow.data.snapshot.manifest import read_groups
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.bootstrap import Statistic
 from transferflow.evaluation.pictures import Choice, Picture, pick_evenly
@@ -28,15 +28,15 @@ from transferflow.evaluation.segmentation_counts import MaskCounts, count_mask
 from transferflow.models.segmentation.build import build_segmenter
 from transferflow.models.segmentation.losses import cross_entropy, dice_loss
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.checks_data import describe_ignored_class
-from transferflow.spec.head import SegmentationHead
-from transferflow.spec.metrics import metric_names
-from transferflow.spec.task import SegmentationTask
+from transferflow.spec.rules.data import describe_ignored_class
+from transferflow.spec.sections.head import SegmentationHead
+from transferflow.spec.sections.metrics import metric_names
+from transferflow.spec.sections.task import SegmentationTask
 from transferflow.tasks.base import ModelParts, PredictionInputs
-from transferflow.tasks.masks import write_mask
-from transferflow.tasks.segmentation_pictures import picture_masks
+from transferflow.tasks.rendering.mask_files import write_mask
+from transferflow.tasks.rendering.mask_pictures import picture_masks
+from transferflow.tasks.rendering.show import show_image
 from transferflow.tasks.segmentation_truth import MaskPairs, pixel_weights
-from transferflow.tasks.show import show_image
 
 SCHEMA = pa.schema([("id", pa.string()), ("mask", pa.string())])
 

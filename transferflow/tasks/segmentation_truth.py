@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transferflow.data.manifest import Row, read_rows
-from transferflow.data.mask_files import MaskFiles, mask_files_of
+from transferflow.data.formats.masks import MaskFiles, mask_files_of
 from transferflow.data.records import DatasetSnapshot, SplitName
+from transferflow.data.snapshot.manifest import Row, read_rows
 from transferflow.errors import DataError, EvaluationError
-from transferflow.tasks.masks import read_mask
+from transferflow.tasks.rendering.mask_files import read_mask
 
 COUNTED_IMAGES = 2000
 """Class frequencies are estimated from at most so many training images, evenly spread."""

@@ -1,1 +1,4 @@
-"""Freeze policy, rates, the loop, checkpoints."""
+"""Freeze policy, rates, the loop and checkpoints.
+
+Knows no spec section but freezing and rates, and no task.
+"""

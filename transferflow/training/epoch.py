@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferflow.data.batch import Batch
+from transferflow.data.loading.batch import Batch
 from transferflow.errors import TrainingError
 from transferflow.training.device import Arithmetic
 from transferflow.training.job import Losses
-from transferflow.training.losses import LossLog
+from transferflow.training.loss_log import LossLog
 from transferflow.training.schedule import apply_scale
 
 READ_EVERY_ON_GPU = 16

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from transferflow.data.batch import Batch
+from transferflow.data.loading.batch import Batch
 from transferflow.models.layers import LayerGroup
 from transferflow.training.device import Arithmetic, pick_device
 from transferflow.training.job import FreezeSchedule, Losses, TrainJob

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from transferflow.errors import PlanError
 from transferflow.models.layers import LayerGroup
-from transferflow.spec.freeze import (
+from transferflow.spec.sections.freeze import (
     Freeze,
     FreezeBackbone,
     FreezeLayers,

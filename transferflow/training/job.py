@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from torch import Tensor, nn
 
-from transferflow.data.batch import Batch
+from transferflow.data.loading.batch import Batch
 from transferflow.models.layers import LayerGroup
 
 Losses = Mapping[str, Tensor]

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 
 from transferflow.errors import PlanError, Problem
 from transferflow.models.layers import LayerGroup
-from transferflow.spec.tree import Key, path_text
 from transferflow.spec.wording import did_you_mean
+from transferflow.spec.yaml.tree import Key, path_text
 
 Rule = tuple[tuple[Key, ...], str]
 """Key path of a rule in the spec, and the name or pattern that stands there."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from transferflow.errors import PlanError
 from transferflow.models.layers import LayerGroup, head_distances
-from transferflow.spec.optimizer import AdamW, Sgd
+from transferflow.spec.sections.optimizer import AdamW, Sgd
 from transferflow.training.job import GroupRate
 from transferflow.training.patterns import match_rules
 

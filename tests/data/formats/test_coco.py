@@ -8,11 +8,11 @@ import pytest
 from pycocotools import mask as judge
 from pycocotools.coco import COCO
 
-from transferflow.data.diff import compare_snapshots
+from transferflow.data.formats.masks import mask_files_of
 from transferflow.data.formats.rle import draw_segmentation, segmentation_problem
 from transferflow.data.listing import listing_digest
-from transferflow.data.manifest import read_rows, read_table, write_table
-from transferflow.data.mask_files import mask_files_of
+from transferflow.data.snapshot.diff import compare_snapshots
+from transferflow.data.snapshot.manifest import read_rows, read_table, write_table
 from transferflow.errors import DataError
 
 

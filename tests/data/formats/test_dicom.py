@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from transferflow.data.manifest import read_rows
+from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import DataError
 
 pydicom = pytest.importorskip("pydicom")

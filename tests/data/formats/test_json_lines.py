@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from transferflow.data.checks import check_listing
 from transferflow.data.formats.json_lines import entry_lines, with_lines
 from transferflow.data.listing import load_listing
 from transferflow.data.records import Finding
+from transferflow.data.snapshot.check import check_listing
 
 TEXT = """\ufeff
 {"info": {"a": [1, {"b": "}]\\""}], "images": []},

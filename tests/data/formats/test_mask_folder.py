@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferflow.data.manifest import read_rows
-from transferflow.data.mask_files import mask_files_of
+from transferflow.data.formats.masks import mask_files_of
+from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import DataError
 
 CLASSES = ["sky", "tree"]

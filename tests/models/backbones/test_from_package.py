@@ -14,8 +14,8 @@ from torchvision.transforms import functional as transform
 from transferflow.errors import WeightsError
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.backbones.from_package import convert_lite0, package_file
-from transferflow.models.state_files import read_state
-from transferflow.models.weight_files import fetch_weights
+from transferflow.models.weights.files import fetch_weights
+from transferflow.models.weights.state_files import read_state
 
 SKIMAGE = Path(skimage.__file__).parent / "data"
 SKLEARN = Path(sklearn.__file__).parent / "datasets" / "images"

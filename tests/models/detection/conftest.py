@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from transferflow.models.detection.build import build_detector
-from transferflow.spec.backbone import PackageBackbone, TimmBackbone, TorchvisionBackbone
-from transferflow.spec.head import DetectionHead
+from transferflow.spec.sections.backbone import PackageBackbone, TimmBackbone, TorchvisionBackbone
+from transferflow.spec.sections.head import DetectionHead
 
 RESNET50 = TorchvisionBackbone(source="torchvision", name="resnet50", weights="none")
 LITE0 = PackageBackbone(source="package", name="tf_efficientnet_lite0")

@@ -10,7 +10,7 @@ from torchvision.models.detection.fcos import FCOSClassificationHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from transferflow.models.detection.inputs import to_torchvision_targets
-from transferflow.spec.backbone import PackageBackbone, TimmBackbone, TorchvisionBackbone
+from transferflow.spec.sections.backbone import PackageBackbone, TimmBackbone, TorchvisionBackbone
 
 RESNET50 = TorchvisionBackbone(source="torchvision", name="resnet50", weights="none")
 LITE0 = PackageBackbone(source="package", name="tf_efficientnet_lite0")

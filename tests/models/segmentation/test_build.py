@@ -17,8 +17,8 @@ from transferflow.models.segmentation.heads import (
     apply_fixed_pooling_statistics,
     build_deeplab_head,
 )
-from transferflow.spec.backbone import PackageBackbone, TimmBackbone, TorchvisionBackbone
-from transferflow.spec.head import SegmentationHead
+from transferflow.spec.sections.backbone import PackageBackbone, TimmBackbone, TorchvisionBackbone
+from transferflow.spec.sections.head import SegmentationHead
 
 RESNET50 = TorchvisionBackbone(source="torchvision", name="resnet50", weights="none")
 RESNET18 = TorchvisionBackbone(source="torchvision", name="resnet18", weights="none")

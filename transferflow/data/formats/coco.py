@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
 
-from transferflow.data.boxes import bad_boxes_finding
+from transferflow.data.files.boxes import bad_boxes_finding
+from transferflow.data.files.paths import Members, Refusal, require_file, require_folder
 from transferflow.data.formats.coco_file import CocoAnnotation, CocoFile, CocoImage, load_coco_file
 from transferflow.data.formats.groups import decide_group_name, group_finding
 from transferflow.data.formats.rle import segmentation_problem
-from transferflow.data.paths import Members, Refusal, require_file, require_folder
 from transferflow.data.records import SPLITS, Box, Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
-from transferflow.spec.data import CocoData, SplitFiles
-from transferflow.spec.task import SegmentationTask, Task
+from transferflow.spec.sections.data import CocoData, SplitFiles
+from transferflow.spec.sections.task import SegmentationTask, Task
 
 BACKGROUND = "background"
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from transferflow.data.dicom import DICOM_SUFFIXES, has_dicom_preamble
+from transferflow.data.files.dicom_pixels import DICOM_SUFFIXES, has_dicom_preamble
+from transferflow.data.files.paths import require_file, scan_folder
 from transferflow.data.formats.image_folder import records_of_folders
 from transferflow.data.formats.table import list_rows
 from transferflow.data.formats.table_file import open_csv
-from transferflow.data.paths import require_file, scan_folder
 from transferflow.data.records import Listing
 from transferflow.errors import DataError
-from transferflow.spec.data import DicomData
-from transferflow.spec.task import Task
+from transferflow.spec.sections.data import DicomData
+from transferflow.spec.sections.task import Task
 
 _ANY: frozenset[str] = frozenset()
 

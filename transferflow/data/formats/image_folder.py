@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from transferflow.data.files.paths import IMAGE_SUFFIXES, Scan, scan_folder
 from transferflow.data.formats.folders import decide_split_folders
-from transferflow.data.paths import IMAGE_SUFFIXES, Scan, scan_folder
 from transferflow.data.records import Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
-from transferflow.spec.data import ImageFolderData
+from transferflow.spec.sections.data import ImageFolderData
 
 
 def list_image_folder(data: ImageFolderData, root: Path) -> Listing:

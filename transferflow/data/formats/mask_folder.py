@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
+from transferflow.data.files.paths import require_folder, scan_folder
 from transferflow.data.formats.folders import split_of
-from transferflow.data.paths import require_folder, scan_folder
 from transferflow.data.records import Finding, Listing, Record
 from transferflow.errors import DataError
-from transferflow.spec.data import MaskFolderData
+from transferflow.spec.sections.data import MaskFolderData
 
 _ENDINGS = ("", "_mask", "_label", "_gt", "_seg")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from transferflow.data.geometry import Pixels
+from transferflow.data.files.geometry import Pixels
 
 Size = tuple[int, int]
 """Width and height in pixels."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from transferflow.data.files.paths import Members, Refusal, require_file
 from transferflow.data.formats.folders import SPLIT_WORDS, split_of
 from transferflow.data.formats.groups import patient_names
 from transferflow.data.formats.table_file import Line, TableFile, open_csv, open_parquet
-from transferflow.data.paths import Members, Refusal, require_file
 from transferflow.data.records import Finding, Listing, Record
 from transferflow.errors import DataError
-from transferflow.spec.data import Columns, DicomData, TableData
-from transferflow.spec.task import ClassificationTask, Task
+from transferflow.spec.sections.data import Columns, DicomData, TableData
+from transferflow.spec.sections.task import ClassificationTask, Task
 
 
 def list_table(data: TableData, task: Task, root: Path) -> Listing:

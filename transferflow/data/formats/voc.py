@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from transferflow.data.boxes import bad_boxes_finding
+from transferflow.data.files.boxes import bad_boxes_finding
+from transferflow.data.files.paths import Members, Refusal, require_folder, scan_folder
 from transferflow.data.formats.xml import Node, XmlError, parse_xml
-from transferflow.data.paths import Members, Refusal, require_folder, scan_folder
 from transferflow.data.records import SPLITS, Box, Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
-from transferflow.spec.data import VocData
+from transferflow.spec.sections.data import VocData
 
 
 def list_voc(data: VocData, root: Path) -> Listing:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from transferflow.data.boxes import FRACTIONS, bad_boxes_finding
+from transferflow.data.files.boxes import FRACTIONS, bad_boxes_finding
+from transferflow.data.files.paths import Members, Refusal, require_file
 from transferflow.data.formats.yolo_images import IMAGES, find_yolo_images
 from transferflow.data.formats.yolo_names import load_yolo_names
-from transferflow.data.paths import Members, Refusal, require_file
 from transferflow.data.records import Box, Finding, Listing, Record
 from transferflow.errors import DataError
-from transferflow.spec.data import YoloData
+from transferflow.spec.sections.data import YoloData
 
 _LABELS = "labels"
 

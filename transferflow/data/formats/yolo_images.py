@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from transferflow.data.files.paths import Members, Refusal, require_folder, scan_folder
 from transferflow.data.formats.folders import split_of
 from transferflow.data.formats.yolo_names import SplitEntry
-from transferflow.data.paths import Members, Refusal, require_folder, scan_folder
 from transferflow.data.records import Finding, SplitName
 from transferflow.errors import DataError
 

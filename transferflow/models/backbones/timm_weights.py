@@ -14,7 +14,7 @@ import torch
 
 from transferflow.errors import PlanError, WeightsError
 from transferflow.models.layers import Preprocessing
-from transferflow.models.weight_files import HubFile, Location, Url, WeightFile
+from transferflow.models.weights.files import HubFile, Location, Url, WeightFile
 
 if TYPE_CHECKING:  # timm takes over half a second to import, which a plan of another source need not wait for
     from timm.models import PretrainedCfg

@@ -14,11 +14,11 @@ from torch import Tensor
 from torchvision.models import WeightsEnum
 
 from transferflow.errors import PlanError, WeightsError
-from transferflow.models.downloads import Progress
 from transferflow.models.layers import Preprocessing
-from transferflow.models.state_files import read_state
-from transferflow.models.weight_files import Url, WeightFile
-from transferflow.models.weights_lock import verified_weights
+from transferflow.models.weights.downloads import Progress
+from transferflow.models.weights.files import Url, WeightFile
+from transferflow.models.weights.lock import verified_weights
+from transferflow.models.weights.state_files import read_state
 
 NAMES = ("resnet18", "resnet50", "efficientnet_b0", "efficientnet_b4", "vit_b_16", "convnext_tiny")
 DENSE = {"resnet50": ("COCO_V1", "COCO_WITH_VOC_LABELS_V1")}

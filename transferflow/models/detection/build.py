@@ -18,8 +18,8 @@ from transferflow.models.detection.resnet50 import (
 )
 from transferflow.models.layers import LayerGroup, Preprocessing
 from transferflow.models.published import apply_resnet_start, decide_start, is_torchvision, load_whole
-from transferflow.spec.backbone import Backbone as BackboneSection
-from transferflow.spec.head import DetectionHead
+from transferflow.spec.sections.backbone import Backbone as BackboneSection
+from transferflow.spec.sections.head import DetectionHead
 
 COCO = "COCO_V1"
 COCO_SIZE = 800

@@ -23,8 +23,8 @@ from transferflow.models.segmentation.heads import (
 )
 from transferflow.models.segmentation.lite import LiteHead
 from transferflow.models.segmentation.segmenter import LevelPick, LiteBody, Segmenter
-from transferflow.spec.backbone import Backbone as BackboneSection
-from transferflow.spec.head import SegmentationHead
+from transferflow.spec.sections.backbone import Backbone as BackboneSection
+from transferflow.spec.sections.head import SegmentationHead
 
 COCO = "COCO_WITH_VOC_LABELS_V1"
 COCO_LABELS = 21

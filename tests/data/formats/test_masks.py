@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from transferflow.data.files.boxes import Seen
+from transferflow.data.files.pixels import orient
+from transferflow.data.formats.masks import MaskFiles, inspect_mask
+from transferflow.errors import DataError
+
+CLASSES = ("sky", "tree", "road")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> MaskFiles:
+    return MaskFiles(tmp_path, CLASSES, 255)
+
+
+def save(files, values, name="m.png", **options):
+    Image.fromarray(values).save(files.root / name, **options)
+    return name
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_masks_of_the_stored_pixels_turn_with_their_image(files, orientation):
+    values = np.random.default_rng(0).integers(0, 3, (10, 20), np.uint8)
+    mask = save(files, values)
+    turned = orient(values, orientation)
+    seen = Seen(turned.shape[1], turned.shape[0], orientation)
+    swapped = orientation >= 5
+    assert np.array_equal(files.read(mask, seen), turned if swapped else values)
+    as_seen = save(files, np.ascontiguousarray(turned), "seen.png")
+    assert np.array_equal(files.read(as_seen, seen), turned)
+
+
+def test_other_sizes_and_values_are_refused(files):
+    with pytest.raises(DataError, match="another size"):
+        files.read(save(files, np.zeros((4, 4), np.uint8)), Seen(5, 4, 1))
+    with pytest.raises(DataError, match="no class") as error:
+        files.read(save(files, np.full((4, 4), 3, np.uint8)), Seen(4, 4, 1))
+    assert error.value.problems[0].found == "value 3"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "I;16"])
+def test_kinds_of_index_masks(files, mode):
+    values = np.zeros((4, 6), np.uint8)
+    values[1:3, 2:5] = 1
+    image = Image.fromarray(values * 255 if mode == "1" else values)
+    if mode == "P":
+        image = Image.fromarray(values, "P")
+        image.putpalette([9, 9, 9, 200, 0, 0])
+    elif mode == "I;16":
+        image = Image.fromarray(values.astype(np.uint16))
+    else:
+        image = image.convert(mode)
+    image.save(files.root / "m.png")
+    assert np.array_equal(files.read("m.png", Seen(6, 4, 1)), values)
+
+
+def test_inspection_never_raises(files):
+    for name, content in (("empty.png", b""), ("cut.png", b"\x89PNG\r\n\x1a\n123"), ("none.png", None)):
+        if content is not None:
+            (files.root / name).write_bytes(content)
+        facts = inspect_mask(files, name)
+        assert facts.problem_kind == "bad_mask"
+    rgb = save(files, np.zeros((4, 4, 3), np.uint8))
+    problem = inspect_mask(files, rgb).problem
+    assert problem == (
+        "the mask is a RGB image, not one of indices: set data.encoding: rgb with data.colours, or save the "
+        "masks with one channel"
+    )
+
+
+def test_inspection_says_what_is_in_a_mask(files):
+    values = np.array([[0, 1, 255], [2, 2, 7]], np.uint8)
+    facts = inspect_mask(files, save(files, values))
+    assert (facts.mask_width, facts.mask_height, facts.mask_values) == (3, 2, (0, 1, 2, 7, 255))
+
+
+def test_coco_masks_follow_their_annotations(tmp_path):
+    def write(points):
+        whole = {
+            "images": [{"id": "a#1", "file_name": "x.png", "width": 8, "height": 6}],
+            "annotations": [{"image_id": "a#1", "category_id": 1, "segmentation": [points]}],
+            "categories": [{"id": 1, "name": "tree"}],
+        }
+        (tmp_path / "a.json").write_text(json.dumps(whole))
+
+    files = MaskFiles(tmp_path, ("background", "tree"), 255)
+    write([1, 1, 5, 1, 5, 4, 1, 4])
+    with pytest.raises(DataError, match="no such image"):
+        files.read_raw("a.json#7")
+    (tmp_path / "b.json").write_text((tmp_path / "a.json").read_text().replace("a#1", "1"))
+    facts = inspect_mask(files, "b.json#1")
+    assert facts.mask_values == (0, 1)
+    assert int(files.read("b.json#1", Seen(8, 6, 1)).sum()) == 12
+    (tmp_path / "b.json").write_text(
+        (tmp_path / "b.json").read_text().replace("[1, 1, 5, 1", "[0, 1, 5, 1").replace("1, 4]", "0, 4]")
+    )
+    assert inspect_mask(files, "b.json#1").mask_sha256 != facts.mask_sha256

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import hashlib
+
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from transferflow.errors import WeightsError
+from transferflow.models.backbones.weights import locate_weights
+from transferflow.models.weights.files import HubFile, Url, WeightFile, fetch_weights, missing_error
+
+FILE = WeightFile("timm", "x", "tag", HubFile("owner/nothing-of-this-name", ("a.safetensors", "a.bin")))
+
+
+def test_a_hub_that_is_not_reached_is_asked_once_and_says_why(monkeypatch):
+    asked = []
+
+    def unreachable(repository, name):
+        asked.append(name)
+        raise LocalEntryNotFoundError("cannot find the requested files") from ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", unreachable)
+    with pytest.raises(WeightsError, match="found: ConnectionError: no route"):
+        fetch_weights(FILE)
+    assert asked == ["a.safetensors"]
+
+
+def test_a_name_that_the_hub_has_not_leads_to_the_next(monkeypatch, tmp_path):
+    def second(repository, name):
+        if name == "a.safetensors":
+            raise EntryNotFoundError("404")
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", second)
+    assert fetch_weights(FILE) == tmp_path / "a.bin"
+
+
+def test_a_password_in_an_address_is_used_but_neither_shown_nor_stored(section, loopback, tmp_path):
+    loopback.files["/weights"] = b"content"
+    sha256 = hashlib.sha256(b"content").hexdigest()
+    address = f"{loopback.url}/weights"
+    secret = address.replace("://", "://user:secret@")
+    file = locate_weights(section(source="checkpoint", name="resnet18", weights=secret, sha256=sha256))
+    assert isinstance(file.location, Url)
+    assert file.address == address
+    for text in (str(file), str(missing_error(file)), file.tag, str(file.location.target)):
+        assert "secret" not in text
+    assert fetch_weights(file).read_bytes() == b"content"
+    assert loopback.authorizations[0].startswith("Basic ")

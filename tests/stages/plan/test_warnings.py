@@ -1,0 +1,73 @@
+import pytest
+
+from transferflow.spec import ExperimentSpec
+from transferflow.stages.plan.warnings import collect_warnings
+from transferflow.stages.train.layers import compile_training_plan
+from transferflow.tasks.build import build_task
+
+RESNET = {"source": "torchvision", "name": "resnet50"}
+DATA = {
+    "classification": {"format": "image_folder"},
+    "detection": {"format": "coco", "annotations": "a.json"},
+    "segmentation": {"format": "mask_folder"},
+}
+
+
+def warnings(kind="classification", channels=1, **sections):
+    document = {
+        "name": "gray",
+        "task": {"kind": kind},
+        "data": {"root": "images", "channels": channels, "image_size": 64, **DATA[kind]},
+        "backbone": RESNET,
+    }
+    spec = ExperimentSpec.model_validate(document | sections)
+    parts = build_task(spec.task).build_model(spec, ("a", "b"), pretrained=False, device="meta")
+    plan = compile_training_plan(spec, parts)
+    return collect_warnings(spec, parts, plan.rows, {"train": 5000}, will_train=False)
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"freeze": {"policy": "backbone"}},
+        {"freeze": {"policy": "layers", "layers": ["conv1"]}},
+        {"freeze": {"policy": "none", "batch_norm": "all_frozen"}},
+        {"channels": 13, "freeze": {"policy": "until", "until": "layer2"}},
+        {"backbone": {"source": "torchvision", "name": "vit_b_16"}},
+        {"kind": "segmentation"},  # its encoder is frozen by default
+        {"kind": "segmentation", "head": {"kind": "lite"}},
+        {"kind": "detection", "freeze": {"policy": "layers", "layers": ["conv1"]}},
+        {"kind": "detection", "head": {"kind": "fcos"}},  # torchvision's has frozen batch norm
+    ],
+)
+def test_mean_is_warned_about_where_nothing_restores_the_activations(sections):
+    (found,) = warnings(**sections)
+    assert found.startswith(
+        f"channel_adaptation mean scales the first activations by about {sections.get('channels', 1)}/3"
+    )
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"channels": 3, "freeze": {"policy": "backbone"}},
+        {"freeze": {"policy": "layers", "layers": ["layer1", "layer2"]}},  # the medical preset
+        {"freeze": {"policy": "backbone", "batch_norm": "train"}},
+        {"freeze": {"policy": "backbone"}, "backbone": {**RESNET, "channel_adaptation": "sum"}},
+        {"backbone": {"source": "torchvision", "name": "convnext_tiny"}},
+        {"backbone": {"source": "torchvision", "name": "vit_b_16", "weights": "none"}},
+        {"kind": "detection"},
+    ],
+)
+def test_mean_is_not_warned_about_where_a_norm_follows_or_nothing_is_adapted(sections):
+    assert warnings(**sections) == ()
+
+
+def test_features_of_another_activation_are_warned_about():
+    clip = {"source": "timm", "name": "vit_base_patch32_clip_224", "weights": "openai"}
+    (found,) = warnings(channels=3, backbone=clip, data={**DATA["classification"], "root": "images"})
+    assert "trained with QuickGELU: take vit_base_patch32_clip_quickgelu_224" in found
+    for known in ({"name": "vit_base_patch32_clip_quickgelu_224"}, {"weights": "laion2b"}):
+        section = clip | known
+        assert warnings(backbone=section, data={**DATA["classification"], "root": "images"}) == ()

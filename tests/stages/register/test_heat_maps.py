@@ -1,0 +1,39 @@
+"""A heat map beside each error says what it is, also where it is empty."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from transferflow.data.listing import load_listing
+from transferflow.data.snapshot.build import build_snapshot
+from transferflow.data.snapshot.manifest import read_rows
+from transferflow.evaluation.pictures import Panel, Picture
+from transferflow.stages.loading import eval_transform_of
+from transferflow.stages.register.heat_maps import explain_errors
+from transferflow.tasks.build import build_task
+from transferflow.tasks.bundle import save_bundle
+
+
+@pytest.mark.parametrize(
+    ("head", "caption"),
+    [(1.0, "looked at (Grad-CAM)"), (0.0, "nothing in the picture spoke for it (Grad-CAM)")],
+)
+def test_the_caption_names_the_method(build_spec, tmp_path, head, caption):
+    spec = build_spec()
+    listing = load_listing(spec.data, spec.task)
+    snapshot = build_snapshot(spec.data, spec.task, listing, tmp_path / "snapshot")
+    parts = build_task(spec.task).build_model(spec, snapshot.classes, pretrained=True)
+    with torch.no_grad():
+        for parameter in parts.model.head.parameters():
+            parameter.fill_(head)
+    transform = eval_transform_of(spec, parts.preprocessing)
+    save_bundle(tmp_path / "bundle", spec, snapshot.classes, transform, parts.model, min_score=None)
+    ids = [row.id for row in read_rows(snapshot, "test")]
+    share = pa.array([[0.6, 0.2, 0.2]] * len(ids), pa.list_(pa.float32(), 3))
+    predictions = pa.table({"id": ids, "probabilities": share})
+    worst = [Picture((Panel(np.zeros((36, 36, 3), np.uint8)),), image_id=image) for image in ids[:2]]
+    explained = explain_errors(worst, tmp_path / "bundle", predictions, snapshot)
+    assert [[panel.label for panel in picture.panels] for picture in explained] == [["", caption]] * 2

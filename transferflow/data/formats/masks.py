@@ -1,0 +1,233 @@
+"""Masks as their files hold them: index, palette, colour or COCO annotations, mapped to class indices."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from transferflow.data.files.boxes import Seen
+from transferflow.data.files.decode import MAX_PIXELS
+from transferflow.data.files.geometry import Pixels
+from transferflow.data.files.paths import split_mask
+from transferflow.data.files.pixels import orient
+from transferflow.data.formats.coco import BACKGROUND
+from transferflow.data.formats.coco_file import CocoFile, CocoImage, load_coco_file
+from transferflow.data.formats.rle import draw_segmentation
+from transferflow.data.records import DatasetSnapshot
+from transferflow.errors import DataError
+from transferflow.spec.sections.data import Data, MaskFolderData
+from transferflow.store import file_digest
+
+_MAX_VALUES = 300
+_INDEX_MODES = ("1", "L", "P", "I;16", "I")
+Values = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFacts:
+    """What one mask holds.
+
+    Attributes:
+        mask_sha256: Hash of the file's bytes, or of the image's annotations in a COCO file.
+        mask_size: Bytes of the file.
+        mask_mtime_ns: Time of the file's last change.
+        mask_width: Pixels.
+        mask_height: Pixels.
+        mask_values: Raw values, see `MaskFiles.read_raw`.
+        problem_kind: Why it can't be used, as a slug.
+        problem: The same in a sentence.
+    """
+
+    mask_sha256: str | None = None
+    mask_size: int = 0
+    mask_mtime_ns: int = 0
+    mask_width: int = 0
+    mask_height: int = 0
+    mask_values: tuple[int, ...] = ()
+    problem_kind: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """The masks of one data set.
+
+    Attributes:
+        root: Folder of the data set.
+        classes: Class names in order; a class's place is its value in the masks that are returned.
+        ignore_index: Value of pixels that count neither in the loss nor in the metrics.
+        colours: Class name by packed RGB value (0xRRGGBB), for colour masks.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    ignore_index: int
+    colours: Mapping[int, str] | None = None
+
+    def read(self, mask: str, seen: Seen) -> Pixels:
+        """Class index of every pixel of the image as it is seen: uint8, H x W.
+
+        Raises:
+            DataError: If the mask is damaged, has another size, or holds a value that is no class.
+        """
+        raw = self.read_raw(mask)
+        height, width = raw.shape
+        if not seen.matches((width, height)):
+            raise DataError(
+                "the mask has another size than its image",
+                where=mask,
+                found=f"{width} x {height}",
+                allowed=f"{seen.width} x {seen.height}",
+            )
+        indices = self.to_classes(raw, mask)
+        return (
+            np.ascontiguousarray(orient(indices, seen.orientation))
+            if seen.turns((width, height))
+            else indices
+        )
+
+    def read_raw(self, mask: str) -> Values:
+        """Values as the file has them (colours packed as 0xRRGGBB, COCO objects drawn): int32, H x W.
+
+        Raises:
+            DataError: If the mask can't be read.
+        """
+        file, image_id = split_mask(mask)
+        if image_id is not None:
+            return self._draw(load_annotations(self.root, file), image_id)
+        return _read_file(self.root / file, colours=self.colours is not None)
+
+    def to_classes(self, raw: Values, mask: str) -> Pixels:
+        """Map raw values to class indices.
+
+        Raises:
+            DataError: If a value is no class.
+        """
+        values, places = np.unique(raw, return_inverse=True)
+        indices = [self.class_of(int(value)) for value in values]
+        if None in indices:
+            unknown = int(values[indices.index(None)])
+            raise DataError("the mask holds a value that is no class", where=mask, found=self.show(unknown))
+        return np.array(indices, np.uint8)[places].reshape(raw.shape)
+
+    def class_of(self, value: int) -> int | None:
+        """Class index (or `ignore_index`) of a raw value; `None` if it is neither."""
+        if self.colours is not None:
+            name = self.colours.get(value)
+            return self.classes.index(name) if name in self.classes else None
+        return value if 0 <= value < len(self.classes) or value == self.ignore_index else None
+
+    def show(self, value: int) -> str:
+        """A raw value for people."""
+        if self.colours is None:
+            return f"value {value}"
+        return f"colour [{value >> 16}, {value >> 8 & 255}, {value & 255}]"
+
+    def _draw(self, coco: CocoFile, image_id: str) -> Values:
+        """Objects over background, the small ones on top; crowds lie below all others."""
+        image = _find_image(coco, image_id)
+        if image.size is None:
+            raise DataError("an image of the COCO file has no size", where=f"images[{image.index}]")
+        unlabelled = self.classes.index(BACKGROUND) if BACKGROUND in self.classes else self.ignore_index
+        canvas = np.full((image.size[1], image.size[0]), unlabelled, np.int32)
+        layers = [(a, draw_segmentation(a.segmentation, image.size)) for a in coco.annotations[image.id]]
+        layers.sort(key=lambda layer: (not layer[0].crowd, -int(layer[1].sum())))
+        for annotation, drawn in layers:
+            if annotation.label in self.classes:
+                canvas[drawn == 1] = self.classes.index(annotation.label)
+        return canvas
+
+
+def pack_colours(data: Data) -> dict[int, str] | None:
+    """Class name by packed RGB value, for a format with colour masks."""
+    if not isinstance(data, MaskFolderData) or data.colours is None:
+        return None
+    return {r << 16 | g << 8 | b: name for name, (r, g, b) in data.colours.items()}
+
+
+def mask_files_of(snapshot: DatasetSnapshot, ignore_index: int) -> MaskFiles:
+    """Masks of a snapshot."""
+    return MaskFiles(snapshot.root, snapshot.classes, ignore_index, snapshot.colours)
+
+
+def inspect_mask(files: MaskFiles, mask: str) -> MaskFacts:
+    """Read one mask; never raises for what is in it."""
+    file, image_id = split_mask(mask)
+    try:
+        status = (files.root / file).stat()
+        if image_id is None:
+            sha256 = file_digest(files.root / file)
+        else:
+            sha256 = _annotation_digest(load_annotations(files.root, file), image_id)
+        raw = files.read_raw(mask)
+    except OSError as error:
+        reason = error.strerror or error
+        return MaskFacts(problem_kind="bad_mask", problem=f"the mask can't be read: {reason}")
+    except DataError as error:
+        return MaskFacts(problem_kind="bad_mask", problem=_in_a_line(error))
+    values = tuple(int(value) for value in np.unique(raw)[:_MAX_VALUES])
+    return MaskFacts(sha256, status.st_size, status.st_mtime_ns, raw.shape[1], raw.shape[0], values)
+
+
+def _in_a_line(error: DataError) -> str:
+    """What is wrong and what to do; where it is stands beside it in a finding."""
+    problem = error.problems[0]
+    what = f"{problem.what} ({problem.found})" if problem.found else problem.what
+    return f"{what}: {problem.hint}" if problem.hint else what
+
+
+def _read_file(file: Path, *, colours: bool) -> Values:
+    try:
+        with Image.open(file) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError("the mask is too large", where=str(file))
+            mode = image.mode
+            seen = ImageOps.exif_transpose(image)
+            array = np.asarray(seen.convert("RGB") if colours else seen)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file makes decoders raise anything
+        reason = f"the mask can't be read: {error or type(error).__name__}"
+        raise DataError(reason, where=str(file)) from error
+    if colours:
+        wide = array.astype(np.int32)
+        return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+    if mode not in _INDEX_MODES:
+        raise DataError(
+            f"the mask is a {mode} image, not one of indices",
+            where=str(file),
+            hint="set data.encoding: rgb with data.colours, or save the masks with one channel",
+        )
+    return array.astype(np.int32)
+
+
+def load_annotations(root: Path, file: str) -> CocoFile:
+    """Read a COCO file, or take it from memory while it has not changed."""
+    return _load_annotations(root / file, file, (root / file).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _load_annotations(path: Path, name: str, mtime_ns: int) -> CocoFile:
+    return load_coco_file(path, name)
+
+
+def _annotation_digest(coco: CocoFile, image_id: str) -> str:
+    image = _find_image(coco, image_id)
+    content: Sequence[object] = [[a.label, a.segmentation, a.crowd] for a in coco.annotations[image.id]]
+    ordered = sorted(json.dumps(entry) for entry in content)
+    return hashlib.sha256(json.dumps([image.size, ordered]).encode()).hexdigest()
+
+
+def _find_image(coco: CocoFile, image_id: str) -> CocoImage:
+    for key in (image_id, int(image_id) if image_id.lstrip("-").isdecimal() else None):
+        if key is not None and key in coco.images:
+            return coco.images[key]
+    raise DataError("the COCO file has no such image", found=image_id)

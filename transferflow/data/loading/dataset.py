@@ -1,0 +1,190 @@
+"""Images of a split, one by one: from the manifest's row to the square that the model sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from transferflow.data.files.decode import decode_image
+from transferflow.data.files.geometry import scale_boxes
+from transferflow.data.formats.masks import MaskFiles
+from transferflow.data.loading.cache import CacheFolder, DecodedCache, build_cache
+from transferflow.data.loading.seeds import derive_seed
+from transferflow.data.snapshot.manifest import Row
+from transferflow.data.transforms.evaluation import EvalTransform
+from transferflow.data.transforms.sample import Resized, Sample
+from transferflow.data.transforms.training import TrainTransform
+from transferflow.errors import DataError, TransferflowError
+from transferflow.spec.sections.task import TaskKind
+from transferflow.store import digest
+
+_DECODER_VERSION = 1
+"""Raise it when decoding or resizing changes, so that no cache keeps the old pixels."""
+Key = tuple[int, int]
+"""Epoch, and place of the image among the rows."""
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """A batch before normalisation, as workers send it.
+
+    Attributes:
+        places: Place of each image among the rows.
+        images: uint8, B x H x W x C.
+        masks: uint8, B x H x W (segmentation).
+        boxes: float32, N x 4, per image (detection).
+        labels: int64, N, per image (detection).
+    """
+
+    places: list[int]
+    images: Tensor
+    masks: Tensor | None
+    boxes: list[Tensor]
+    labels: list[Tensor]
+
+
+class ImageDataset(Dataset[Any]):
+    """Reads, resizes, varies and fits images; what it returns depends on (seed, epoch, image id) alone."""
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        classes: Sequence[str],
+        transform: EvalTransform | TrainTransform,
+        kind: TaskKind,
+        *,
+        masks: MaskFiles | None,
+        seed: int,
+    ) -> None:
+        self.rows = rows
+        self._numbers = {name: number for number, name in enumerate(classes)}
+        self._base = transform.base if isinstance(transform, TrainTransform) else transform
+        self._variation = transform if isinstance(transform, TrainTransform) else None
+        self._kind = kind
+        self._masks = masks
+        self._seed = seed
+        self._cache: DecodedCache | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Key) -> Sample:
+        """The image at `key`, fitted; boxes in pixels of the square."""
+        epoch, place = key
+        row = self.rows[place]
+        sample = self._with_boxes(row, self._resized(place))
+        if self._variation is None:
+            return self._base.fit_sample(sample)
+        return self._variation.vary(sample, derive_seed(self._seed, epoch, row.id))
+
+    def __getitems__(self, keys: Sequence[Key]) -> RawBatch | TransferflowError:
+        """A whole batch; an error is returned, as torch would turn it into a text with a traceback."""
+        try:
+            samples = [self[key] for key in keys]
+        except TransferflowError as error:
+            return error
+        return RawBatch(
+            [place for _, place in keys],
+            torch.from_numpy(np.stack([s.image for s in samples])),
+            torch.from_numpy(np.stack([s.mask for s in samples if s.mask is not None]))
+            if self._kind == "segmentation"
+            else None,
+            [torch.from_numpy(s.boxes) for s in samples if s.boxes is not None],
+            [torch.from_numpy(s.labels) for s in samples if s.labels is not None],
+        )
+
+    def use_cache(self, place: CacheFolder) -> bool:
+        """Decode and resize all images now, unless the cache has them; `False` if they do not fit."""
+        settings = digest(
+            {
+                "version": _DECODER_VERSION,
+                "channels": self._base.channels,
+                "intensity": self._base.intensity.model_dump(mode="json"),
+                "interpolation": self._base.interpolation,
+                "mode": self._base.mode,
+                "resize": self._base.resize,
+                "masks": None if self._masks is None else [self._masks.classes, self._masks.colours],
+            }
+        )
+        bands = self._base.channels + (self._kind == "segmentation")
+        sizes = (int(np.prod(self._base.resized((row.height, row.width)))) * bands for row in self.rows)
+        keys = [self._cache_key(row) for row in self.rows]
+        self._cache = build_cache(place, settings, keys, sizes, self._decode)
+        return self._cache is not None
+
+    def _cache_key(self, row: Row) -> str:
+        if self._masks is None or row.absolute_mask is None:
+            return row.sha256
+        try:
+            status = row.absolute_mask.stat()
+        except OSError as error:
+            raise DataError(f"the mask can't be read: {error.strerror}", where=str(row.mask)) from error
+        return f"{row.sha256}:{digest([row.mask, status.st_size, status.st_mtime_ns])}"
+
+    def _resized(self, place: int) -> Resized:
+        found = None
+        if self._cache is not None:
+            found = self._cache.read(self._cache_key(self.rows[place]))
+        return found or self._decode(place)
+
+    def _decode(self, place: int) -> Resized:
+        row = self.rows[place]
+        image = decode_image(row.absolute_path, self._base.channels, self._base.intensity)
+        mask = None
+        if self._masks is not None:
+            if row.mask is None:
+                raise DataError("the image has no mask", where=row.source or row.path)
+            mask = self._base.resize_mask(self._masks.read(row.mask, row.seen))
+        return Resized(self._base.resize_image(image), mask, (image.shape[0], image.shape[1]))
+
+    def _with_boxes(self, row: Row, resized: Resized) -> Sample:
+        if self._kind != "detection":
+            return Sample(resized.image, mask=resized.mask)
+        # A crowd region stands for objects that nobody has counted: no target to learn.
+        objects = [box for box in row.boxes if not box.crowd]
+        corners = np.array([(b.x_min, b.y_min, b.x_max, b.y_max) for b in objects], np.float32).reshape(-1, 4)
+        size = (resized.image.shape[0], resized.image.shape[1])
+        return Sample(
+            resized.image,
+            boxes=scale_boxes(corners, resized.original, size),
+            labels=np.array([self._number(row, box.label) for box in objects], np.int64),
+        )
+
+    def _number(self, row: Row, label: str) -> int:
+        try:
+            return self._numbers[label]
+        except KeyError:
+            raise DataError(
+                f"the label {label!r} is not a class of the data set",
+                where=row.source or row.path,
+                allowed=", ".join(self._numbers),
+            ) from None
+
+    def class_numbers(self) -> NDArray[np.int64]:
+        """Class of each image, for data with one label per image.
+
+        Raises:
+            DataError: If an image has no label or several.
+        """
+        for row in self.rows:
+            if len(row.labels) != 1:
+                raise DataError(
+                    f"the image has {len(row.labels)} labels; one is expected",
+                    where=row.source or row.path,
+                    hint="set task.multilabel: true if images carry several labels",
+                )
+        return np.array([self._number(row, row.labels[0]) for row in self.rows], np.int64)
+
+    def class_sets(self) -> NDArray[np.float32]:
+        """Images x classes, 1 where an image carries the label."""
+        found = np.zeros((len(self.rows), len(self._numbers)), np.float32)
+        for place, row in enumerate(self.rows):
+            found[place, [self._number(row, label) for label in row.labels]] = 1
+        return found

@@ -1,0 +1,242 @@
+"""Batches in an order, and with variations, that are a pure function of (seed, epoch, image id)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, assert_never
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from transferflow.data.formats.masks import mask_files_of
+from transferflow.data.loading.batch import Batch
+from transferflow.data.loading.cache import CacheFolder
+from transferflow.data.loading.dataset import ImageDataset, Key, RawBatch
+from transferflow.data.loading.seeds import derive_seed
+from transferflow.data.records import DatasetSnapshot, SplitName
+from transferflow.data.snapshot.manifest import read_rows
+from transferflow.data.transforms.evaluation import EvalTransform
+from transferflow.data.transforms.mixing import mix_batch
+from transferflow.data.transforms.sample import VOID
+from transferflow.data.transforms.training import TrainTransform
+from transferflow.errors import DataError, TransferflowError
+from transferflow.spec.sections.task import ClassificationTask, DetectionTask, SegmentationTask, Task
+
+_MAX_WORKERS = 8
+_SMALL_IMAGE = 160
+"""Up to this side, reading an image from the cache costs less than sending it between processes."""
+
+
+def batches_in_epoch(images: int, batch_size: int, *, train: bool) -> int:
+    """Batches that an epoch has.
+
+    Batch norm can't train on one image: training leaves out a last batch of one. The order changes, so
+    each epoch leaves out another image.
+    """
+    leaves_out = train and images > 1 and images % batch_size == 1
+    return -(-images // batch_size) - leaves_out
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """Which images stand in which batch; set `epoch` before iterating."""
+
+    def __init__(self, images: int, batch_size: int, seed: int, *, shuffle: bool) -> None:
+        self.epoch = 0
+        self._images, self._batch_size, self._seed, self._shuffle = images, batch_size, seed, shuffle
+
+    def __len__(self) -> int:
+        return batches_in_epoch(self._images, self._batch_size, train=self._shuffle)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return self.of(self.epoch)
+
+    def of(self, epoch: int) -> Iterator[list[Key]]:
+        """Batches of one epoch."""
+        order = np.arange(self._images)
+        if self._shuffle:
+            order = np.random.default_rng((self._seed, epoch)).permutation(self._images)
+        for number in range(len(self)):
+            places = order[number * self._batch_size : (number + 1) * self._batch_size]
+            yield [(epoch, int(place)) for place in places]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Turns what stands beside the images into what the losses want.
+
+    Attributes:
+        task: The vision task.
+        per_image: Class numbers (int64, images) or class sets (float32, images x classes); classification.
+        classes: Number of classes.
+    """
+
+    task: Task
+    per_image: Tensor | None
+    classes: int
+
+    def of(self, raw: RawBatch) -> Tensor | list[dict[str, Tensor]]:
+        """Targets of a batch, as `Batch.targets` describes them."""
+        match self.task:
+            case ClassificationTask():
+                if self.per_image is None:
+                    raise TypeError("classification needs targets per image")
+                return self.per_image[raw.places]
+            case DetectionTask():
+                return [{"boxes": b, "labels": n} for b, n in zip(raw.boxes, raw.labels, strict=True)]
+            case SegmentationTask(ignore_index=ignored):
+                if raw.masks is None:
+                    raise TypeError("segmentation needs masks")
+                masks = raw.masks.long()
+                return masks if ignored == VOID else masks.masked_fill(masks == VOID, ignored)
+            case _:
+                assert_never(self.task)
+
+    def shares_of(self, raw: RawBatch) -> Tensor:
+        """float32 B x classes, for mixing."""
+        targets = self.of(raw)
+        if not isinstance(targets, Tensor):
+            raise TypeError("only targets of classification can be mixed")
+        if targets.dtype == torch.int64:
+            return torch.nn.functional.one_hot(targets, self.classes).float()
+        return targets
+
+
+class Loader:
+    """Batches of one split; see `training.job.EpochLoader`."""
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        batches: EpochBatches,
+        targets: Targets,
+        transform: EvalTransform | TrainTransform,
+        *,
+        seed: int,
+        workers: int,
+    ) -> None:
+        self.dataset = dataset
+        self._batches, self._targets, self._seed = batches, targets, seed
+        self._mixing = transform if isinstance(transform, TrainTransform) else None
+        self._base = transform.base if isinstance(transform, TrainTransform) else transform
+        self._loader: DataLoader[Any] = DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=_start_worker if workers else None,
+            persistent_workers=workers > 0,
+            # Without one it draws from the global generator, per epoch or once, as the workers have it: what
+            # the model draws then (dropout, sampled boxes) would depend on them.
+            generator=torch.Generator(),
+        )
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def order(self, number: int) -> Iterator[tuple[str, ...]]:
+        """Record ids of each batch of one epoch, without reading an image."""
+        for keys in self._batches.of(number):
+            yield tuple(self.dataset.rows[place].id for _, place in keys)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Iterate over one epoch (numbered from 0); finish it before starting another one.
+
+        Raises:
+            DataError: If an image can no longer be read.
+        """
+        self._batches.epoch = number
+        for step, raw in enumerate(self._loader):
+            if isinstance(raw, TransferflowError):
+                raise raw
+            yield self._finish(raw, derive_seed(self._seed, number, "mix", step))
+
+    def _finish(self, raw: RawBatch, seed: int) -> Batch:
+        images = self._base.normalize(raw.images)
+        ids = tuple(self.dataset.rows[place].id for place in raw.places)
+        mixing = self._mixing
+        if mixing is None or not (mixing.mixup or mixing.cutmix):
+            return Batch(images, self._targets.of(raw), ids)
+        shares = self._targets.shares_of(raw)
+        images, shares = mix_batch(images, shares, mixup=mixing.mixup, cutmix=mixing.cutmix, seed=seed)
+        return Batch(images, shares, ids)
+
+
+def build_loader(
+    snapshot: DatasetSnapshot,
+    split: SplitName,
+    *,
+    transform: EvalTransform | TrainTransform,
+    batch_size: int,
+    seed: int,
+    workers: int | Literal["auto"],
+    task: Task,
+    train: bool,
+    cache: CacheFolder | None,
+) -> Loader:
+    """Build the loader of one split; fills the decoded-image cache first.
+
+    Args:
+        snapshot: The data set.
+        split: Which images.
+        transform: Evaluation or training transform.
+        batch_size: Images per batch; the last one may be smaller.
+        seed: Decides order and variations, together with the epoch and the image id.
+        workers: Processes that load images; the batches are the same for any number.
+        task: Decides the targets.
+        train: Whether to shuffle, and to leave out a last batch of one image.
+        cache: Where decoded images are kept; `None` decodes them in every epoch.
+
+    Raises:
+        DataError: If the split is empty, or an image can't be read.
+    """
+    rows = read_rows(snapshot, split)
+    if not rows:
+        raise DataError(f"the split {split!r} has no images", where=str(snapshot.root))
+    masks = mask_files_of(snapshot, task.ignore_index) if isinstance(task, SegmentationTask) else None
+    dataset = ImageDataset(rows, snapshot.classes, transform, task.kind, masks=masks, seed=seed)
+    cached = cache is not None and dataset.use_cache(cache)
+    base = transform.base if isinstance(transform, TrainTransform) else transform
+    return Loader(
+        dataset,
+        EpochBatches(len(rows), batch_size, seed, shuffle=train),
+        Targets(task, _targets_per_image(dataset, task), len(snapshot.classes)),
+        transform,
+        seed=seed,
+        workers=decide_workers(workers, cached and base.image_size <= _SMALL_IMAGE, _usable_cpus()),
+    )
+
+
+def decide_workers(asked: int | Literal["auto"], cheap: bool, cpus: int) -> int:
+    """Number of loader processes: as asked, none where loading is cheap, else one CPU stays free."""
+    if asked != "auto":
+        return asked
+    return 0 if cheap else min(_MAX_WORKERS, cpus - 1)
+
+
+def _targets_per_image(dataset: ImageDataset, task: Task) -> Tensor | None:
+    if not isinstance(task, ClassificationTask):
+        return None
+    return torch.from_numpy(dataset.class_sets() if task.multilabel else dataset.class_numbers())
+
+
+def _usable_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - torch's protocol; the data set makes whole batches
+    return batch
+
+
+def _start_worker(number: int) -> None:
+    # Each worker is one thread; OpenCV would start as many as there are CPUs.
+    import cv2
+
+    cv2.setNumThreads(0)
+    # What the parent registered for its own threads' end (Prefect does) fails in a fork, which has none of
+    # them; the worker would end with an error that torch reports in the middle of whatever runs then.
+    getattr(threading, "_threading_atexits", []).clear()

@@ -1,0 +1,4 @@
+"""A data set at one moment: inspected, split, written down, compared with another.
+
+Training reads it through `loading`.
+"""

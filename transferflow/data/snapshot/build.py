@@ -1,0 +1,134 @@
+"""A data set at one moment: built from a listing, kept in a folder, loaded again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from transferflow.data.checks.findings import refuse_errors, write_findings
+from transferflow.data.checks.labels import class_counts
+from transferflow.data.checks.subject import Examined
+from transferflow.data.formats.masks import pack_colours
+from transferflow.data.records import SPLITS, Box, DatasetSnapshot, Listing
+from transferflow.data.snapshot.examine import Progress, build_reader, examine_listing
+from transferflow.data.snapshot.manifest import MANIFEST, build_table, write_table
+from transferflow.data.snapshot.shards import Inspect, inspect_here
+from transferflow.errors import DataError
+from transferflow.spec.sections.data import Data
+from transferflow.spec.sections.task import Task
+from transferflow.store import write_atomic
+
+SNAPSHOT = "snapshot.json"
+
+
+def build_snapshot(
+    data: Data,
+    task: Task,
+    listing: Listing,
+    folder: Path,
+    *,
+    previous: DatasetSnapshot | None = None,
+    workers: int = 1,
+    progress: Progress | None = None,
+    inspect: Inspect | None = None,
+) -> DatasetSnapshot:
+    """Open every listed file once and write the snapshot into `folder`.
+
+    Args:
+        data: The spec's `data` section.
+        task: The spec's `task` section.
+        listing: What the format lists.
+        folder: Where `manifest.parquet`, `quarantine.csv`, `findings.json` and `snapshot.json` go.
+        previous: A former snapshot: its images keep their splits, and unchanged files are not read again.
+        workers: Threads that read and decode.
+        progress: Called with the number of files done and the number of all.
+        inspect: Runs the shards elsewhere, on other machines for instance; replaces `workers`.
+
+    Raises:
+        DataError: If a finding is an error, or more files are bad than `data.max_bad_fraction` allows.
+    """
+    inspect = inspect or inspect_here(workers)
+    examined = examine_listing(data, task, listing, previous=previous, inspect=inspect, progress=progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_findings(examined.findings, folder)
+    refuse_errors(examined.findings)
+    write_table(build_table(examined.records, examined.splits, examined.facts), folder)
+    snapshot = _describe(data, listing, examined, folder)
+    fields = asdict(snapshot) | {"root": str(snapshot.root), "split": data.split.model_dump(mode="json")}
+    del fields["path"]
+    write_atomic(folder / SNAPSHOT, json.dumps(fields, indent=1, ensure_ascii=False))
+    return snapshot
+
+
+def _describe(data: Data, listing: Listing, examined: Examined, folder: Path) -> DatasetSnapshot:
+    counts = Counter(examined.splits)
+    return DatasetSnapshot(
+        path=folder,
+        root=listing.root,
+        fingerprint=fingerprint(examined, listing.classes),
+        classes=listing.classes,
+        channels=data.channels,
+        counts={split: counts[split] for split in SPLITS},
+        class_counts=class_counts(listing.classes, examined),
+        quarantined=sum(finding.severity == "quarantine" for finding in examined.findings),
+        view=build_reader(data, listing.root).view,
+        colours=pack_colours(data),
+    )
+
+
+def fingerprint(examined: Examined, classes: Sequence[str]) -> str:
+    """sha256 (hex) over contents, labels and splits; names, folders, times and order do not count."""
+    lines = []
+    masks: list[str | None] = [None] * len(examined.records)
+    if examined.mask_classes:
+        masks = examined.facts["mask_sha256"].to_pylist()
+    for record, split, sha, mask in zip(
+        examined.records, examined.splits, examined.hashes, masks, strict=True
+    ):
+        boxes = sorted(_box_values(box) for box in record.boxes)
+        line = json.dumps([sha, split, sorted(record.labels), boxes, mask])
+        lines.append(hashlib.sha256(line.encode()).digest())
+    total = hashlib.sha256(json.dumps(list(classes)).encode())
+    for digest in sorted(lines):
+        total.update(digest)
+    return total.hexdigest()
+
+
+def _box_values(box: Box) -> tuple[str | float | bool, ...]:
+    values = (box.label, box.x_min, box.y_min, box.x_max, box.y_max, box.crowd)
+    return values if box.area is None else (*values, box.area)
+
+
+def load_snapshot(folder: Path) -> DatasetSnapshot:
+    """Load a snapshot that was built before.
+
+    Raises:
+        DataError: If a file is missing or damaged.
+    """
+    try:
+        fields = json.loads((folder / SNAPSHOT).read_text(encoding="utf-8"))
+        if not (folder / MANIFEST).is_file():
+            raise FileNotFoundError(MANIFEST)
+        return DatasetSnapshot(
+            path=folder,
+            root=Path(fields["root"]),
+            fingerprint=str(fields["fingerprint"]),
+            classes=tuple(fields["classes"]),
+            channels=int(fields["channels"]),
+            counts={split: int(fields["counts"][split]) for split in SPLITS},
+            class_counts={split: dict(fields["class_counts"][split]) for split in SPLITS},
+            quarantined=int(fields["quarantined"]),
+            view=dict(fields["view"]),
+            colours={int(k): v for k, v in fields["colours"].items()} if fields["colours"] else None,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            "the snapshot is missing or damaged",
+            where=str(folder),
+            found=str(error),
+            hint="run the prepare stage again",
+        ) from error

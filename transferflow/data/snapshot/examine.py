@@ -1,0 +1,162 @@
+"""From a listing to what its files hold: every file opened once, the bad ones left out, the rest split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from transferflow.data.checks.labels import check_labels, check_share
+from transferflow.data.checks.leaks import check_leaks
+from transferflow.data.checks.masks import check_masks
+from transferflow.data.checks.subject import Examined, seen_of
+from transferflow.data.files.boxes import fit_boxes
+from transferflow.data.formats.json_lines import with_lines
+from transferflow.data.formats.masks import MaskFiles, pack_colours
+from transferflow.data.records import DatasetSnapshot, Finding, Listing, Record, about
+from transferflow.data.snapshot.former import load_known_splits
+from transferflow.data.snapshot.manifest import IMAGE_FIELDS, MASK_FIELDS, read_table
+from transferflow.data.snapshot.shards import ImageReader, Inspect, collect_facts, inspect_here
+from transferflow.data.split import assign_splits
+from transferflow.spec.sections.data import CocoData, Data, DicomData, VocData, YoloData
+from transferflow.spec.sections.task import SegmentationTask, Task
+
+Progress = Callable[[int, int], None]
+
+
+def examine_listing(
+    data: Data,
+    task: Task,
+    listing: Listing,
+    *,
+    previous: DatasetSnapshot | None = None,
+    inspect: Inspect | None = None,
+    progress: Progress | None = None,
+) -> Examined:
+    """Open every file once, leave out the bad ones, split the rest, and check the whole.
+
+    Args:
+        data: The spec's `data` section.
+        task: The spec's `task` section.
+        listing: What the format lists.
+        previous: A former snapshot: its images keep their splits, and files of the same path, size and
+            time are not read again.
+        inspect: Runs the shards; left out: one after the other in this process.
+        progress: Called with the number of files done and the number of all.
+    """
+    inspect = inspect or inspect_here(1)
+    found = _read_images(data, listing, previous, inspect, progress)
+    if isinstance(data, CocoData | VocData | YoloData):
+        found = _fit_all(found, data)
+    if isinstance(task, SegmentationTask):
+        found = _read_masks(data, task, listing, found, previous, inspect)
+    content = dict(zip((record.id for record in found.records), found.hashes, strict=True))
+    known = None
+    if previous is not None:
+        known = load_known_splits(previous, data.split, found.records, content)
+    assigned = assign_splits(found.records, data.split, content=content, known=known)
+    found = replace(found, splits=[assigned[record.id] for record in found.records])
+    findings = [*found.findings, *check_labels(task, listing.classes, found, data.split)]
+    findings += check_leaks(found, data.near_duplicates)
+    findings = check_share(findings, listing, data.max_bad_fraction) + findings
+    return replace(found, findings=with_lines(findings, listing.root))
+
+
+def _read_images(
+    data: Data,
+    listing: Listing,
+    previous: DatasetSnapshot | None,
+    inspect: Inspect,
+    progress: Progress | None,
+) -> Examined:
+    records = sorted(listing.records, key=lambda record: record.id)
+    reader = build_reader(data, listing.root)
+    before = None
+    if previous is not None and (previous.root, previous.view) == (reader.root, reader.view):
+        before = read_table(previous, ["path", *(field.name for field in IMAGE_FIELDS)])
+
+    def report(done: int) -> None:
+        if progress:
+            progress(done, len(records))
+
+    facts = collect_facts(reader, [record.path for record in records], before, inspect, report)
+    found = _drop_bad(Examined(records, facts, findings=list(listing.findings)))
+    return _take_groups(found, data.split.group_by) if reader.group_tag else found
+
+
+def _take_groups(found: Examined, required: str | None) -> Examined:
+    """Groups that the files themselves name."""
+    groups = found.facts["header_group"].to_pylist()
+    records = [replace(r, group=r.group or group) for r, group in zip(found.records, groups, strict=True)]
+    missing = [record for record in records if record.group is None]
+    findings = [
+        Finding("no_group", "error", record.path, f"its header has no {required!r}")
+        for record in missing
+        if required is not None
+    ]
+    return replace(found, records=records, findings=found.findings + findings)
+
+
+def build_reader(data: Data, root: Path) -> ImageReader:
+    """How the images of a data set are looked at; DICOM files are grouped by patient."""
+    tag = None
+    if isinstance(data, DicomData):
+        # In a table `group_by` names a column.
+        tag = data.split.group_by if data.split.group_by and data.file is None else "PatientID"
+    return ImageReader(root, data.channels, data.intensity, tag)
+
+
+def _drop_bad(found: Examined) -> Examined:
+    """Quarantine the files with a problem."""
+    problems = found.facts["problem"].to_pylist()
+    kinds = found.facts["problem_kind"].to_pylist()
+    findings = list(found.findings)
+    for record, kind, problem in zip(found.records, kinds, problems, strict=True):
+        if problem is not None:
+            findings.append(about(record, kind, "quarantine", problem))
+    facts = found.facts.drop_columns(["problem", "problem_kind"])
+    return _keep(replace(found, facts=facts, findings=findings), [problem is None for problem in problems])
+
+
+def _keep(found: Examined, wanted: Sequence[bool]) -> Examined:
+    if all(wanted):
+        return found
+    records = [record for record, keep in zip(found.records, wanted, strict=True) if keep]
+    return replace(found, records=records, facts=found.facts.filter(pa.array(wanted, pa.bool_())))
+
+
+def _fit_all(found: Examined, data: CocoData | VocData | YoloData) -> Examined:
+    """Lay all boxes onto their images."""
+    fitted: list[Record] = []
+    findings, wanted = list(found.findings), []
+    for record, seen in zip(found.records, seen_of(found.facts), strict=True):
+        laid, odd = fit_boxes(record, seen, data.boxes_outside)
+        findings += odd
+        wanted.append(laid is not None)
+        fitted.append(laid or record)
+    return _keep(replace(found, records=fitted, findings=findings), wanted)
+
+
+def _read_masks(
+    data: Data,
+    task: SegmentationTask,
+    listing: Listing,
+    found: Examined,
+    previous: DatasetSnapshot | None,
+    inspect: Inspect,
+) -> Examined:
+    reader = MaskFiles(listing.root, listing.classes, task.ignore_index, pack_colours(data))
+    before = None
+    # COCO masks are drawn with the class list, so that their values depend on it.
+    if previous is not None and (previous.root, previous.classes) == (reader.root, reader.classes):
+        before = read_table(previous, ["mask", *(field.name for field in MASK_FIELDS)])
+    names = [record.mask or "" for record in found.records]
+    masks = collect_facts(reader, names, before, inspect, lambda _: None)
+    for name in found.facts.column_names:
+        masks = masks.append_column(name, found.facts[name])
+    found = _drop_bad(replace(found, facts=masks))
+    wanted, classes, findings = check_masks(reader, found.records, seen_of(found.facts), found.facts)
+    found = _keep(replace(found, findings=found.findings + findings), wanted)
+    return replace(found, mask_classes=classes)

@@ -1,0 +1,164 @@
+"""Each file opened once: its hash, whether it decodes, its size and what it looks like."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from transferflow.data.files.appearance import perceptual_hash
+from transferflow.data.files.decode import decode_image, read_orientation
+from transferflow.data.files.dicom_pixels import read_dicom_text
+from transferflow.data.files.pixels import UnsuitableImageError
+from transferflow.errors import MissingDependencyError, TransferflowError
+from transferflow.spec.sections.data import Intensity
+
+_SUFFIX_FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jfif": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+}
+_FOREIGN = (
+    (b"version https://git-lfs", "a Git LFS pointer: run `git lfs pull`"),
+    (b"<!doctype", "an HTML page: a download that failed"),
+    (b"<html", "an HTML page: a download that failed"),
+    (b"%pdf", "a PDF"),
+    (b"pk\x03\x04", "a ZIP archive"),
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "an XML file"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What one image file holds.
+
+    Attributes:
+        sha256: Hash of the bytes.
+        size: Bytes.
+        mtime_ns: Time of the last change.
+        width: Pixels as seen (EXIF orientation applied).
+        height: Pixels as seen.
+        mode: Pixel format of the file, in Pillow's words.
+        orientation: EXIF orientation, 1 to 8.
+        brightness: Mean value, 0 to 1, as the model sees it before normalisation.
+        phash: Perceptual hash; `None` for a flat image.
+        header_group: What the file itself says about its group (DICOM).
+        note: What is odd about a file that can be used.
+        problem_kind: Why the file can't be used, as a slug.
+        problem: The same in a sentence.
+    """
+
+    sha256: str | None = None
+    size: int = 0
+    mtime_ns: int = 0
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    orientation: int = 1
+    brightness: float = 0.0
+    phash: bytes | None = None
+    header_group: str | None = None
+    note: str | None = None
+    problem_kind: str | None = None
+    problem: str | None = None
+
+
+def inspect_image(
+    path: Path, channels: int, intensity: Intensity, group_tag: str | None = None
+) -> ImageFacts:
+    """Read and decode one image file; never raises for what is in it.
+
+    Args:
+        path: The file.
+        channels: Channels that the model sees.
+        intensity: How values wider than 8 bits become 0..255.
+        group_tag: DICOM element to read as the group.
+
+    Raises:
+        MissingDependencyError: If the package that reads this kind of file is not installed.
+    """
+    try:
+        status = path.stat()
+        with path.open("rb") as stream:
+            start = stream.read(200)
+            stream.seek(0)
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        return ImageFacts(problem_kind="unreadable", problem=f"can't be read: {error.strerror or error}")
+    stamp = (sha256, status.st_size, status.st_mtime_ns)
+    try:
+        file_format, mode, orientation = _read_header(path)
+        pixels = decode_image(path, channels, intensity)
+        group = read_dicom_text(path, group_tag) if group_tag else None
+    except MissingDependencyError:
+        raise
+    except Exception as error:  # a damaged file makes decoders raise anything
+        kind, problem = _decide_problem(start, error)
+        return ImageFacts(*stamp, problem_kind=kind, problem=problem)
+    gray = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).convert("L")
+    return ImageFacts(
+        *stamp,
+        width=pixels.shape[1],
+        height=pixels.shape[0],
+        mode=mode,
+        orientation=orientation,
+        brightness=float(pixels.mean()) / 255,
+        phash=perceptual_hash(gray),
+        header_group=group,
+        note=_decide_note(path.suffix.lower(), file_format),
+    )
+
+
+def _read_header(path: Path) -> tuple[str, str, int]:
+    """Format, mode and orientation, as far as Pillow knows them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path) as image:
+                return image.format or "", image.mode, read_orientation(image)
+        except UnidentifiedImageError:
+            # DICOM and rare kinds of TIFF, which have decoders of their own.
+            return "", path.suffix.lower().lstrip("."), 1
+
+
+def _decide_note(suffix: str, file_format: str) -> str | None:
+    expected = _SUFFIX_FORMATS.get(suffix)
+    # MPO is a JPEG with further pictures behind it, as telephones write them.
+    if not expected or not file_format or file_format in (expected, "MPO"):
+        return None
+    return f"named {suffix}, but holds {file_format}"
+
+
+def _decide_problem(start: bytes, error: Exception) -> tuple[str, str]:
+    if not start:
+        return "empty_file", "the file is empty"
+    head = start.lstrip().lower()
+    for magic, what in _FOREIGN:
+        if head.startswith(magic):
+            return "not_an_image", f"the file is {what}"
+    text = _reason(error)
+    if isinstance(error.__cause__, UnsuitableImageError):
+        return "unsuitable", text
+    if isinstance(error, Image.DecompressionBombError) or "decompression bomb" in text:
+        return "too_large", text
+    if "truncated" in text or isinstance(error.__cause__, EOFError):
+        return "truncated", text
+    if isinstance(error.__cause__, UnidentifiedImageError):
+        return "not_an_image", text
+    return "unreadable", text
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TransferflowError):
+        return error.problems[0].what
+    return f"the file can't be read: {error or type(error).__name__}"

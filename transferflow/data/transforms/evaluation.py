@@ -1,0 +1,196 @@
+"""The evaluation transform: the one way from a decoded image to what the model sees.
+
+It has two steps. `resize` makes the image small and does not depend on anything but the image: its result
+is what the decoded-image cache keeps, and what augmentation starts from. `fit` makes it a square.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from transferflow.data.files.geometry import (
+    Interpolation,
+    Pixels,
+    Size,
+    centre_crop,
+    clip_boxes,
+    long_side_size,
+    pad_to_square,
+    resize_image,
+    resize_mask,
+    scale_boxes,
+    short_side_size,
+)
+from transferflow.data.transforms.sample import VOID, Sample
+from transferflow.errors import DataError
+from transferflow.spec.sections.backbone import Normalization
+from transferflow.spec.sections.data import Data, FullRange, Intensity
+from transferflow.spec.sections.normalization import adapt_statistics
+from transferflow.spec.sections.task import TaskKind
+
+FitMode = Literal["crop", "letterbox", "stretch"]
+
+
+@dataclass(frozen=True)
+class EvalTransform:
+    """Resize, fit to a square, normalise; the same arithmetic (float32) wherever it runs.
+
+    Attributes:
+        image_size: Side of the square that the model sees, in pixels.
+        resize: `crop`: short side before the crop; `letterbox`: long side; `stretch`: both sides.
+        mean: Per channel, on the 0..1 scale.
+        std: Per channel, on the 0..1 scale.
+        interpolation: Resize filter (antialiased).
+        channels: Channels that the model sees.
+        intensity: How values wider than 8 bits become 0..255 when the image is decoded.
+        mode: `crop` cuts the centre; `letterbox` keeps the whole image and pads it at the bottom and the
+            right with the mean colour; `stretch` keeps it and distorts. Boxes and masks can be led back from
+            the latter two.
+    """
+
+    image_size: int
+    resize: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: Interpolation = "bilinear"
+    channels: int = 3
+    intensity: Intensity = field(default_factory=FullRange)
+    mode: FitMode = "crop"
+
+    def __call__(self, image: Pixels) -> Tensor:
+        """Map a decoded image (uint8, H x W x C, any size) to float32, C x image_size x image_size."""
+        return self.normalize(torch.from_numpy(np.stack([self.fit(self.resize_image(image))])))[0]
+
+    def resized(self, size: Size) -> Size:
+        """Size after the first step, for an image of `size` (height, width)."""
+        match self.mode:
+            case "crop":
+                return short_side_size(size, self.resize)
+            case "letterbox":
+                return long_side_size(size, self.resize)
+            case "stretch":
+                return self.resize, self.resize
+
+    def resize_image(self, image: Pixels) -> Pixels:
+        """First step for an image."""
+        return resize_image(image, self.resized(_size(image)), self.interpolation)
+
+    def resize_mask(self, mask: Pixels) -> Pixels:
+        """First step for a mask of class indices."""
+        return resize_mask(mask, self.resized(_size(mask)))
+
+    @property
+    def fill(self) -> NDArray[np.uint8]:
+        """Colour of the padding: the mean, which is zero once normalised."""
+        return np.array([min(255, max(0, round(255 * value))) for value in self.mean], np.uint8)
+
+    def fit(self, image: Pixels) -> Pixels:
+        """Second step for an image: a square of `image_size`."""
+        match self.mode:
+            case "crop":
+                return np.ascontiguousarray(centre_crop(image, self.image_size))
+            case "letterbox" | "stretch":
+                return pad_to_square(image, self.image_size, self.fill)
+
+    def fit_sample(self, sample: Sample) -> Sample:
+        """Second step for an image with its labels: a square of `image_size`, the padding void."""
+        match self.mode:
+            case "crop":
+                return Sample(self.fit(sample.image))
+            case "letterbox" | "stretch":
+                mask = sample.mask
+                fitted = None if mask is None else pad_to_square(mask, self.image_size, VOID)
+                return replace(sample, image=self.fit(sample.image), mask=fitted)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Map uint8, B x H x W x C, to normalised float32, B x C x H x W."""
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
+        return images.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std).contiguous()
+
+    def boxes_to_original(self, boxes: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
+        """Lead boxes of the model's square back to the image of `size`, and cut them at its border.
+
+        Args:
+            boxes: N x 4, x_min y_min x_max y_max, in pixels of the square.
+            size: Height and width of the decoded image.
+        """
+        self._needs_the_whole_image()
+        return clip_boxes(scale_boxes(boxes, self.resized(size), size), size)
+
+    def mask_to_original(self, mask: Pixels, size: Size) -> Pixels:
+        """Lead class indices of the model's square back to the image of `size`."""
+        self._needs_the_whole_image()
+        height, width = self.resized(size)
+        return resize_mask(np.ascontiguousarray(mask[:height, :width]), size)
+
+    def _needs_the_whole_image(self) -> None:
+        if self.mode == "crop":
+            raise DataError("a crop can't be led back to the whole image", where="data.fit", found="crop")
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON, for the model's bundle."""
+        return asdict(self) | {"intensity": self.intensity.model_dump(mode="json")}
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises:
+            DataError: If a field is missing or of the wrong type.
+        """
+        try:
+            return TypeAdapter(cls).validate_python(value)
+        except ValidationError as error:
+            raise DataError("the model's eval transform can't be read", found=str(error)) from error
+
+
+def _size(array: Pixels) -> Size:
+    return array.shape[0], array.shape[1]
+
+
+def build_eval_transform(
+    data: Data,
+    kind: TaskKind,
+    *,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    interpolation: Interpolation = "bilinear",
+    image_size: int = 224,
+    crop_fraction: float = 0.875,
+    normalization: Normalization | None = None,
+) -> EvalTransform:
+    """Build the transform from the data section and what the weights were trained with.
+
+    Args:
+        data: Its image size wins over that of the weights.
+        kind: Unless the data section says otherwise, classification crops; detection and segmentation
+            letterbox.
+        mean: Of the weights, per channel, on the 0..1 scale; adapted to `data.channels`.
+        std: Of the weights.
+        interpolation: Of the weights.
+        image_size: Of the weights, in pixels.
+        crop_fraction: Of the weights: side of the crop over the resized short side.
+        normalization: Replaces mean and std of the weights; adapted likewise.
+    """
+    side = data.image_size or image_size
+    if normalization is not None:
+        mean, std = normalization.mean, normalization.std
+    mean, std = adapt_statistics(mean, std, data.channels)
+    mode: FitMode = data.fit or ("crop" if kind == "classification" else "letterbox")
+    return EvalTransform(
+        image_size=side,
+        resize=round(side / crop_fraction) if mode == "crop" else side,
+        mean=mean,
+        std=std,
+        interpolation=interpolation,
+        channels=data.channels,
+        intensity=data.intensity,
+        mode=mode,
+    )

@@ -1,0 +1,195 @@
+"""The training transform: the evaluation transform with random variations between resize and fit."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, assert_never
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transferflow.data.files.geometry import Pixels
+from transferflow.data.transforms.evaluation import EvalTransform
+from transferflow.data.transforms.named import build_transform, load_albumentations
+from transferflow.data.transforms.sample import VOID, Sample
+from transferflow.spec.sections.augmentation import Augmentation, Custom, OneOf, Preset, Step, Transform
+from transferflow.spec.sections.task import TaskKind
+
+_CROP_SHARE = 224 / 256
+"""The presets crop 224 pixels from a short side of 256, whatever the evaluation does."""
+_JITTER = 0.3
+_ROTATION = 15.0
+_TRANSLATION = 0.1
+_SCALES = (0.8, 1.25)
+_MIN_VISIBILITY = 0.1
+"""A box of which less is left has lost its object."""
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """Random variations of a resized image; the same seed gives the same variation.
+
+    Attributes:
+        base: Resizes before, and fits and normalises after; shared with evaluation.
+        steps: Variations in order; without any, this is the evaluation transform.
+        kind: The vision task, which decides what moves with the image.
+        mixup: Alpha of mixup between the images of a batch.
+        cutmix: Alpha of CutMix between the images of a batch.
+    """
+
+    base: EvalTransform
+    steps: tuple[Step, ...]
+    kind: TaskKind
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    @property
+    def is_random(self) -> bool:
+        """Whether two epochs can differ."""
+        return bool(self.steps) or self.mixup > 0 or self.cutmix > 0
+
+    def __call__(self, image: Pixels, seed: int) -> Tensor:
+        """Map a decoded image (uint8, H x W x C) to float32, C x image_size x image_size."""
+        varied = self.vary(Sample(self.base.resize_image(image)), seed)
+        return self.base.normalize(torch.from_numpy(np.stack([varied.image])))[0]
+
+    def vary(self, sample: Sample, seed: int) -> Sample:
+        """Vary a resized sample and fit it to the square of the model."""
+        if not self.steps:
+            return self.base.fit_sample(sample)
+        self._composed.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        match self.kind:
+            case "classification":
+                return Sample(self._composed(image=sample.image)["image"])
+            case "segmentation":
+                varied = self._composed(image=sample.image, mask=sample.mask)
+                return Sample(varied["image"], mask=varied["mask"])
+            case "detection":
+                varied = self._composed(image=sample.image, bboxes=sample.boxes, labels=sample.labels)
+                boxes = np.asarray(varied["bboxes"], np.float32).reshape(-1, 4)
+                return Sample(varied["image"], boxes, np.asarray(varied["labels"], np.int64))
+            case _:
+                assert_never(self.kind)
+
+    @cached_property
+    def _composed(self) -> Any:  # noqa: ANN401 - albumentations has no types
+        # One per process: a worker builds its own.
+        albumentations = load_albumentations()
+        boxes = albumentations.BboxParams(
+            "pascal_voc",
+            label_fields=["labels"],
+            clip=True,
+            min_width=1,
+            min_height=1,
+            min_visibility=_MIN_VISIBILITY,
+        )
+        steps = [*(_build_step(step) for step in self.steps), _fit_step(self.base)]
+        return albumentations.Compose(steps, bbox_params=boxes if self.kind == "detection" else None)
+
+
+def build_train_transform(
+    augmentation: Augmentation, eval_transform: EvalTransform, kind: TaskKind
+) -> TrainTransform:
+    """Build the transform that the augmentation section asks for.
+
+    Args:
+        augmentation: A preset or a list of transforms that `check_transforms` has found to be good.
+        eval_transform: What evaluation does.
+        kind: The vision task; boxes and masks move with the image.
+    """
+    base = eval_transform
+    match augmentation:
+        case Preset(preset="none"):
+            steps: tuple[Step, ...] = ()
+        case Preset(preset=preset):
+            steps = _shared_steps(base)
+            if preset == "different_domain":
+                steps = _domain_steps(base, kind)
+            if base.mode == "crop":
+                base = replace(base, resize=max(base.resize, round(base.image_size / _CROP_SHARE)))
+        case Custom(transforms=steps):
+            pass
+        case _:
+            assert_never(augmentation)
+    return TrainTransform(base, steps, kind, augmentation.mixup, augmentation.cutmix)
+
+
+def _shared_steps(base: EvalTransform) -> tuple[Step, ...]:
+    flip = Transform(name="HorizontalFlip")
+    if base.mode == "crop":
+        return (flip,)
+    # Where nothing is cropped, objects vary in size instead.
+    zoom = {"scale": list(_SCALES), "keep_ratio": True, **_filling(base)}
+    return flip, Transform(name="Affine", args=zoom)
+
+
+def _domain_steps(base: EvalTransform, kind: TaskKind) -> tuple[Step, ...]:
+    move: dict[str, Any] = {
+        "rotate": [-_ROTATION, _ROTATION],
+        "translate_percent": [-_TRANSLATION, _TRANSLATION],
+        **_filling(base),
+    }
+    if base.mode != "crop":
+        move |= {"scale": list(_SCALES), "keep_ratio": True}
+    if kind == "detection":
+        # A box around a turned box would grow with every degree; around an ellipse in it, it hardly does.
+        move["rotate_method"] = "ellipse"
+    light = (
+        Transform(
+            name="ColorJitter",
+            probability=1.0,
+            args={
+                "brightness": [1 - _JITTER, 1 + _JITTER],
+                "contrast": [1 - _JITTER, 1 + _JITTER],
+                "saturation": [1, 1],
+                "hue": [0, 0],
+            },
+        )
+        if base.channels in (1, 3)
+        else Transform(
+            name="RandomBrightnessContrast",
+            probability=1.0,
+            args={"brightness_limit": _JITTER, "contrast_limit": _JITTER},
+        )
+    )
+    return (
+        Transform(name="HorizontalFlip"),
+        Transform(name="VerticalFlip"),
+        Transform(name="Affine", probability=1.0, args=move),
+        light,
+    )
+
+
+def _filling(base: EvalTransform) -> dict[str, Any]:
+    return {"fill": _fill(base), "fill_mask": VOID}
+
+
+def _fill(base: EvalTransform) -> list[int] | int:
+    """Mean colour; OpenCV takes one value for all where there are more than four channels."""
+    colour = [int(value) for value in base.fill]
+    return colour if len(colour) <= 4 else round(sum(colour) / len(colour))
+
+
+def _build_step(step: Step) -> Any:  # noqa: ANN401 - albumentations has no types
+    match step:
+        case OneOf(one_of=candidates, probability=probability):
+            return load_albumentations().OneOf([build_transform(c) for c in candidates], p=probability)
+        case Transform():
+            return build_transform(step)
+        case _:
+            assert_never(step)
+
+
+def _fit_step(base: EvalTransform) -> Any:  # noqa: ANN401 - albumentations has no types
+    return load_albumentations().RandomCrop(
+        base.image_size,
+        base.image_size,
+        pad_if_needed=True,
+        pad_position="top_left",
+        fill=_fill(base),
+        fill_mask=VOID,
+        p=1.0,
+    )

@@ -1,0 +1,87 @@
+"""The weights that a `backbone` section asks for: which file, and whether it is here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from transferflow.models.backbones.from_checkpoint import checkpoint_file
+from transferflow.models.backbones.from_package import package_file
+from transferflow.models.backbones.timm_weights import resolve_timm, timm_file
+from transferflow.models.backbones.torchvision_weights import DENSE, resolve_torchvision, torchvision_file
+from transferflow.models.weights.files import (
+    LocalFile,
+    PackageFile,
+    WeightFile,
+    find_weights,
+    is_offline,
+    missing_error,
+)
+from transferflow.spec.sections.backbone import (
+    Backbone,
+    CheckpointBackbone,
+    PackageBackbone,
+    TimmBackbone,
+    TorchvisionBackbone,
+)
+
+
+def locate_weights(section: Backbone) -> WeightFile | None:
+    """The file that the section asks for; `None` for `weights: none`, and for weights of whole dense models.
+
+    Raises:
+        PlanError: If there is no such model.
+        WeightsError: If the model has no such weights.
+    """
+    match section:
+        case TorchvisionBackbone():
+            published = resolve_torchvision(section.name, section.weights)
+            return None if published is None else torchvision_file(published)
+        case TimmBackbone():
+            choice = resolve_timm(section.name, section.weights)
+            return timm_file(choice) if choice.pretrained else None
+        case CheckpointBackbone():
+            return checkpoint_file(section)
+        case PackageBackbone():
+            return package_file(section.sha256)
+        case _:
+            assert_never(section)
+
+
+def missing_weights(section: Backbone, *, offline: bool = False) -> tuple[WeightFile, ...]:
+    """Files that a run would have to download for the backbone first.
+
+    Raises:
+        WeightsError: If one is not here and can't be downloaded (offline, a local file, a package).
+    """
+    file = locate_weights(section)
+    return missing_among(() if file is None else (file,), offline=offline)
+
+
+def missing_among(files: Sequence[WeightFile], *, offline: bool = False) -> tuple[WeightFile, ...]:
+    """The files that have to be downloaded first.
+
+    Raises:
+        WeightsError: If some are not here and can't be downloaded; names each of them.
+    """
+    absent = tuple(file for file in files if find_weights(file) is None)
+    lost = [f for f in absent if is_offline(offline) or isinstance(f.location, LocalFile | PackageFile)]
+    if lost:
+        raise missing_error(*lost)
+    return absent
+
+
+def is_random(section: Backbone) -> bool:
+    """Whether the section asks for a random start."""
+    match section:
+        case TorchvisionBackbone() | TimmBackbone():
+            return section.weights.lower() == "none"
+        case CheckpointBackbone() | PackageBackbone():
+            return False
+        case _:
+            assert_never(section)
+
+
+def is_dense(section: Backbone) -> bool:
+    """Whether the section names weights of a whole detector or segmenter (COCO)."""
+    return isinstance(section, TorchvisionBackbone) and section.weights in DENSE.get(section.name, ())

@@ -1,0 +1,73 @@
+"""Figures of a classification report."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from transferflow.evaluation.results import Evaluation
+from transferflow.report.curves import (
+    CONFUSION,
+    OPERATING_POINTS,
+    RELIABILITY,
+    OperatingPoint,
+    Reliability,
+    read_curve,
+)
+from transferflow.report.figures.charts import MUTED, Chart, color, styled_figure, svg_of, whole_numbers
+from transferflow.report.figures.class_bars import class_bars
+from transferflow.report.figures.confusion import confusion_chart
+from transferflow.report.figures.ranking import precision_recall_charts, roc_charts
+from transferflow.report.wording import interval, number
+
+
+def classification_charts(evaluation: Evaluation) -> list[Chart]:
+    """Confusion matrix, reliability, per-class bars, ROC and precision-recall curves."""
+    curves = evaluation.curves
+    charts: list[Chart] = []
+    confusion = read_curve(curves, "confusion", CONFUSION)
+    if confusion is not None:
+        charts.append(confusion_chart(confusion))
+    reliability = read_curve(curves, "reliability", RELIABILITY)
+    if reliability is not None:
+        charts.append(reliability_chart(reliability, evaluation))
+    charts.extend(class_bars(evaluation.per_class, "f1", ("precision", "recall"), "F1"))
+    charts.extend(roc_charts(curves))
+    charts.extend(precision_recall_charts(curves))
+    return charts
+
+
+def operating_points(evaluation: Evaluation) -> list[OperatingPoint]:
+    """Operating points, for the table under the curves."""
+    return read_curve(evaluation.curves, "operating_points", OPERATING_POINTS) or []
+
+
+def reliability_chart(bins: Reliability, evaluation: Evaluation) -> Chart:
+    """Accuracy against confidence per bin, above a histogram of the confidences."""
+    ece = evaluation.metrics.get("ece")
+    with styled_figure() as figure:
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        top.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="--", label="perfect")
+        for low, high, accuracy, confidence in zip(
+            bins.low, bins.high, bins.accuracy, bins.confidence, strict=True
+        ):
+            if accuracy is None or confidence is None:
+                continue
+            middle, width = (low + high) / 2, (high - low) * 0.9
+            base, gap = min(accuracy, confidence), abs(accuracy - confidence)
+            too_sure = confidence > accuracy
+            top.bar(middle, base, width, color=color(0), alpha=0.85)
+            top.bar(middle, gap, width, bottom=base, color=color(1 if too_sure else 0), alpha=0.4)
+        top.set_ylabel("accuracy")
+        top.set_ylim(0, 1.02)
+        middles = (np.array(bins.low) + np.array(bins.high)) / 2
+        bottom.bar(middles, bins.count, 0.9 / len(middles), color=MUTED, alpha=0.6)
+        bottom.set_xlabel("confidence")
+        bottom.set_ylabel("count")
+        bottom.yaxis.set_major_locator(whole_numbers(3))
+        bottom.set_xlim(0, 1)
+        svg = svg_of(figure, "reliability")
+    caption = "Orange: surer than right. Pale blue: more often right than sure."
+    if ece is not None:
+        caption += f" Calibration error {number(ece.value)}"
+        caption += f" (95 %: {interval(ece)})." if interval(ece) else "."
+    return Chart("Reliability", svg, caption)

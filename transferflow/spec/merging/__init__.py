@@ -1,0 +1,1 @@
+"""What may stand where in a spec, and how one is laid over another: `extends` and `--set`."""

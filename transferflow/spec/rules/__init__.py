@@ -1,0 +1,1 @@
+"""Rules that span sections, each a pure function from the sections to what breaks it."""

@@ -1,0 +1,156 @@
+"""Rules between head, backbone, freeze policy and rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+from transferflow.spec.sections.backbone import TimmBackbone, TorchvisionBackbone
+from transferflow.spec.sections.base import Found
+from transferflow.spec.sections.freeze import (
+    FreezeBackbone,
+    FreezeLayers,
+    FreezeNone,
+    FreezePhases,
+    FreezeUntil,
+)
+from transferflow.spec.sections.guide import HEADS, default_freeze
+from transferflow.spec.sections.head import LinearHead, SegmentationHead, ZeroShotHead
+from transferflow.spec.sections.optimizer import AdamW, Cosine
+from transferflow.spec.sections.task import ClassificationTask
+from transferflow.spec.sections.training import Training
+from transferflow.spec.sections.whole import Sections
+
+_NO_WEIGHTS = "none"
+_PATTERN_SIGNS = frozenset("*?[")
+# Settings of the loop that change weights: they mean nothing where nothing is trained.
+_TRAINING_ONLY = (
+    "epochs",
+    "early_stopping",
+    "ema",
+    "class_weights",
+    "label_smoothing",
+    "gradient_clip",
+)
+
+
+def _head_belongs_to_the_task(spec: Sections) -> Iterator[Found]:
+    heads = HEADS[spec.task.kind]
+    if spec.head.kind not in heads:
+        allowed = ", ".join(heads)
+        yield ("head", "kind"), f"{spec.head.kind} is no head for {spec.task.kind}; allowed: {allowed}"
+
+
+def _named_with_a_rate(spec: Sections) -> list[str]:
+    """Names with a rate; what a pattern means is known once the model is, so that the plan checks it."""
+    return [rule for rule in spec.optimizer.layer_lr if not _PATTERN_SIGNS.intersection(rule)]
+
+
+def _frozen_groups_have_no_rate(spec: Sections) -> Iterator[Found]:
+    match spec.freeze:
+        case FreezeUntil(until=last):
+            frozen: tuple[str, ...] = (last,)
+        case FreezeLayers(layers=layers):
+            frozen = layers
+        case _:
+            return
+    for group in _named_with_a_rate(spec):
+        if any(fnmatchcase(group, name) for name in frozen):
+            message = f"{group} is frozen by freeze.{spec.freeze.policy}: it has no rate"
+            yield ("optimizer", "layer_lr", group), message
+
+
+def _groups_with_a_rate_train_in_a_phase(spec: Sections) -> Iterator[Found]:
+    if not isinstance(spec.freeze, FreezePhases):
+        return
+    trained = [pattern for phase in spec.freeze.phases for pattern in phase.train]
+    for group in _named_with_a_rate(spec):
+        if not any(fnmatchcase(group, pattern) for pattern in trained):
+            yield ("optimizer", "layer_lr", group), f"{group} trains in no phase of freeze.phases"
+
+
+def _frozen_backbone_has_no_rate(spec: Sections) -> Iterator[Found]:
+    if not isinstance(spec.freeze, FreezeBackbone):
+        return
+    for name in ("backbone_lr_scale", "layer_decay"):
+        if getattr(spec.optimizer, name) is not None:
+            is_default = spec.freeze == default_freeze(spec.task)
+            default = f" (the default for {spec.task.kind})" if is_default else ""
+            message = f"the backbone is frozen by freeze.policy backbone{default}: it has no rate"
+            yield ("optimizer", name), message
+
+
+def _random_weights_are_not_frozen(spec: Sections) -> Iterator[Found]:
+    keeps = isinstance(spec.freeze, FreezeBackbone | FreezeUntil | FreezeLayers)
+    published = isinstance(spec.backbone, TorchvisionBackbone | TimmBackbone)
+    if keeps and published and spec.backbone.weights.lower() == _NO_WEIGHTS:
+        message = "freezes random weights (backbone.weights is none): use policy none or phases"
+        yield ("freeze", "policy"), message
+
+
+def _phases_fit_the_epochs(spec: Sections) -> Iterator[Found]:
+    if isinstance(spec.freeze, FreezePhases):
+        before_last = sum(phase.epochs for phase in spec.freeze.phases[:-1])
+        if before_last >= spec.training.epochs:
+            epochs = spec.training.epochs
+            message = f"the last phase starts at epoch {before_last + 1}; training ends with epoch {epochs}"
+            yield ("freeze", "phases"), message
+
+
+def _text_needs_clip(spec: Sections) -> Iterator[Found]:
+    head = spec.head
+    needs_text = isinstance(head, ZeroShotHead) or (isinstance(head, LinearHead) and head.init == "text")
+    if needs_text and spec.backbone.source != "timm":
+        message = (
+            "text prompts need a CLIP backbone: source timm with CLIP weights, such as "
+            "vit_base_patch16_clip_quickgelu_224 openai"
+        )
+        yield ("backbone", "source"), message
+    if isinstance(head, LinearHead) and head.init == "text" and head.hidden:
+        yield ("head", "hidden"), "`init: text` needs a head without hidden layers: `hidden: []`"
+    if isinstance(head, LinearHead) and head.init != "text" and head.prompts != LinearHead().prompts:
+        yield ("head", "prompts"), "prompts are for `init: text` and for `kind: zero_shot`"
+
+
+def _zero_shot_trains_nothing(spec: Sections) -> Iterator[Found]:
+    if not isinstance(spec.head, ZeroShotHead):
+        return
+    why = "means nothing with a zero_shot head, which trains nothing: remove it"
+    # Compared with the defaults: a spec that was written out whole and read back names every key.
+    if spec.optimizer != AdamW():
+        yield ("optimizer",), why
+    if spec.schedule != Cosine():
+        yield ("schedule",), why
+    if not isinstance(spec.freeze, FreezeBackbone | FreezeNone):
+        yield ("freeze", "policy"), why
+    for name in _TRAINING_ONLY:
+        if getattr(spec.training, name) != getattr(Training(), name):
+            yield ("training", name), why
+    for name in ("mixup", "cutmix"):
+        if getattr(spec.augmentation, name) > 0:
+            yield ("augmentation", name), why
+    if isinstance(spec.task, ClassificationTask) and spec.task.multilabel:
+        yield ("head", "kind"), "zero_shot chooses one class per image: it can't do `multilabel`"
+
+
+def _auxiliary_settings_need_the_head(spec: Sections) -> Iterator[Found]:
+    head = spec.head
+    if (
+        isinstance(head, SegmentationHead)
+        and not head.auxiliary
+        and head.auxiliary_weight != SegmentationHead(kind=head.kind).auxiliary_weight
+    ):
+        yield ("head", "auxiliary_weight"), "there is no auxiliary head: `auxiliary` is false"
+
+
+LAYER_RULES = (
+    _head_belongs_to_the_task,
+    _frozen_groups_have_no_rate,
+    _groups_with_a_rate_train_in_a_phase,
+    _frozen_backbone_has_no_rate,
+    _random_weights_are_not_frozen,
+    _phases_fit_the_epochs,
+    _text_needs_clip,
+    _zero_shot_trains_nothing,
+    _auxiliary_settings_need_the_head,
+)

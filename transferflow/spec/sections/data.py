@@ -1,0 +1,251 @@
+"""The `data` section: where the images are, what the labels mean, and how they are split."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Discriminator, Field, StrictInt, Tag, model_validator
+
+from transferflow.spec.sections.base import (
+    ChosenByForm,
+    Flag,
+    Fraction,
+    Number,
+    Positive,
+    Section,
+    Seed,
+    Text,
+    without_repeats,
+)
+from transferflow.spec.sections.paths import BelowRoot
+
+Colour = tuple[
+    Annotated[StrictInt, Field(ge=0, le=255)],
+    Annotated[StrictInt, Field(ge=0, le=255)],
+    Annotated[StrictInt, Field(ge=0, le=255)],
+]
+
+
+class Split(Section):
+    """Shares of the three splits; an image keeps its split for life."""
+
+    train: Fraction = 0.8
+    """Share of images to train on."""
+    val: Fraction = 0.1
+    """Share of images that choose the best epoch."""
+    test: Fraction = 0.1
+    """Share of images that are only measured."""
+    group_by: Text | None = None
+    """Column whose equal values stay in one split (patient, scene, video)."""
+    seed: Seed = 0
+    """Changes the assignment of every image."""
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Self:
+        total = self.train + self.val + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + val + test must be 1, found {total:g}")
+        if self.train == 0 or self.val == 0 or self.test == 0:
+            raise ValueError("each of train, val and test must be above 0")
+        return self
+
+
+class FullRange(Section):
+    """Map the whole range of the file's integer type to 0..255 (16-bit: divide by 257)."""
+
+    kind: Literal["full_range"] = "full_range"
+
+
+class Percentile(Section):
+    """Map two percentiles of each image to 0 and 255, as is usual in microscopy."""
+
+    kind: Literal["percentile"]
+    low: Annotated[Number, Field(ge=0, le=100)] = 0.5
+    """Percentile that becomes 0."""
+    high: Annotated[Number, Field(ge=0, le=100)] = 99.5
+    """Percentile that becomes 255."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        return self
+
+
+class Window(Section):
+    """Map `level` ± `width` / 2 to 0..255, in the file's units (Hounsfield units for CT)."""
+
+    kind: Literal["window"]
+    level: Number
+    """Centre of the window."""
+    width: Positive
+    """Width of the window."""
+
+
+Intensity = Annotated[FullRange | Percentile | Window, Field(discriminator="kind")]
+
+
+class Cache(Section):
+    """Decoded images kept on disk as uint8, so that training epochs decode nothing."""
+
+    max_gb: Positive = 20.0
+    """Above this size the images are decoded on the fly instead."""
+
+
+class Columns(Section):
+    """Names of the columns in the table."""
+
+    path: Text = "path"
+    """Image path below `root`."""
+    label: Text = "label"
+    """Label; several are separated by `label_separator`."""
+    group: Text = "group"
+    """Patient, scene or the like; optional in the file."""
+    split: Text = "split"
+    """train, val or test; optional in the file."""
+
+    @model_validator(mode="after")
+    def _one_meaning_each(self) -> Self:
+        names = (self.path, self.label, self.group, self.split)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"one column can't have two meanings: {', '.join(twice)}")
+        return self
+
+
+class _Data(Section):
+    root: Text
+    """Folder of the data set, relative to the folder the command runs in; no path leaves it."""
+    classes: Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(without_repeats)] | None = None
+    """Class names in order; left out: what the data says, in its own order (COCO, YOLO, masks) or sorted."""
+    channels: Annotated[StrictInt, Field(ge=1, le=64)] = 3
+    """Channels that the model sees; files of another kind are converted or rejected, never guessed."""
+    image_size: Annotated[StrictInt, Field(ge=16, le=4096)] | None = None
+    """Side of the square the model sees, in pixels; left out: what the weights were trained with."""
+    fit: Literal["crop", "letterbox", "stretch"] | None = None
+    """How an image becomes that square: `crop` cuts the middle out of it (what lies at the ends of a long
+    image is never seen), `letterbox` keeps all of it and pads, `stretch` keeps all of it and distorts; left
+    out: `crop` for classification, `letterbox` for detection and segmentation."""
+    split: Split = Split()
+    """Shares of train, val and test where folders or columns do not say it."""
+    intensity: Intensity = FullRange()
+    """How values wider than 8 bits become 0..255."""
+    max_bad_fraction: Fraction = 0.01
+    """More unreadable files than this share fails before training."""
+    near_duplicates: Literal["auto", "error", "warning", "ignore"] = "auto"
+    """What images that look alike in two splits are; `auto`: an error for grouped data, else a warning."""
+    cache: Cache | None = Cache()
+    """Decoded-image cache; `null` decodes in every epoch."""
+
+
+class ImageFolderData(_Data):
+    """A folder per class; or train/val/test folders of class folders."""
+
+    format: Literal["image_folder"]
+
+
+class TableData(_Data):
+    """A CSV or Parquet table with a row per image."""
+
+    format: Literal["csv", "parquet"]
+    file: BelowRoot
+    """The table, below `root`."""
+    columns: Columns = Columns()
+    """Other names for the columns."""
+    label_separator: Text = "|"
+    """Separates several labels in one cell (multilabel only)."""
+
+
+class _BoxData(_Data):
+    boxes_outside: Literal["clip", "reject"] = "clip"
+    """What happens to a box that leaves its image: cut it at the border, or report it as an error."""
+
+
+class SplitFiles(Section):
+    """One annotation file per split."""
+
+    train: BelowRoot
+    """Annotations of the training images."""
+    val: BelowRoot
+    """Annotations of the validation images."""
+    test: BelowRoot
+    """Annotations of the test images."""
+
+
+class CocoData(_BoxData):
+    """COCO JSON: boxes, polygons and RLE masks, crowd regions."""
+
+    format: Literal["coco"]
+    annotations: Annotated[
+        Annotated[BelowRoot, Tag("file")] | Annotated[SplitFiles, Tag("files")],
+        Discriminator(ChosenByForm("mapping", "files", "file")),
+    ]
+    """The JSON file below `root`, or one per split."""
+    images: BelowRoot = "."
+    """Folder of the images, below `root`."""
+
+
+class VocData(_BoxData):
+    """Pascal VOC: one XML per image."""
+
+    format: Literal["voc"]
+    annotations: BelowRoot = "Annotations"
+    """Folder of the XML files, below `root`."""
+    images: BelowRoot = "JPEGImages"
+    """Folder of the images, below `root`."""
+    skip_difficult: Flag = False
+    """Leave out objects marked `difficult`."""
+    one_based: Flag = False
+    """Coordinates count from 1, as in the original VOC sets; most tools count from 0."""
+
+
+class YoloData(_BoxData):
+    """YOLO: a text file per image, class names in a YAML or text file."""
+
+    format: Literal["yolo"]
+    names: BelowRoot = "data.yaml"
+    """File with the class names, below `root`."""
+    images: BelowRoot = "images"
+    """Folder of the images, below `root`; `labels` stands beside it."""
+
+
+class MaskFolderData(_Data):
+    """A mask image per image, of the same name."""
+
+    format: Literal["mask_folder"]
+    images: BelowRoot = "images"
+    """Folder of the images, below `root`."""
+    masks: BelowRoot = "masks"
+    """Folder of the masks, below `root`."""
+    encoding: Literal["index", "rgb"] = "index"
+    """`index`: pixel value (or palette index) is the class; `rgb`: colour is the class."""
+    colours: dict[Text, Colour] | None = None
+    """RGB colour of each class, for `encoding: rgb`."""
+
+    @model_validator(mode="after")
+    def _colours_belong_to_rgb(self) -> Self:
+        if (self.encoding == "rgb") != (self.colours is not None):
+            raise ValueError("`colours` goes with `encoding: rgb`, and is needed there")
+        if self.colours and len(set(self.colours.values())) < len(self.colours):
+            raise ValueError("two classes of `colours` have the same colour")
+        return self
+
+
+class DicomData(_Data):
+    """DICOM files: a folder per class, or a table of paths."""
+
+    format: Literal["dicom"]
+    file: BelowRoot | None = None
+    """CSV with a row per image, below `root`; left out: one folder per class."""
+    columns: Columns = Columns()
+    """Other names for the columns."""
+    label_separator: Text = "|"
+    """Separates several labels in one cell (multilabel only)."""
+    channels: Annotated[StrictInt, Field(ge=1, le=64)] = 1
+    """Channels that the model sees."""
+
+
+Data = Annotated[
+    ImageFolderData | TableData | CocoData | VocData | YoloData | MaskFolderData | DicomData,
+    Field(discriminator="format"),
+]

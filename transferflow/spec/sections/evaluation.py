@@ -1,0 +1,92 @@
+"""The `evaluation`, `registration` and `deployment` sections: measure, promote, run again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StrictInt, StrictStr
+
+from transferflow.spec.sections.base import Count, Fraction, Natural, Number, Section, Text, without_repeats
+from transferflow.spec.sections.cron import check_cron, check_timezone
+from transferflow.spec.wording import Words
+
+ModelName = Annotated[
+    StrictStr,
+    Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64),
+    Words("lower-case letters, digits, `.`, `_` and `-`, at most 64"),
+]
+
+
+Cron = Annotated[Text, AfterValidator(check_cron)]
+TimeZone = Annotated[Text, AfterValidator(check_timezone)]
+
+
+class Evaluation(Section):
+    """What is measured on the test images."""
+
+    metrics: Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(without_repeats)] | None = None
+    """Metrics to report; left out: all that the task has."""
+    bootstrap: Annotated[StrictInt, Field(ge=0, le=100_000)] = 1000
+    """Resamples of the test images for each 95 % interval; 0 switches intervals off."""
+    specificity: Annotated[Fraction, Field(gt=0, lt=1)] = 0.9
+    """Fixed specificity at which sensitivity is reported (classification; of two classes, the second's)."""
+
+
+class AgainstChampion(Section):
+    """The challenger must beat the champion on the same test images."""
+
+    margin: Annotated[Number, Field(ge=-1, le=1)] = 0.0
+    """Least improvement of the gate's metric; below 0: how much worse it may be."""
+    confidence: Annotated[Fraction, Field(gt=0.5, lt=1)] = 0.95
+    """Confidence of the paired comparison."""
+
+
+class Gate(Section):
+    """What a challenger must meet to be promoted."""
+
+    metric: Text | None = None
+    """Metric that decides; left out: the task's main metric."""
+    minimum: Fraction | None = None
+    """Worst value that may be promoted (for `ece`: largest)."""
+    against_champion: AgainstChampion | None = AgainstChampion()
+    """Comparison with the champion; `null` promotes without one."""
+
+
+class Registration(Section):
+    """How the model is registered."""
+
+    model: ModelName | None = None
+    """Name of the registered model; left out: the spec's name."""
+    gate: Gate = Gate()
+    """What it takes to become champion."""
+
+
+class CronSchedule(Section):
+    """Run at fixed times."""
+
+    cron: Cron
+    """Five cron fields: minute hour day month weekday."""
+    timezone: TimeZone = "UTC"
+    """IANA name of the time zone."""
+
+
+class Refresh(Section):
+    """Train again when the data set has changed."""
+
+    poll: Cron
+    """Cron fields: when to look for changes."""
+    min_changed: Count = 1
+    """Least number of added, removed or relabelled images."""
+
+
+class Deployment(Section):
+    """How the spec runs on workers."""
+
+    work_pool: Text = "gpu"
+    """Prefect work pool."""
+    gpus: Natural = 1
+    """GPUs that one run takes."""
+    schedule: CronSchedule | None = None
+    """Fixed schedule."""
+    refresh: Refresh | None = None
+    """Retraining on new data."""

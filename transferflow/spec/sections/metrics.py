@@ -1,0 +1,62 @@
+"""Which metrics each task has, as names; how they are computed stands in `transferflow.evaluation`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transferflow.spec.sections.task import ClassificationTask, DetectionTask, SegmentationTask
+
+
+@dataclass(frozen=True)
+class MetricNames:
+    """Names of a task's metrics; the first is the main one, which chooses the best epoch.
+
+    Attributes:
+        names: The metrics.
+        needs: What a split must hold so that they can be computed.
+        lower_is_better: Metrics of which less is better.
+    """
+
+    names: tuple[str, ...]
+    needs: str
+    lower_is_better: frozenset[str] = frozenset({"ece", "loss"})
+
+    @property
+    def main(self) -> str:
+        """The metric that chooses the best epoch unless the spec names another."""
+        return self.names[0]
+
+
+SINGLE_LABEL = MetricNames(
+    ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "sensitivity_at_specificity"),
+    "images of at least two classes",
+)
+MULTI_LABEL = MetricNames(
+    ("auroc", "macro_f1", "accuracy", "ece", "average_precision"), "images with a class and images without it"
+)
+DETECTION = MetricNames(
+    ("map", "map50", "map75", "map_small", "map_medium", "map_large", "average_recall"), "at least one box"
+)
+SEGMENTATION = MetricNames(("miou", "dice", "pixel_accuracy", "boundary_f1"), "at least one labelled pixel")
+
+
+def positive_class(
+    task: ClassificationTask | DetectionTask | SegmentationTask, classes: Sequence[str]
+) -> str | None:
+    """The class that sensitivity is about: the second of two exclusive ones; else none."""
+    exclusive = isinstance(task, ClassificationTask) and not task.multilabel
+    return classes[1] if exclusive and len(classes) == 2 else None
+
+
+def metric_names(task: ClassificationTask | DetectionTask | SegmentationTask) -> MetricNames:
+    """Metrics that this task has."""
+    match task:
+        case ClassificationTask(multilabel=True):
+            return MULTI_LABEL
+        case ClassificationTask():
+            return SINGLE_LABEL
+        case DetectionTask():
+            return DETECTION
+        case SegmentationTask():
+            return SEGMENTATION

@@ -1,0 +1,63 @@
+"""The `training` section: the loop's settings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from transferflow.spec.sections.base import (
+    ChosenByForm,
+    Count,
+    Fraction,
+    Natural,
+    Positive,
+    Section,
+    Seed,
+    Text,
+)
+
+
+class EarlyStopping(Section):
+    """Stop when the validation metric no longer gets better."""
+
+    metric: Text | None = None
+    """Metric to watch; left out: the task's main metric."""
+    patience: Count = 5
+    """Epochs without improvement before training stops."""
+
+
+class Training(Section):
+    """The training loop."""
+
+    epochs: Count = 20
+    """Passes over the training images."""
+    batch_size: Count = 32
+    """Images per optimizer step."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the forward pass; `auto`: bf16 where the device has it and it is faster."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; never part of a stage's key."""
+    workers: Annotated[
+        Annotated[Literal["auto"], Tag("auto")] | Annotated[Natural, Tag("number")],
+        Discriminator(ChosenByForm("text", "auto", "number")),
+    ] = "auto"
+    """Processes that load images; never part of a stage's key."""
+    early_stopping: EarlyStopping | None = None
+    """Stop early."""
+    ema: Annotated[Fraction, Field(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the weights, which is then what is kept."""
+    class_weights: (
+        Annotated[
+            Annotated[Literal["balanced"], Tag("rule")] | Annotated[dict[Text, Positive], Tag("weights")],
+            Discriminator(ChosenByForm("mapping", "weights", "rule")),
+        ]
+        | None
+    ) = None
+    """Weight of each class in the loss; `balanced`: inverse frequency."""
+    label_smoothing: Annotated[Fraction, Field(lt=1)] = 0.0
+    """Share of the target that is spread over all classes (classification)."""
+    gradient_clip: Positive | None = None
+    """Largest norm of the gradient."""
+    seed: Seed = 0
+    """Seed of initialisation, order and augmentation."""

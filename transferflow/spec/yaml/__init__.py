@@ -1,0 +1,1 @@
+"""YAML text to a tree that knows its places. What the keys mean is `sections`."""

@@ -1,0 +1,20 @@
+"""The files of each stage's artifact, named once."""
+
+from __future__ import annotations
+
+HISTORY = "history.json"
+"""train: the figures of each epoch, the layer table, the phases and the freeze proof."""
+
+METRICS = "metrics.json"
+"""evaluate: every metric with its interval, and the curves of the figures."""
+PREDICTIONS = "predictions.parquet"
+"""evaluate: a row per image or object."""
+MASKS = "masks"
+"""evaluate: a folder of predicted masks."""
+
+REGISTRATION = "registration.json"
+"""register: version, aliases, verdict and reasons."""
+REPORT = "report.html"
+"""register: the report."""
+PROOF = "freeze_proof.json"
+"""register: the freeze proof by itself, for the registry."""

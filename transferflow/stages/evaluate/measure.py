@@ -1,0 +1,53 @@
+"""The work of the evaluate stage: predict the test images and measure the predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transferflow.data.records import DatasetSnapshot
+from transferflow.errors import EvaluationError
+from transferflow.evaluation.results import evaluation_to_json
+from transferflow.spec import ExperimentSpec
+from transferflow.stages.artifacts import MASKS, METRICS, PREDICTIONS
+from transferflow.stages.context import RunContext
+from transferflow.stages.loading import eval_loader, prediction_inputs
+from transferflow.stages.progress import logger
+from transferflow.store import write_atomic
+from transferflow.tasks.build import build_task
+from transferflow.tasks.bundle import load_bundle
+from transferflow.training.device import pick_device
+
+
+def measure(
+    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, model: Path, folder: Path
+) -> None:
+    """Write predictions and metrics of the test split into `folder`.
+
+    Raises:
+        EvaluationError: If there are no test images.
+    """
+    if snapshot.counts["test"] == 0:
+        raise EvaluationError(
+            "there are no test images", where="data.split.test", hint="give the test split a share or files"
+        )
+    logger.info("evaluate: %d test images", snapshot.counts["test"])
+    predictions = predict_split(spec, context, snapshot, model, folder / MASKS)
+    pq.write_table(predictions, folder / PREDICTIONS)
+    evaluation = build_task(spec.task).evaluate(
+        spec, predictions, snapshot, "test", folder=folder / MASKS, intervals=True
+    )
+    write_atomic(folder / METRICS, evaluation_to_json(evaluation))
+
+
+def predict_split(
+    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, model: Path, masks: Path
+) -> pa.Table:
+    """Predict the snapshot's test images with the bundle in `model`, through the bundle's own transform."""
+    bundle = load_bundle(model, pick_device(spec.training.device))
+    cache = context.home / "cache" / "decoded"
+    loader = eval_loader(spec, snapshot, "test", bundle.transform, cache)
+    inputs = prediction_inputs(loader, snapshot, "test", bundle.transform, bundle.classes, masks)
+    return build_task(bundle.spec.task).predict(bundle.spec, bundle.model, inputs)

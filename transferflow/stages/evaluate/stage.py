@@ -1,0 +1,59 @@
+"""Stage 3: a trained model meets the test images."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from transferflow.data.records import DatasetSnapshot
+from transferflow.data.snapshot.build import load_snapshot
+from transferflow.evaluation.results import Evaluation, load_evaluation
+from transferflow.spec import ExperimentSpec
+from transferflow.stages.artifacts import METRICS
+from transferflow.stages.context import RunContext
+from transferflow.stages.keys import evaluate_inputs
+from transferflow.stages.outcome import StageOutcome
+from transferflow.store import digest
+
+
+def evaluate(
+    spec: ExperimentSpec, context: RunContext, prepared: StageOutcome, trained: StageOutcome
+) -> StageOutcome:
+    """Measure the model on the test split, with intervals; write predictions and metrics.
+
+    Raises:
+        EvaluationError: If there are no test images.
+    """
+    started = time.perf_counter()
+    snapshot = load_snapshot(prepared.folder)
+    inputs = evaluate_inputs(spec, snapshot.fingerprint, trained.key)
+    key = digest(inputs)
+    found = context.store.find("evaluate", key)
+    artifact = found or context.store.publish(
+        "evaluate", key, inputs, lambda folder: _measure(spec, context, snapshot, trained.folder, folder)
+    )
+    context.store.remember_inputs("evaluate", spec.name, inputs)
+    evaluation = read_evaluation(artifact.path)
+    summary = {
+        "images": evaluation.images,
+        "metrics": {
+            name: {"value": m.value, "low": m.low, "high": m.high} for name, m in evaluation.metrics.items()
+        },
+    }
+    seconds = time.perf_counter() - started
+    return StageOutcome("evaluate", key, str(artifact.path), found is not None, seconds, summary)
+
+
+def _measure(
+    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, model: Path, folder: Path
+) -> None:
+    from transferflow.stages.evaluate.measure import (
+        measure,  # loads torch: not needed where the result is reused
+    )
+
+    measure(spec, context, snapshot, model, folder)
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """Read `metrics.json` of an evaluate artifact."""
+    return load_evaluation((folder / METRICS).read_text(encoding="utf-8"))

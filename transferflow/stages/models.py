@@ -1,0 +1,40 @@
+"""From what a person calls a model to its bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transferflow.errors import RegistryError
+from transferflow.registry.base import parse_reference
+from transferflow.registry.mlflow_registry import MlflowRegistry
+from transferflow.stages.context import RunContext
+from transferflow.tasks.bundle import DESCRIPTION, Bundle, load_bundle
+from transferflow.training.device import pick_device
+
+
+def find_bundle(model: str, context: RunContext) -> Path:
+    """Resolve a bundle folder, `NAME`, `NAME@ALIAS` or `NAME/VERSION` to a bundle folder.
+
+    Raises:
+        RegistryError: If it is none of these.
+    """
+    folder = Path(model)
+    if (folder / DESCRIPTION).is_file():
+        return folder
+    registry = MlflowRegistry(context.home, context.tracking_uri)
+    try:
+        return registry.bundle(registry.find(*parse_reference(model)))
+    except RegistryError as error:
+        if not folder.is_dir():
+            raise
+        # A folder may well have the name of a model; only one that is no model either is a mistake.
+        raise RegistryError(
+            "the folder is no model bundle, and no model has its name",
+            where=model,
+            allowed=f"a folder with {DESCRIPTION}, or a model's name",
+        ) from error
+
+
+def open_model(model: str, context: RunContext) -> Bundle:
+    """Load the model that `find_bundle` resolves, on the best device there is."""
+    return load_bundle(find_bundle(model, context), pick_device("auto"))

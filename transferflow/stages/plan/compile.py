@@ -1,0 +1,186 @@
+"""From spec to plan: which stages are reused, what trains at which rate, which defaults were taken."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from transferflow.data.listing import listing_digest, load_listing
+from transferflow.data.loading.loader import batches_in_epoch
+from transferflow.data.records import SPLITS, DatasetSnapshot, Listing
+from transferflow.data.snapshot.build import load_snapshot
+from transferflow.data.split import assign_splits
+from transferflow.spec import ExperimentSpec
+from transferflow.stages.context import RunContext
+from transferflow.stages.keys import (
+    changed_inputs,
+    evaluate_inputs,
+    prepare_inputs,
+    register_inputs,
+)
+from transferflow.stages.loading import eval_transform_of
+from transferflow.stages.outcome import StageName
+from transferflow.stages.plan.defaults import resolved_values
+from transferflow.stages.plan.preflight import require_right_weights, require_transforms
+from transferflow.stages.plan.warnings import collect_warnings
+from transferflow.stages.train.job import optimizer_settings
+from transferflow.stages.train.key import complete_train_inputs
+from transferflow.stages.train.layers import TrainingPlan, compile_training_plan
+from transferflow.store import ArtifactStore, digest
+from transferflow.tasks.base import ModelParts
+from transferflow.tasks.build import build_task
+from transferflow.training.rate_plan import RateRow, rate_table
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage of the plan.
+
+    Attributes:
+        stage: Which stage.
+        key: Its key; `None` while it depends on a stage that has not run.
+        reused: Whether its artifact is in the store.
+        changed: Which inputs differ from the spec's last finished run, in words.
+        first: Whether the spec has never finished this stage.
+    """
+
+    stage: StageName
+    key: str | None
+    reused: bool
+    changed: tuple[str, ...]
+    first: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run of the spec would do.
+
+    Attributes:
+        spec: The spec.
+        stages: prepare, train, evaluate, register.
+        classes: Class names in order.
+        images: Images per split.
+        exact: Whether `images` comes from a snapshot; otherwise files were listed and not opened.
+        parts: The model on the meta device.
+        training: Freeze state and rates per layer group.
+        resolved: Every default that was taken, and what `auto` came to, by key path.
+        warnings: What a careful colleague would point out.
+    """
+
+    spec: ExperimentSpec
+    stages: tuple[StagePlan, ...]
+    classes: tuple[str, ...]
+    images: Mapping[str, int]
+    exact: bool
+    parts: ModelParts
+    training: TrainingPlan
+    resolved: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "name": self.spec.name,
+            "stages": [
+                {"stage": s.stage, "key": s.key, "reused": s.reused, "changed": list(s.changed)}
+                for s in self.stages
+            ],
+            "classes": list(self.classes),
+            "images": dict(self.images),
+            "images_exact": self.exact,
+            "layers": [asdict(row) for row in self.training.rows],
+            "phases": [
+                {"first_epoch": p.first_epoch, "frozen": sorted(p.frozen), "lr_scale": p.lr_scale}
+                for p in self.training.freeze.phases
+            ],
+            "resolved": dict(self.resolved),
+            "warnings": list(self.warnings),
+        }
+
+
+def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
+    """Resolve the spec against the data, the model and the store; trains nothing, downloads nothing.
+
+    Raises:
+        PlanError: If a rule names a layer group that the model has not, a transform is unknown, or the like.
+        DataError: If the data set can't be listed.
+        WeightsError: If weights on this machine are not those that the spec and the lock file name.
+    """
+    require_transforms(spec)
+    require_right_weights(spec)
+    listing = load_listing(spec.data, spec.task)
+    prepared = prepare_inputs(spec, listing_digest(listing))
+    artifact = context.store.find("prepare", digest(prepared))
+    snapshot = load_snapshot(artifact.path) if artifact else None
+    classes = snapshot.classes if snapshot else listing.classes
+    parts = build_task(spec.task).build_model(spec, classes, pretrained=False, device="meta")
+    training = compile_training_plan(spec, parts)
+    stages = _stages(spec, context, prepared, snapshot)
+    images: Mapping[str, int] = (
+        {split: snapshot.counts[split] for split in SPLITS} if snapshot else _expected_counts(listing, spec)
+    )
+    will_train = not stages[1].reused
+    return Plan(
+        spec=spec,
+        stages=stages,
+        classes=classes,
+        images=images,
+        exact=snapshot is not None,
+        parts=parts,
+        training=training,
+        resolved=resolved_values(spec, eval_transform_of(spec, parts.preprocessing)),
+        warnings=collect_warnings(spec, parts, training.rows, images, will_train),
+    )
+
+
+def epoch_rates(plan: Plan) -> tuple[RateRow, ...]:
+    """The rate of every group in every epoch, as the optimizer will hold it."""
+    steps = batches_in_epoch(plan.images.get("train", 0), plan.spec.training.batch_size, train=True)
+    return rate_table(
+        plan.training.rates,
+        plan.training.freeze,
+        optimizer_settings(plan.spec),
+        plan.spec.training.epochs,
+        max(1, steps),
+    )
+
+
+def _expected_counts(listing: Listing, spec: ExperimentSpec) -> dict[str, int]:
+    counts = Counter(assign_splits(listing.records, spec.data.split).values())
+    return {split: counts.get(split, 0) for split in SPLITS}
+
+
+def _stages(
+    spec: ExperimentSpec, context: RunContext, prepared: dict[str, Any], snapshot: DatasetSnapshot | None
+) -> tuple[StagePlan, ...]:
+    store = context.store
+    first = _stage(store, spec, "prepare", prepared)
+    if snapshot is None:
+        return (
+            first,
+            *(StagePlan(stage, None, False, (), False) for stage in ("train", "evaluate", "register")),
+        )
+    trained = complete_train_inputs(spec, context, snapshot.fingerprint)
+    evaluated = evaluate_inputs(spec, snapshot.fingerprint, digest(trained))
+    registered = register_inputs(spec, digest(evaluated), context.registry.location)
+    return (
+        first,
+        _stage(store, spec, "train", trained),
+        _stage(store, spec, "evaluate", evaluated),
+        _stage(store, spec, "register", registered),
+    )
+
+
+def _stage(store: ArtifactStore, spec: ExperimentSpec, stage: StageName, inputs: dict[str, Any]) -> StagePlan:
+    key = digest(inputs)
+    last = store.last_inputs(stage, spec.name)
+    before = {name: value for name, value in (last or {}).items() if name != "key"}
+    return StagePlan(
+        stage,
+        key,
+        store.find(stage, key) is not None,
+        tuple(changed_inputs(before, inputs)) if last else (),
+        last is None,
+    )

@@ -1,0 +1,54 @@
+"""Every default that was taken: what the spec left open, and what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from transferflow.data.transforms.evaluation import EvalTransform
+from transferflow.models.spec_weights import weights_of
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.sections.guide import backbone_lr_scale
+from transferflow.spec.sections.metrics import metric_names
+
+
+def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[str, Any]:
+    """Key path to value, for every key that the user left out and every `auto` or `null` that means one.
+
+    Raises:
+        PlanError: If there is no such backbone.
+        WeightsError: If it has no such weights.
+    """
+    values = dict(_defaults(spec))
+    names = metric_names(spec.task)
+    statistics = {"mean": list(transform.mean), "std": list(transform.std)}
+    asked_and_meant = (
+        ("data.image_size", spec.data.image_size, transform.image_size),
+        ("data.fit", spec.data.fit, transform.mode),
+        (
+            "optimizer.backbone_lr_scale",
+            spec.optimizer.backbone_lr_scale,
+            backbone_lr_scale(spec.optimizer, spec.task),
+        ),
+        ("backbone.normalization", spec.backbone.normalization, statistics),
+        ("evaluation.metrics", spec.evaluation.metrics, list(names.names)),
+        ("registration.model", spec.registration.model, spec.name),
+        ("registration.gate.metric", spec.registration.gate.metric, names.main),
+    )
+    values |= {path: meant for path, asked, meant in asked_and_meant if asked is None}
+    start = weights_of(spec) if getattr(spec.backbone, "weights", None) == "DEFAULT" else None
+    if start is not None:
+        values["backbone.weights"] = start.tag
+    return {path: values[path] for path in sorted(values)}
+
+
+def _defaults(section: BaseModel, path: str = "") -> Iterator[tuple[str, Any]]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        here = f"{path}.{name}" if path else name
+        if isinstance(value, BaseModel):
+            yield from _defaults(value, here)
+        elif name not in section.model_fields_set:
+            yield here, list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,84 @@
+"""What a run looks at before it does anything else."""
+
+from __future__ import annotations
+
+from transferflow.data.transforms.named import check_transforms
+from transferflow.errors import PlanError, Problem
+from transferflow.models.weights.files import WeightFile
+from transferflow.models.weights.lock import active_lock, for_each_file, verified_weights
+from transferflow.spec import ExperimentSpec
+from transferflow.stages.context import RunContext
+from transferflow.stages.progress import download_bar, logger
+
+
+def require_weights(spec: ExperimentSpec, context: RunContext) -> None:
+    """Bring a first run's weights before the data is prepared; hold those of any run against the lock file.
+
+    A spec that was trained before may need no weights at all: its train stage looks for itself.
+
+    Raises:
+        WeightsError: If files can't be had (offline, a local file, a package, no such address), are not those
+            that spec and lock file name, or the model has no such weights.
+        PlanError: If there is no such model.
+    """
+    if context.store.last_inputs("train", spec.name) is None:
+        _fetch(spec, context)
+    elif active_lock() is not None:
+        require_right_weights(spec)
+
+
+def require_right_weights(spec: ExperimentSpec) -> None:
+    """Refuse files on this machine that are not those that the spec and the lock file name.
+
+    Raises:
+        WeightsError: With every problem.
+        PlanError: If there is no such model.
+    """
+    from transferflow.models.spec_weights import check_spec_weights  # loads torch
+
+    check_spec_weights(spec)
+
+
+def _fetch(spec: ExperimentSpec, context: RunContext) -> None:
+    from transferflow.models.spec_weights import files_of, missing_spec_weights  # loads torch
+
+    missing = missing_spec_weights(spec)
+
+    def fetch(file: WeightFile) -> None:
+        if file in missing:
+            logger.info("weights: fetching %s", file.address)
+        with download_bar(f"{file.name} {file.tag}", context.interactive) as progress:
+            verified_weights(file, progress=progress)
+
+    for_each_file(files_of(spec), fetch)
+
+
+def require_layers(spec: ExperimentSpec, context: RunContext) -> None:
+    """Refuse a first run whose rules do not fit the model's layer groups, before the data is prepared.
+
+    Later runs look when they train: what is reused needs no model.
+
+    Raises:
+        PlanError: With every problem.
+    """
+    if context.store.last_inputs("train", spec.name) is not None:
+        return
+    from transferflow.stages.train.layers import compile_training_plan  # loads torch
+    from transferflow.tasks.build import build_task
+
+    classes = ("one", "another")  # no layer group depends on them
+    parts = build_task(spec.task).build_model(spec, classes, pretrained=False, device="meta")
+    compile_training_plan(spec, parts)
+
+
+def require_transforms(spec: ExperimentSpec) -> None:
+    """Refuse transforms that albumentations has not, or wrong arguments of theirs.
+
+    Raises:
+        PlanError: With every problem.
+    """
+    found = check_transforms(spec.augmentation, spec.data.channels, spec.task.kind)
+    if found:
+        raise PlanError.from_problems(
+            [Problem(message, ".".join(("augmentation", *path))) for path, message in found]
+        )

@@ -1,0 +1,65 @@
+"""Where a classifier looked when it was wrong: a second panel beside each of its worst errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from transferflow.data.files.decode import decode_image
+from transferflow.data.records import DatasetSnapshot
+from transferflow.data.snapshot.manifest import read_rows
+from transferflow.errors import EvaluationError
+from transferflow.evaluation.explain import explain_classes, show_explanations
+from transferflow.evaluation.pictures import Panel, Picture
+from transferflow.models.classifier import ImageClassifier
+from transferflow.models.layers import Preprocessing
+from transferflow.stages.progress import logger
+from transferflow.tasks.bundle import load_bundle
+from transferflow.tasks.classification import column_matrix
+
+MOST = 12
+
+
+def explain_errors(
+    pictures: Sequence[Picture], model: Path, predictions: pa.Table, snapshot: DatasetSnapshot
+) -> tuple[Picture, ...]:
+    """Add a heat map of the predicted class to the first pictures.
+
+    Args:
+        pictures: Worst errors of a classifier, worst first.
+        model: Folder of its bundle.
+        predictions: Its predictions on the test split.
+        snapshot: What it was measured on.
+    """
+    chosen = [picture for picture in pictures if picture.image_id][:MOST]
+    bundle = load_bundle(model)
+    if not chosen or not isinstance(bundle.model, ImageClassifier):
+        return tuple(pictures)
+    transform = bundle.transform
+    rows = {row.id: row for row in read_rows(snapshot, "test")}
+    paths = [rows[picture.image_id].absolute_path for picture in chosen]
+    images = torch.stack(
+        [transform(decode_image(path, transform.channels, transform.intensity)) for path in paths]
+    )
+    said = dict(zip(predictions["id"].to_pylist(), column_matrix(predictions, "probabilities"), strict=True))
+    classes = [int(np.argmax(said[picture.image_id])) for picture in chosen]
+    try:
+        found = explain_classes(bundle.model, images, classes)
+    except EvaluationError as error:
+        logger.info("report: no heat maps: %s", error.problems[0].what)
+        return tuple(pictures)
+    views = show_explanations(images, found.heat, Preprocessing(mean=transform.mean, std=transform.std))
+    explained = [
+        replace(picture, panels=(*picture.panels, Panel(view, _caption(found.method, heat.any()))))
+        for picture, view, heat in zip(chosen, views, found.heat, strict=True)
+    ]
+    return (*explained, *pictures[len(explained) :])
+
+
+def _caption(method: str, has_heat: bool) -> str:
+    return f"looked at ({method})" if has_heat else f"nothing in the picture spoke for it ({method})"

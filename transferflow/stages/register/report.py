@@ -1,0 +1,143 @@
+"""Collects what the report shows from the artifacts of the first three stages."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow.parquet as pq
+import yaml
+
+from transferflow.data.checks.findings import load_findings, summarize_findings
+from transferflow.data.snapshot.manifest import Row, read_rows
+from transferflow.evaluation.pictures import Panel, Picture
+from transferflow.report.contents import (
+    DataSummary,
+    LayerRow,
+    Lineage,
+    ReportData,
+    TrainingSummary,
+    VerdictSummary,
+)
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.sections.metrics import metric_names, positive_class
+from transferflow.stages.artifacts import HISTORY, MASKS, PREDICTIONS
+from transferflow.stages.evaluate.stage import read_evaluation
+from transferflow.stages.register.finished import Finished
+from transferflow.stages.register.heat_maps import explain_errors
+from transferflow.tasks.build import build_task
+from transferflow.tasks.bundle import read_min_score
+from transferflow.tasks.rendering.show import show_image
+from transferflow.training.job import PhaseProof
+
+SAMPLES, EXAMPLES, WORST = 12, 12, 24
+PACKAGES = ("transferflow", "torch", "torchvision", "timm", "albumentations", "numpy")
+
+
+def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportData:
+    """Read the artifacts and lay out the report's data."""
+    spec, snapshot = finished.spec, finished.snapshot
+    history = json.loads((finished.trained.folder / HISTORY).read_text())
+    predictions = pq.read_table(finished.evaluated.folder / PREDICTIONS)
+    names = metric_names(spec.task)
+    show = partial(
+        build_task(spec.task).show_cases,
+        spec,
+        predictions,
+        snapshot,
+        "test",
+        folder=finished.evaluated.folder / MASKS,
+        min_score=read_min_score(finished.trained.folder),
+    )
+    worst = show(choice="worst", limit=WORST)
+    if spec.task.kind == "classification":
+        worst = explain_errors(worst, finished.trained.folder, predictions, snapshot)
+    return ReportData(
+        title=spec.name,
+        task=spec.task.kind,
+        evaluation=read_evaluation(finished.evaluated.folder),
+        classes=snapshot.classes,
+        main_metric=spec.registration.gate.metric or names.main,
+        training=_training(history),
+        data=DataSummary(
+            snapshot.counts,
+            snapshot.class_counts,
+            "boxes" if spec.task.kind == "detection" else "images",
+            snapshot.quarantined,
+            _samples(spec, read_rows(snapshot, "train")),
+        ),
+        lineage=_lineage(finished),
+        lower_is_better=names.lower_is_better,
+        positive=positive_class(spec.task, snapshot.classes),
+        specificity=spec.evaluation.specificity if spec.task.kind == "classification" else None,
+        facts=_facts(spec, history),
+        worst=tuple(worst),
+        examples=tuple(show(choice="spread", limit=EXAMPLES)),
+        verdict=verdict,
+        warnings=summarize_findings(load_findings(snapshot.path)),
+    )
+
+
+def _training(history: dict[str, Any]) -> TrainingSummary:
+    return TrainingSummary(
+        history=history["epochs"],
+        metric=history["metric"],
+        best_epoch=history["best_epoch"],
+        layers=tuple(
+            LayerRow(**{**row, "trains": tuple(row["trains"]), "batch_norm": tuple(row["batch_norm"])})
+            for row in history["layers"]
+        ),
+        phase_starts=tuple(phase["first_epoch"] for phase in history["phases"]),
+        proofs=read_proofs(history),
+        stopped_early=history["stopped_early"],
+    )
+
+
+def read_proofs(history: Mapping[str, Any]) -> tuple[PhaseProof, ...]:
+    """The freeze proof of each phase, from a bundle's history."""
+    return tuple(
+        PhaseProof(**{**proof, "groups": tuple(proof["groups"])}) for proof in history["freeze_proof"]
+    )
+
+
+def _samples(spec: ExperimentSpec, rows: Sequence[Row]) -> tuple[Picture, ...]:
+    """Training images in turn from each class, so that rare classes are seen too."""
+    by_class: dict[str, list[Row]] = {}
+    for row in rows:
+        by_class.setdefault(", ".join(row.labels), []).append(row)
+    turns = [row for turn in range(SAMPLES) for group in by_class.values() for row in group[turn : turn + 1]]
+    return tuple(
+        Picture(
+            (Panel(show_image(row.absolute_path, spec.data.channels, spec.data.intensity)),),
+            ", ".join(row.labels),
+            (row.id,),
+        )
+        for row in turns[:SAMPLES]
+    )
+
+
+def _lineage(finished: Finished) -> Lineage:
+    stages = (finished.prepared, finished.trained, finished.evaluated)
+    return Lineage(
+        spec_text=yaml.safe_dump(
+            finished.spec.model_dump(mode="json", exclude_unset=True), sort_keys=False, allow_unicode=True
+        ),
+        fingerprint=finished.snapshot.fingerprint,
+        keys={stage.stage: stage.key for stage in stages},
+        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    )
+
+
+def _facts(spec: ExperimentSpec, history: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    seconds = sum(row.get("seconds", 0.0) for row in history["epochs"])
+    return (
+        ("backbone", f"{spec.backbone.name} ({spec.backbone.source})"),
+        ("weights", spec.backbone.weights),
+        ("freeze policy", spec.freeze.policy),
+        ("epochs", str(len(history["epochs"]))),
+        ("trained in", f"{seconds:.0f} s on {history['device']}, {history['precision']}"),
+    )

@@ -1,0 +1,66 @@
+"""Stage 4: the gate decides, and the registry keeps the model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+from transferflow.data.snapshot.build import load_snapshot
+from transferflow.registry.base import ModelRegistry
+from transferflow.spec import ExperimentSpec
+from transferflow.stages.artifacts import REGISTRATION, REPORT
+from transferflow.stages.context import RunContext
+from transferflow.stages.keys import register_inputs
+from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.register.finished import Finished
+from transferflow.store import digest, write_atomic
+
+
+def register(
+    spec: ExperimentSpec,
+    context: RunContext,
+    prepared: StageOutcome,
+    trained: StageOutcome,
+    evaluated: StageOutcome,
+) -> StageOutcome:
+    """Decide PROMOTE, HOLD or REJECT, register the version and write the report.
+
+    Raises:
+        RegistryError: If the registry refuses or does not answer.
+    """
+    started = time.perf_counter()
+    registry = context.registry
+    inputs = register_inputs(spec, evaluated.key, registry.location)
+    key = digest(inputs)
+    finished = Finished(spec, load_snapshot(prepared.folder), prepared, trained, evaluated)
+    found = context.store.find("register", key)
+    if found is not None and not _is_there(registry, found.path):
+        shutil.rmtree(found.path)
+        found = None
+    artifact = found or context.store.publish(
+        "register", key, inputs, lambda folder: _promote(finished, context, registry, folder)
+    )
+    context.store.remember_inputs("register", spec.name, inputs)
+    summary = json.loads((artifact.path / REGISTRATION).read_text())
+    report = context.home / "reports" / f"{spec.name}.html"
+    write_atomic(report, (artifact.path / REPORT).read_bytes())
+    seconds = time.perf_counter() - started
+    return StageOutcome(
+        "register", key, str(artifact.path), found is not None, seconds, summary | {"report": str(report)}
+    )
+
+
+def _is_there(registry: ModelRegistry, folder: Path) -> bool:
+    """Whether the registry still has the version; somebody may have deleted it, or the whole registry."""
+    summary = json.loads((folder / REGISTRATION).read_text())
+    return registry.lookup(summary["model"], str(summary["version"])) is not None
+
+
+def _promote(finished: Finished, context: RunContext, registry: ModelRegistry, folder: Path) -> None:
+    from transferflow.stages.register.promote import (
+        promote,  # loads torch: not needed where the result is reused
+    )
+
+    promote(finished, context, registry, folder)

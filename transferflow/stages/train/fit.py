@@ -1,0 +1,116 @@
+"""The work of the train stage: build the model, run the loop, write the bundle."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import nn
+
+from transferflow.data.records import DatasetSnapshot
+from transferflow.data.transforms.evaluation import EvalTransform
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.sections.head import ZeroShotHead
+from transferflow.stages.artifacts import HISTORY
+from transferflow.stages.context import RunContext
+from transferflow.stages.loading import eval_loader, eval_transform_of, prediction_inputs
+from transferflow.stages.progress import logger
+from transferflow.stages.train.head_start import apply_head_start
+from transferflow.stages.train.job import compile_job, watched_metric
+from transferflow.stages.train.layers import TrainingPlan, compile_training_plan
+from transferflow.store import write_atomic
+from transferflow.tasks.build import build_task
+from transferflow.tasks.bundle import save_bundle
+from transferflow.tasks.detection import best_score, read_truths
+from transferflow.training.device import pick_device
+from transferflow.training.job import TrainingResult, TrainJob
+from transferflow.training.loop import train as run_loop
+from transferflow.training.progress import build_hook
+
+
+def fit(
+    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, work: Path
+) -> Callable[[Path], None]:
+    """Train, and return the function that writes bundle and history into a folder.
+
+    Args:
+        spec: What to train.
+        context: Surroundings of the run.
+        snapshot: What to train on.
+        work: Where checkpoints go; those that are there are resumed.
+    """
+    task = build_task(spec.task)
+    parts = task.build_model(spec, snapshot.classes, pretrained=True)
+    plan = compile_training_plan(spec, parts)
+    cache = context.home / "cache" / "decoded"
+    apply_head_start(spec, context, snapshot, parts, cache)
+    job = compile_job(
+        spec,
+        snapshot,
+        task,
+        parts,
+        plan,
+        folder=work,
+        cache=cache,
+        hooks=[build_hook(context.interactive)],
+    )
+    trains = [row.group for row in plan.rows if any(row.trains)]
+    logger.info("train: %d images, training %s", snapshot.counts["train"], ", ".join(trains) or "nothing")
+    result = _as_it_is(job) if isinstance(spec.head, ZeroShotHead) else run_loop(job)
+
+    def write(folder: Path) -> None:
+        transform = eval_transform_of(spec, parts.preprocessing)
+        score = _least_score(spec, snapshot, parts.model, transform, cache)
+        save_bundle(folder, spec, snapshot.classes, transform, parts.model, min_score=score)
+        write_atomic(folder / HISTORY, json.dumps(_history(spec, plan, result), indent=2))
+
+    return write
+
+
+def _as_it_is(job: TrainJob) -> TrainingResult:
+    """A zero-shot model trains nothing: it is measured once on the validation images."""
+    device = pick_device(job.settings.device)
+    values = dict(job.validate(job.model.to(device).eval()))
+    return TrainingResult(
+        history=(values,),
+        best_epoch=0,
+        best_value=values[job.settings.metric],
+        proofs=(),
+        precision="fp32",
+        device=device.type,
+        stopped_early=False,
+    )
+
+
+def _least_score(
+    spec: ExperimentSpec, snapshot: DatasetSnapshot, model: nn.Module, transform: EvalTransform, cache: Path
+) -> float | None:
+    """Least score with the best F1 on the validation images; only boxes have one."""
+    if spec.task.kind != "detection":
+        return None
+    loader = eval_loader(spec, snapshot, "val", transform, cache)
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = prediction_inputs(loader, snapshot, "val", transform, snapshot.classes, Path(folder))
+        table = build_task(spec.task).predict(spec, model.eval(), inputs)
+    return best_score(table, read_truths(snapshot, "val"), snapshot.classes)
+
+
+def _history(spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult) -> dict[str, object]:
+    return {
+        "metric": watched_metric(spec),
+        "best_epoch": result.best_epoch,
+        "best_value": result.best_value,
+        "stopped_early": result.stopped_early,
+        "precision": result.precision,
+        "device": result.device,
+        "epochs": [dict(row) for row in result.history],
+        "layers": [asdict(row) for row in plan.rows],
+        "phases": [
+            {"first_epoch": p.first_epoch, "frozen": sorted(p.frozen), "lr_scale": p.lr_scale}
+            for p in plan.freeze.phases
+        ],
+        "freeze_proof": [asdict(proof) for proof in result.proofs],
+    }

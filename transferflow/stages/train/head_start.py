@@ -1,0 +1,64 @@
+"""Where the last layer starts: at class means of the features, or at the champion's rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from transferflow.data.records import DatasetSnapshot
+from transferflow.models.classifier import ImageClassifier
+from transferflow.models.clip import load_text_classifier, set_text_embeddings
+from transferflow.models.heads import carry_rows, set_prototypes
+from transferflow.registry.mlflow_registry import MlflowRegistry
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.sections.head import LinearHead
+from transferflow.stages.context import RunContext
+from transferflow.stages.loading import eval_loader, eval_transform_of
+from transferflow.stages.progress import logger
+from transferflow.stages.train.key import warm_start_champion
+from transferflow.tasks.base import ModelParts
+from transferflow.tasks.bundle import load_bundle
+from transferflow.training.device import pick_device
+
+
+def apply_head_start(
+    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, parts: ModelParts, cache: Path
+) -> None:
+    """Set the last layer of a classifier as `head.init` and `head.warm_start` say; the others stay."""
+    model = parts.model
+    if not isinstance(model, ImageClassifier) or not isinstance(spec.head, LinearHead):
+        return
+    if spec.head.init == "prototypes":
+        set_prototypes(model.head, *_training_features(spec, snapshot, parts, model, cache))
+    elif spec.head.init == "text":
+        known = load_text_classifier(spec.backbone, model.backbone, snapshot.classes, spec.head.prompts)
+        features, _ = _training_features(spec, snapshot, parts, model, cache)
+        set_text_embeddings(model.head, known, features)
+    champion = warm_start_champion(spec, context)
+    if champion is not None:
+        registry = MlflowRegistry(context.home, context.tracking_uri)
+        bundle = load_bundle(registry.bundle(champion))
+        old_head = bundle.model.get_submodule("head").state_dict()
+        kept = carry_rows(model.head, old_head, bundle.classes, snapshot.classes)
+        logger.info("head: rows of %s carried over from version %d", ", ".join(kept), champion.version)
+
+
+def _training_features(
+    spec: ExperimentSpec, snapshot: DatasetSnapshot, parts: ModelParts, model: ImageClassifier, cache: Path
+) -> tuple[Tensor, Tensor]:
+    """Pooled features (N x num_features) and targets of all training images."""
+    device = pick_device(spec.training.device)
+    loader = eval_loader(spec, snapshot, "train", eval_transform_of(spec, parts.preprocessing), cache)
+    backbone = model.backbone.to(device).eval()
+    features: list[Tensor] = []
+    labels: list[Tensor] = []
+    with torch.no_grad():
+        for batch in loader.epoch(0):
+            if not isinstance(batch.targets, Tensor):
+                raise TypeError("classification targets are one tensor per batch")
+            features.append(backbone(batch.images.to(device)).float().cpu())
+            labels.append(batch.targets)
+    backbone.cpu()
+    return torch.cat(features), torch.cat(labels)

@@ -1,0 +1,125 @@
+"""From a spec and a snapshot to a train job: the one place where sections become loop settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from transferflow.data.loading.loader import build_loader
+from transferflow.data.records import DatasetSnapshot
+from transferflow.data.transforms.training import build_train_transform
+from transferflow.models.classifier import ImageClassifier
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.sections.metrics import metric_names
+from transferflow.spec.sections.optimizer import AdamW, Sgd
+from transferflow.stages.loading import cache_folder, eval_loader, eval_transform_of, prediction_inputs
+from transferflow.stages.train.layers import TrainingPlan
+from transferflow.tasks.base import ModelParts, VisionTask
+from transferflow.training.features import cache_features, decide_feature_cache
+from transferflow.training.job import Hook, LoopSettings, OptimizerSettings, TrainJob
+
+
+def compile_job(
+    spec: ExperimentSpec,
+    snapshot: DatasetSnapshot,
+    task: VisionTask,
+    parts: ModelParts,
+    plan: TrainingPlan,
+    *,
+    folder: Path,
+    cache: Path,
+    hooks: Sequence[Hook],
+) -> TrainJob:
+    """Bind model, loaders, loss, rates and freeze schedule into a job."""
+    transform = eval_transform_of(spec, parts.preprocessing)
+    train_transform = build_train_transform(spec.augmentation, transform, spec.task.kind)
+    train_loader = build_loader(
+        snapshot,
+        "train",
+        transform=train_transform,
+        batch_size=spec.training.batch_size,
+        seed=spec.training.seed,
+        workers=spec.training.workers,
+        task=spec.task,
+        train=True,
+        cache=cache_folder(spec, cache),
+    )
+    validation = eval_loader(spec, snapshot, "val", transform, cache)
+
+    def validate(model: nn.Module) -> Mapping[str, float]:
+        masks = folder / "validation"
+        inputs = prediction_inputs(validation, snapshot, "val", transform, snapshot.classes, masks)
+        predictions = task.predict(spec, model, inputs)
+        result = task.evaluate(spec, predictions, snapshot, "val", folder=masks, intervals=False)
+        return {name: metric.value for name, metric in result.metrics.items()}
+
+    job = TrainJob(
+        model=parts.model,
+        groups=parts.groups,
+        rates=plan.rates,
+        freeze=plan.freeze,
+        train_loader=train_loader,
+        losses=task.build_losses(spec, snapshot.classes, snapshot),
+        validate=validate,
+        optimizer=optimizer_settings(spec),
+        settings=_loop_settings(spec),
+        folder=folder,
+        metric_needs=metric_names(spec.task).needs,
+        hooks=hooks,
+    )
+    if isinstance(parts.model, ImageClassifier) and decide_feature_cache(
+        parts.groups, plan.freeze, is_random=train_transform.is_random, epochs=spec.training.epochs
+    ):
+        return cache_features(job, train_loader)
+    return job
+
+
+def watched_metric(spec: ExperimentSpec) -> str:
+    """The validation metric that chooses the best epoch."""
+    stopping = spec.training.early_stopping
+    if stopping and stopping.metric:
+        return stopping.metric
+    names = metric_names(spec.task)
+    asked = spec.evaluation.metrics
+    return names.main if asked is None or names.main in asked else asked[0]
+
+
+def _loop_settings(spec: ExperimentSpec) -> LoopSettings:
+    training, metric = spec.training, watched_metric(spec)
+    return LoopSettings(
+        epochs=training.epochs,
+        seed=training.seed,
+        precision=training.precision,
+        device=training.device,
+        metric=metric,
+        lower_is_better=metric in metric_names(spec.task).lower_is_better,
+        patience=training.early_stopping.patience if training.early_stopping else None,
+        ema=training.ema,
+        gradient_clip=training.gradient_clip,
+    )
+
+
+def optimizer_settings(spec: ExperimentSpec) -> OptimizerSettings:
+    """Optimizer and schedule, flat."""
+    schedule = spec.schedule
+    minimum = schedule.min_lr_scale if schedule.kind == "cosine" else 1.0
+    match spec.optimizer:
+        case AdamW(betas=betas):
+            return OptimizerSettings(
+                "adamw",
+                betas=betas,
+                schedule=schedule.kind,
+                warmup_epochs=schedule.warmup_epochs,
+                min_lr_scale=minimum,
+            )
+        case Sgd(momentum=momentum, nesterov=nesterov):
+            return OptimizerSettings(
+                "sgd",
+                momentum=momentum,
+                nesterov=nesterov,
+                schedule=schedule.kind,
+                warmup_epochs=schedule.warmup_epochs,
+                min_lr_scale=minimum,
+            )

@@ -1,0 +1,98 @@
+"""Training images as the model sees them: varied, fitted, with their boxes and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from transferflow.data.formats.masks import mask_files_of
+from transferflow.data.loading.dataset import ImageDataset
+from transferflow.data.records import Box, DatasetSnapshot
+from transferflow.data.snapshot.manifest import Row, read_rows
+from transferflow.data.transforms.sample import VOID, Sample
+from transferflow.data.transforms.training import TrainTransform, build_train_transform
+from transferflow.evaluation.pictures import ImageArray, Panel, Picture
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.sections.augmentation import OneOf
+from transferflow.spec.sections.task import SegmentationTask
+from transferflow.stages.loading import eval_transform_of
+from transferflow.tasks.build import build_task
+from transferflow.tasks.rendering.drawing import draw_boxes, draw_mask
+
+_BACKGROUND = 0
+
+
+def train_transform_of(spec: ExperimentSpec, classes: Sequence[str]) -> TrainTransform:
+    """The spec's training transform; the model is looked at, but not loaded."""
+    parts = build_task(spec.task).build_model(spec, classes, pretrained=False, device="meta")
+    base = eval_transform_of(spec, parts.preprocessing)
+    return build_train_transform(spec.augmentation, base, spec.task.kind)
+
+
+def describe_steps(transform: TrainTransform) -> tuple[str, ...]:
+    """The variations in words, in order."""
+    words = []
+    for step in transform.steps:
+        candidates = step.one_of if isinstance(step, OneOf) else (step,)
+        names = " or ".join(candidate.name for candidate in candidates)
+        words.append(f"{names} ({step.probability:.0%})")
+    words += [f"{name} (alpha {getattr(transform, name):g})" for name in ("mixup", "cutmix")]
+    return tuple(word for word in words if not word.endswith("(alpha 0)"))
+
+
+def sample_pictures(
+    spec: ExperimentSpec, snapshot: DatasetSnapshot, transform: TrainTransform, *, images: int, epochs: int
+) -> list[Picture]:
+    """Draw training images: as evaluation sees them, and as the first epochs of training do.
+
+    Args:
+        spec: Its task and seed count.
+        snapshot: The data set.
+        transform: The training transform.
+        images: How many images, spread evenly over the split.
+        epochs: How many variations of each.
+
+    Raises:
+        DataError: If an image can't be read.
+    """
+    rows = read_rows(snapshot, "train")
+    masks, hidden = None, [_BACKGROUND, VOID]
+    if isinstance(spec.task, SegmentationTask):
+        masks = mask_files_of(snapshot, spec.task.ignore_index)
+        hidden.append(spec.task.ignore_index)
+    plain, varied = (
+        ImageDataset(rows, snapshot.classes, choice, spec.task.kind, masks=masks, seed=spec.training.seed)
+        for choice in (transform.base, transform)
+    )
+    pictures = []
+    for place in np.unique(np.linspace(0, len(rows) - 1, images).round().astype(int)).tolist():
+        panels = [Panel(_draw(plain[0, place], snapshot.classes, hidden), "evaluation")]
+        if transform.steps:
+            panels += [
+                Panel(_draw(varied[epoch, place], snapshot.classes, hidden), f"epoch {epoch + 1}")
+                for epoch in range(epochs)
+            ]
+        row = rows[place]
+        pictures.append(Picture(tuple(panels), _title(row), (row.id, f"{row.width} x {row.height} pixels")))
+    return pictures
+
+
+def _title(row: Row) -> str:
+    if row.mask is not None:
+        return ""
+    return ", ".join(row.labels) or f"{len(row.boxes)} objects"
+
+
+def _draw(sample: Sample, classes: Sequence[str], hidden: Sequence[int]) -> ImageArray:
+    image = sample.image
+    shown = image[..., 0] if image.shape[2] < 3 else np.ascontiguousarray(image[..., :3])
+    if sample.boxes is not None and sample.labels is not None:
+        boxes = [
+            Box(x_min, y_min, x_max, y_max, classes[label])
+            for (x_min, y_min, x_max, y_max), label in zip(
+                sample.boxes.tolist(), sample.labels.tolist(), strict=True
+            )
+        ]
+        return draw_boxes(shown, boxes, classes)
+    return shown if sample.mask is None else draw_mask(shown, sample.mask, hidden)
