@@ -12,7 +12,7 @@ from typing import Any
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.outcome import StageName
 
-VERSIONS: Mapping[StageName, int] = {"prepare": 2, "train": 2, "evaluate": 2, "register": 1}
+VERSIONS: Mapping[StageName, int] = {"prepare": 2, "train": 3, "evaluate": 2, "register": 1}
 
 
 def prepare_inputs(spec: ExperimentSpec, listing_digest: str) -> dict[str, Any]:

@@ -59,7 +59,13 @@ class Classification:
         self, spec: ExperimentSpec, classes: Sequence[str], snapshot: DatasetSnapshot
     ) -> Callable[[nn.Module, Batch], Mapping[str, Tensor]]:
         """Cross-entropy with label smoothing, or binary cross-entropy per class."""
-        weights = class_weights(spec.training.class_weights, classes, snapshot.class_counts["train"])
+        counts = snapshot.class_counts["train"]
+        weights = class_weights(
+            spec.training.class_weights,
+            [counts.get(name, 0) for name in classes],
+            classes,
+            images=snapshot.counts["train"] if self.multilabel else None,
+        )
         smoothing = spec.training.label_smoothing
 
         def losses(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
@@ -210,24 +216,34 @@ def build_classification(task: ClassificationTask) -> Classification:
 
 
 def class_weights(
-    how: str | Mapping[str, float] | None, classes: Sequence[str], counts: Mapping[str, int]
+    how: str | Mapping[str, float] | None,
+    counts: Sequence[int],
+    classes: Sequence[str],
+    *,
+    images: int | None = None,
 ) -> Tensor | None:
     """Weight of each class in the loss, in class order.
 
     Args:
-        how: `balanced` (n / (k x count), as in scikit-learn), weights by name, or nothing.
-        classes: Class names in order.
+        how: `balanced`, weights by name, or nothing. Balanced, exclusive classes weigh n / (k x count), as in
+            scikit-learn (King & Zeng 2001). Of several labels each class is a question of its own: images
+            with it weigh (n - count) / count times those without it, so that both sides weigh the same.
         counts: Training images of each class.
+        classes: Class names in order.
+        images: Number of training images, where an image may have several labels.
 
     Returns:
-        float32 of shape (classes,), or `None`.
+        float32 of shape (classes,), or `None`. With several labels: weights of the images that have the class
+        (`pos_weight` of binary cross-entropy).
     """
     if how is None:
         return None
     if isinstance(how, Mapping):
         return torch.tensor([how.get(name, 1.0) for name in classes])
-    total = sum(counts.get(name, 0) for name in classes)
-    return torch.tensor([total / (len(classes) * max(counts.get(name, 0), 1)) for name in classes])
+    if images is None:
+        return torch.tensor([sum(counts) / (len(counts) * max(count, 1)) for count in counts])
+    # A class that every image has, or none, still needs a weight above 0.
+    return torch.tensor([max(images - count, 1) / max(count, 1) for count in counts])
 
 
 def column_matrix(table: pa.Table, name: str) -> np.ndarray:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from transferflow.spec.schema import reference as module
 from transferflow.spec.experiment import ExperimentSpec
 from transferflow.spec.merging.shape import EitherShape, ListShape, SectionShape, Shape, VariantsShape, slots
+from transferflow.spec.schema import reference as module
 from transferflow.spec.schema.reference import reference
 
 FILE = Path(__file__).parents[3] / "docs" / "spec-reference.md"

@@ -54,7 +54,8 @@ class Training(Section):
         ]
         | None
     ) = None
-    """Weight of each class in the loss; `balanced`: inverse frequency."""
+    """Weight of each class in the loss, 1 for those that are not named; `balanced`: inverse frequency; of
+    several labels: weight of the images that have the class, over those that have it not."""
     label_smoothing: Annotated[Fraction, Field(lt=1)] = 0.0
     """Share of the target that is spread over all classes (classification)."""
     gradient_clip: Positive | None = None
