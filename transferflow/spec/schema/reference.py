@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
 
 from transferflow.spec.experiment import ExperimentSpec
 from transferflow.spec.load import PRESETS, preset_names
@@ -176,7 +175,7 @@ def _default(model: type[BaseModel], name: str) -> str:
     info = model.model_fields[name]
     if info.is_required():
         return "**required**"
-    if info.default is PydanticUndefined:
+    if info.default_factory is not None:
         return _DEFAULT_FROM_TASK[name]
     value = info.default.model_dump(mode="json") if isinstance(info.default, BaseModel) else info.default
     if isinstance(value, dict):
