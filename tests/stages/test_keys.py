@@ -24,6 +24,17 @@ def test_key_changes_with_everything_that_shapes_the_weights(build_spec):
     assert digest(train_inputs(build_spec(), "e" * 64)) != base
 
 
+def test_what_chooses_the_kept_epoch_is_in_the_key_of_train(build_spec):
+    def key(metric, specificity=0.9):
+        gate = {"gate": {"metric": metric}}
+        spec = build_spec(registration=gate, evaluation={"specificity": specificity})
+        return digest(train_inputs(spec, "f" * 64))
+
+    assert key("accuracy") == key(None) == key("accuracy", 0.8)
+    assert key("auroc") != key("accuracy")
+    assert key("sensitivity_at_specificity", 0.8) != key("sensitivity_at_specificity")
+
+
 def test_model_settings_do_not_prepare_the_data_again(build_spec):
     one, two = build_spec(), build_spec(optimizer={"lr": 1e-4}, training={"epochs": 9})
     assert prepare_inputs(one, "listing") == prepare_inputs(two, "listing")

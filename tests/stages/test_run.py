@@ -49,6 +49,22 @@ def test_the_planned_rates_are_those_of_the_optimizer(build_spec, context):
     assert planned == pytest.approx([epoch["lr"] for epoch in history["epochs"]])
 
 
+def test_the_epoch_that_is_best_by_the_gates_metric_is_kept(build_spec, context):
+    spec = build_spec(
+        registration={"gate": {"metric": "ece"}},
+        training={"epochs": 5, "batch_size": 12, "workers": 0, "device": "cpu"},
+    )
+    trained = run_plan(spec, context)[1]
+    history = json.loads((trained.folder / "history.json").read_text())
+    errors = [epoch["ece"] for epoch in history["epochs"]]
+    accuracy = [epoch["accuracy"] for epoch in history["epochs"]]
+    assert errors[history["best_epoch"]] == min(errors)
+    assert accuracy[history["best_epoch"]] < max(accuracy)  # so that the two metrics disagree
+    assert "the best by validation ece" in trained.summary["kept"]
+    (warning,) = (w for w in compile_plan(spec, context).warnings if "ece" in w)
+    assert "may be one that has learned little" in warning
+
+
 def test_changed_rate_trains_again_on_the_same_snapshot(build_spec, context):
     run_plan(build_spec(), context)
     changed = build_spec(optimizer={"lr": 1e-3})

@@ -110,7 +110,8 @@ def _print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
         value = "not defined" if metric["value"] is None else f"{metric['value']:.4f}"
         out.print(f"{name:<28} {value}{interval}")
     registered = by_stage["register"].summary
-    out.print(f"\nverdict   {registered['verdict']}: {printable('; '.join(registered['reasons']))}")
+    out.print(f"\nkept      {by_stage['train'].summary['kept']}")
+    out.print(f"verdict   {registered['verdict']}: {printable('; '.join(registered['reasons']))}")
     out.print(f"model     {registered['model']} version {registered['version']} {registered['aliases']}")
     out.print(f"report    {registered['report']}")
     out.print("\nnext:")

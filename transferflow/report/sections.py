@@ -21,9 +21,8 @@ from transferflow.report.wording import (
     number,
     rate,
 )
+from transferflow.spec.sections.metrics import SENSITIVITY
 from transferflow.tasks.rendering.drawing import class_colour
-
-SENSITIVITY = "sensitivity_at_specificity"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import watched_metric
+from transferflow.spec.sections.metrics import SENSITIVITY
 from transferflow.stages.outcome import StageName
 
 VERSIONS: Mapping[StageName, int] = {"prepare": 2, "train": 3, "evaluate": 2, "register": 1}
@@ -30,12 +32,20 @@ def train_inputs(
     )
     for machine in ("device", "workers"):
         del sections["training"][machine]
+    sections["kept_by"] = _kept_by(spec)
     sections["data"] = spec.data.model_dump(
         mode="json", include={"channels", "image_size", "fit", "intensity"}
     )
     return _inputs(
         "train", sections | {"snapshot": fingerprint} | ({"weights": dict(weights)} if weights else {})
     )
+
+
+def _kept_by(spec: ExperimentSpec) -> dict[str, Any]:
+    """What chooses the epoch whose weights are kept, which no section of the training says alone."""
+    metric = watched_metric(spec)
+    specificity = {"specificity": spec.evaluation.specificity} if metric == SENSITIVITY else {}
+    return {"metric": metric, **specificity}
 
 
 def evaluate_inputs(spec: ExperimentSpec, fingerprint: str, train_key: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Gate(Section):
     """What a challenger must meet to be promoted."""
 
     metric: Text | None = None
-    """Metric that decides; left out: the task's main metric."""
+    """Metric that decides, and by which the best epoch is kept; left out: the task's main metric."""
     minimum: Fraction | None = None
     """Worst value that may be promoted (for `ece`: largest)."""
     against_champion: AgainstChampion | None = AgainstChampion()

@@ -10,7 +10,7 @@ from transferflow.spec.sections.task import ClassificationTask, DetectionTask, S
 
 @dataclass(frozen=True)
 class MetricNames:
-    """Names of a task's metrics; the first is the main one, which chooses the best epoch.
+    """Names of a task's metrics; the first is the main one.
 
     Attributes:
         names: The metrics.
@@ -24,12 +24,13 @@ class MetricNames:
 
     @property
     def main(self) -> str:
-        """The metric that chooses the best epoch unless the spec names another."""
+        """The metric that decides unless the spec names another."""
         return self.names[0]
 
 
+SENSITIVITY = "sensitivity_at_specificity"
 SINGLE_LABEL = MetricNames(
-    ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "sensitivity_at_specificity"),
+    ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", SENSITIVITY),
     "images of at least two classes",
 )
 MULTI_LABEL = MetricNames(

@@ -22,7 +22,7 @@ class EarlyStopping(Section):
     """Stop when the validation metric no longer gets better."""
 
     metric: Text | None = None
-    """Metric to watch; left out: the task's main metric."""
+    """Validation metric to watch, which also chooses the epoch that is kept; left out: the gate's metric."""
     patience: Count = 5
     """Epochs without improvement before training stops."""
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.models.spec_weights import weights_of
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import gate_metric, watched_metric
 from transferflow.spec.sections.guide import backbone_lr_scale
 from transferflow.spec.sections.metrics import metric_names
 
@@ -22,7 +23,6 @@ def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[s
         WeightsError: If it has no such weights.
     """
     values = dict(_defaults(spec))
-    names = metric_names(spec.task)
     statistics = {"mean": list(transform.mean), "std": list(transform.std)}
     asked_and_meant = (
         ("data.image_size", spec.data.image_size, transform.image_size),
@@ -33,11 +33,13 @@ def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[s
             backbone_lr_scale(spec.optimizer, spec.task),
         ),
         ("backbone.normalization", spec.backbone.normalization, statistics),
-        ("evaluation.metrics", spec.evaluation.metrics, list(names.names)),
+        ("evaluation.metrics", spec.evaluation.metrics, list(metric_names(spec.task).names)),
         ("registration.model", spec.registration.model, spec.name),
-        ("registration.gate.metric", spec.registration.gate.metric, names.main),
+        ("registration.gate.metric", spec.registration.gate.metric, gate_metric(spec)),
     )
     values |= {path: meant for path, asked, meant in asked_and_meant if asked is None}
+    if spec.training.early_stopping and spec.training.early_stopping.metric is None:
+        values["training.early_stopping.metric"] = watched_metric(spec)
     start = weights_of(spec) if getattr(spec.backbone, "weights", None) == "DEFAULT" else None
     if start is not None:
         values["backbone.weights"] = start.tag

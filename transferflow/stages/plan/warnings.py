@@ -11,6 +11,7 @@ from transferflow.models.clip_text import needs_quick_gelu, other_activation
 from transferflow.models.spec_weights import missing_spec_weights
 from transferflow.report.contents import LayerRow
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.backbone import TimmBackbone
 from transferflow.spec.sections.freeze import FreezeNone
 from transferflow.tasks.base import ModelParts
@@ -30,6 +31,7 @@ def collect_warnings(
     found = [
         *_few_images(spec, images),
         *_other_activation(spec),
+        *_kept_by_calibration(spec),
         *_shrunken_activations(spec, parts, stem_trains),
     ]
     if will_train:
@@ -60,6 +62,15 @@ def _other_activation(spec: ExperimentSpec) -> Iterator[str]:
         other = other_activation(choice)
         yield f"{choice.name} computes GELU, and the weights {choice.tag} were trained with QuickGELU" + (
             f": take {other} for the features as they were published" if other else ""
+        )
+
+
+def _kept_by_calibration(spec: ExperimentSpec) -> Iterator[str]:
+    """A model that has learned nothing can be well calibrated."""
+    if watched_metric(spec) == "ece":
+        yield (
+            "the epoch with the least ece is kept, which may be one that has learned little: "
+            "`training.early_stopping: {metric: accuracy}` chooses by another metric"
         )
 
 

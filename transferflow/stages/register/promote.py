@@ -19,6 +19,7 @@ from transferflow.registry.gate import (
 )
 from transferflow.report.contents import VerdictSummary
 from transferflow.report.render import write_report
+from transferflow.spec.deciding import gate_metric
 from transferflow.spec.sections.metrics import metric_names
 from transferflow.stages.artifacts import HISTORY, METRICS, PROOF, REGISTRATION, REPORT
 from transferflow.stages.context import RunContext
@@ -60,12 +61,11 @@ def _decide(
     folder: Path,
 ) -> Verdict:
     spec, gate = finished.spec, finished.spec.registration.gate
-    names = metric_names(spec.task)
-    metric = gate.metric or names.main
+    metric = gate_metric(spec)
     against = gate.against_champion
     rule = GateRule(
         metric=metric,
-        lower_is_better=metric in names.lower_is_better,
+        lower_is_better=metric in metric_names(spec.task).lower_is_better,
         minimum=gate.minimum,
         margin=against.margin if against else None,
         confidence=against.confidence if against else 0.95,

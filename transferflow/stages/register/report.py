@@ -24,6 +24,7 @@ from transferflow.report.contents import (
     VerdictSummary,
 )
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import gate_metric
 from transferflow.spec.sections.metrics import metric_names, positive_class
 from transferflow.stages.artifacts import HISTORY, MASKS, PREDICTIONS
 from transferflow.stages.evaluate.stage import read_evaluation
@@ -43,7 +44,6 @@ def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportDa
     spec, snapshot = finished.spec, finished.snapshot
     history = json.loads((finished.trained.folder / HISTORY).read_text())
     predictions = pq.read_table(finished.evaluated.folder / PREDICTIONS)
-    names = metric_names(spec.task)
     show = partial(
         build_task(spec.task).show_cases,
         spec,
@@ -61,7 +61,7 @@ def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportDa
         task=spec.task.kind,
         evaluation=read_evaluation(finished.evaluated.folder),
         classes=snapshot.classes,
-        main_metric=spec.registration.gate.metric or names.main,
+        main_metric=gate_metric(spec),
         training=_training(history),
         data=DataSummary(
             snapshot.counts,
@@ -71,7 +71,7 @@ def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportDa
             _samples(spec, read_rows(snapshot, "train")),
         ),
         lineage=_lineage(finished),
-        lower_is_better=names.lower_is_better,
+        lower_is_better=metric_names(spec.task).lower_is_better,
         positive=positive_class(spec.task, snapshot.classes),
         specificity=spec.evaluation.specificity if spec.task.kind == "classification" else None,
         facts=_facts(spec, history),

@@ -13,13 +13,14 @@ from torch import nn
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.head import ZeroShotHead
 from transferflow.stages.artifacts import HISTORY
 from transferflow.stages.context import RunContext
 from transferflow.stages.loading import eval_loader, eval_transform_of, prediction_inputs
 from transferflow.stages.progress import logger
 from transferflow.stages.train.head_start import apply_head_start
-from transferflow.stages.train.job import compile_job, watched_metric
+from transferflow.stages.train.job import compile_job
 from transferflow.stages.train.layers import TrainingPlan, compile_training_plan
 from transferflow.store import write_atomic
 from transferflow.tasks.build import build_task

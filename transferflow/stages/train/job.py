@@ -12,6 +12,7 @@ from transferflow.data.records import DatasetSnapshot
 from transferflow.data.transforms.training import build_train_transform
 from transferflow.models.classifier import ImageClassifier
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.metrics import metric_names
 from transferflow.spec.sections.optimizer import AdamW, Sgd
 from transferflow.stages.loading import cache_folder, eval_loader, eval_transform_of, prediction_inputs
@@ -74,16 +75,6 @@ def compile_job(
     ):
         return cache_features(job, train_loader)
     return job
-
-
-def watched_metric(spec: ExperimentSpec) -> str:
-    """The validation metric that chooses the best epoch."""
-    stopping = spec.training.early_stopping
-    if stopping and stopping.metric:
-        return stopping.metric
-    names = metric_names(spec.task)
-    asked = spec.evaluation.metrics
-    return names.main if asked is None or names.main in asked else asked[0]
 
 
 def _loop_settings(spec: ExperimentSpec) -> LoopSettings:

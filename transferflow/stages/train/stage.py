@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import gate_metric
+from transferflow.spec.sections.head import ZeroShotHead
 from transferflow.stages.artifacts import HISTORY
 from transferflow.stages.context import RunContext
 from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.progress import logger
 from transferflow.stages.train.key import complete_train_inputs
 from transferflow.store import Artifact, digest
 
@@ -32,16 +36,41 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
     artifact = found or _fit(spec, context, snapshot, key, inputs)
     context.store.remember_inputs("train", spec.name, inputs)
     history = json.loads((artifact.path / HISTORY).read_text())
+    kept = describe_kept(spec, history)
+    if found is None:
+        logger.info("train: kept %s", kept)
     summary = {
         "metric": history["metric"],
         "best_value": history["best_value"],
         "best_epoch": history["best_epoch"],
         "epochs": len(history["epochs"]),
+        "kept": kept,
         "train_seconds": sum(row.get("seconds", 0.0) for row in history["epochs"]),
         "frozen_tensors_unchanged": all(p["before"] == p["after"] for p in history["freeze_proof"]),
     }
     seconds = time.perf_counter() - started
     return StageOutcome("train", key, str(artifact.path), found is not None, seconds, summary)
+
+
+def describe_kept(spec: ExperimentSpec, history: Mapping[str, Any]) -> str:
+    """Say which epoch's weights are the model, by which metric they were chosen, and why training ended.
+
+    Args:
+        spec: What was trained.
+        history: The stage's `history.json`.
+    """
+    metric, done = history["metric"], len(history["epochs"])
+    value = f"validation {metric} {history['best_value']:.4f}"
+    if isinstance(spec.head, ZeroShotHead):
+        return f"the weights as they came, which a zero_shot head never trains ({value})"
+    whose = ", the gate's metric" if metric == gate_metric(spec) else ""
+    kept = f"epoch {history['best_epoch'] + 1} of {done}, the best by {value}{whose}"
+    stopping = spec.training.early_stopping
+    if not history["stopped_early"] or stopping is None:
+        return kept
+    planned = f"{spec.training.epochs} epochs were allowed"
+    worse = f"{stopping.patience} epoch{'' if stopping.patience == 1 else 's'} that did no better"
+    return f"{kept}; stopped early, after {worse} ({planned})"
 
 
 def _fit(

@@ -1,0 +1,20 @@
+"""Which metric decides: what the gate asks for also chooses the epoch, unless the spec says otherwise."""
+
+from __future__ import annotations
+
+from transferflow.spec.sections.metrics import metric_names
+from transferflow.spec.sections.whole import Sections
+
+
+def gate_metric(spec: Sections) -> str:
+    """The metric by which the gate decides: the spec's, or the task's main one."""
+    return spec.registration.gate.metric or metric_names(spec.task).main
+
+
+def watched_metric(spec: Sections) -> str:
+    """The validation metric that chooses the kept epoch and stops early: the spec's, or else the gate's.
+
+    A model that is promoted by one metric should not be chosen by another.
+    """
+    stopping = spec.training.early_stopping
+    return stopping.metric if stopping and stopping.metric else gate_metric(spec)
