@@ -15,6 +15,7 @@ from transferflow.errors import TransferflowError
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.keys import prepare_inputs
+from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.progress import logger, progress_counter
 from transferflow.store import ArtifactStore, digest
@@ -30,6 +31,7 @@ def prepare(spec: ExperimentSpec, context: RunContext, inspect: Inspect | None =
     """
     started = time.perf_counter()
     listing = load_listing(spec.data, spec.task)
+    require_known_classes(spec, listing.classes)
     inputs = prepare_inputs(spec, listing_digest(listing))
     key = digest(inputs)
     found = context.store.find("prepare", key)

@@ -233,6 +233,17 @@ def test_semantic_masks_are_drawn_with_small_objects_on_top(coco, snapshot_of):
     assert sum(snapshot.class_counts[s]["dog"] for s in snapshot.class_counts) == 12
 
 
+@pytest.mark.parametrize(("first", "become"), [("background", "become background"), ("sky", "do not count")])
+def test_objects_that_the_class_list_leaves_out_are_counted(coco, list_data, first, become):
+    square = [[2, 2, 20, 2, 20, 14, 2, 14]]
+    notes = [box(1, [2, 2, 18, 12], category, segmentation=square) for category in (10, 20, 20)]
+    root = coco({1: {}}, notes)
+    listing = list_data(root, "segmentation", format="coco", annotations="a.json", classes=[first, "cat"])
+    assert [(f.kind, f.severity, f.reason) for f in listing.findings] == [
+        ("label_left_out", "warning", f"2 objects of 'dog' {become}: data.classes leaves it out")
+    ]
+
+
 def test_bad_segmentation_is_quarantined(coco, list_data):
     root = coco({1: {}, 2: {"width": 0}, 3: {}}, [box(1, [1, 1, 2, 2], segmentation=[[1, 2]])])
     listing = list_data(root, "segmentation", format="coco", annotations="a.json")

@@ -156,6 +156,15 @@ def test_a_column_of_patients_is_the_group(root, list_data, name):
     assert list_data(root, format="csv", file="labels.csv").records[0].group == "g"
 
 
+@pytest.mark.parametrize("key", ["group", "split"])
+def test_a_column_that_the_spec_names_has_to_be_there(root, list_data, key):
+    (root / "t.csv").write_text("path,label,patient,fold\nimg/a.png,x,p1,train\n")
+    with pytest.raises(DataError, match="no column 'fould'") as caught:
+        list_data(root, format="csv", file="t.csv", columns={key: "fould"})
+    assert caught.value.problems[0].hint == "did you mean `fold`?"
+    assert list_data(root, format="csv", file="t.csv", columns={key: "fold"}).records
+
+
 def test_metadata_without_the_column(root, list_data):
     (root / "metadata.csv").write_text("path,other\nimg/a.png,x\n")
     with pytest.raises(DataError, match=r"metadata\.csv lacks a column"):

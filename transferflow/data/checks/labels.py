@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from transferflow.data.checks.split_sizes import check_shares
 from transferflow.data.checks.subject import Examined
@@ -11,6 +11,7 @@ from transferflow.data.records import SPLITS, Finding, Listing, Severity, SplitN
 from transferflow.data.split import cut_splits
 from transferflow.spec.sections.data import Split
 from transferflow.spec.sections.task import ClassificationTask, DetectionTask, SegmentationTask, Task
+from transferflow.spec.wording import did_you_mean
 
 _FEW = 5
 _NOTHING: Mapping[SplitName, str] = {
@@ -25,8 +26,9 @@ def check_labels(task: Task, classes: Sequence[str], found: Examined, split: Spl
     if not found.records:
         return [Finding("no_images", "error", "data.root", "no image can be used")]
     counts = class_counts(classes, found)
+    labelled = [(r.source or r.path, found.labels_of(row)) for row, r in enumerate(found.records)]
     return [
-        *_check_names(task, classes, found),
+        *check_names(task, classes, labelled),
         *_check_cut(found),
         *(f for split in SPLITS if split in found.splits for f in _check_split(task, split, counts[split])),
         *check_shares(found, split),
@@ -56,17 +58,42 @@ def class_counts(classes: Sequence[str], found: Examined) -> dict[SplitName, dic
     return counts
 
 
-def _check_names(task: Task, classes: Sequence[str], found: Examined) -> Iterator[Finding]:
+def check_listed_names(task: Task, listing: Listing) -> list[Finding]:
+    """Check the labels that a listing has before any file is opened; those of masks are not known yet."""
+    labelled = [(r.source or r.path, r.labels or tuple(b.label for b in r.boxes)) for r in listing.records]
+    findings = list(check_names(task, listing.classes, labelled))
+    if not isinstance(task, ClassificationTask):
+        return findings
+    used = {label for _, labels in labelled for label in labels}
+    for name in listing.classes:
+        if name not in used:
+            near = did_you_mean(name, used - set(listing.classes))
+            reason = f"no image has the label {name!r}" + (f": {near}" if near else "")
+            findings.append(Finding("class_missing", "error", "data.classes", reason))
+    return findings
+
+
+def check_names(
+    task: Task, classes: Sequence[str], labelled: Iterable[tuple[str, Sequence[str]]]
+) -> Iterator[Finding]:
+    """Check labels against the class list.
+
+    Args:
+        task: The spec's `task` section.
+        classes: Class names in order.
+        labelled: Place and labels of each image.
+    """
     known = set(classes)
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
-    for row, record in enumerate(found.records):
-        for label in found.labels_of(row):
+    for place, labels in labelled:
+        for label in labels:
             counts[label] += 1
-            first.setdefault(label, record.source or record.path)
+            first.setdefault(label, place)
     for label in sorted(set(counts) - known):
         reason = f"label {label!r} is not among the classes ({counts[label]} times): {_short(classes)}"
-        yield Finding("unknown_label", "error", first[label], reason)
+        near = did_you_mean(label, known)
+        yield Finding("unknown_label", "error", first[label], f"{reason}; {near}" if near else reason)
     alike = defaultdict(list)
     for label in sorted(counts):
         alike[" ".join(label.casefold().split())].append(label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never
@@ -50,6 +51,8 @@ def list_coco(data: CocoData, task: Task, root: Path) -> Listing:
             )
         names = coco.categories
         reader.take(coco, name, split)
+        if reader.masks and data.classes:
+            reader.findings += _left_out(coco, name, data.classes)
     if not reader.records and not reader.findings:
         raise DataError("the annotations list no image", where=files[0][1])
     classes = data.classes or coco_classes(names or (), isinstance(task, SegmentationTask))
@@ -63,12 +66,25 @@ def coco_classes(categories: Sequence[str], masks: bool) -> tuple[str, ...]:
     return tuple(categories)
 
 
+def _left_out(coco: CocoFile, name: str, classes: Sequence[str]) -> list[Finding]:
+    """Say which objects are not drawn because the spec's classes leave them out."""
+    become = f"become {BACKGROUND}" if BACKGROUND in classes else "do not count"
+    why = f"{become}: data.classes leaves it out"
+    labels = Counter(note.label for notes in coco.annotations.values() for note in notes)
+    return [
+        Finding("label_left_out", "warning", name, f"{count} objects of {label!r} {why}")
+        for label, count in labels.items()
+        if label not in classes
+    ]
+
+
 class _Reader:
     def __init__(self, root: Path, folder: str, masks: bool, group_by: str | None) -> None:
         self.records: list[Record] = []
         self.findings: list[Finding] = []
         self._members = Members(root)
-        self._folder, self._masks, self._group_by = folder, masks, group_by
+        self.masks = masks
+        self._folder, self._group_by = folder, group_by
         self._seen: dict[str, str] = {}
 
     def take(self, coco: CocoFile, name: str, split: SplitName | None) -> None:
@@ -107,7 +123,7 @@ class _Reader:
             group = str(image.extra[group_name])
         elif self._group_by is not None:
             return Finding("no_group", "error", source, f"the image has no entry {self._group_by!r}")
-        if self._masks:
+        if self.masks:
             bad = _mask_finding(image, annotations, name, path)
             mask = f"{name}#{image.id}"
             return bad or Record(

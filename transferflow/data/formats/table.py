@@ -13,6 +13,7 @@ from transferflow.data.records import Finding, Listing, Record
 from transferflow.errors import DataError
 from transferflow.spec.sections.data import Columns, DicomData, TableData
 from transferflow.spec.sections.task import ClassificationTask, Task
+from transferflow.spec.wording import did_you_mean
 
 
 def list_table(data: TableData, task: Task, root: Path) -> Listing:
@@ -58,18 +59,28 @@ def decide_columns(data: TableData | DicomData, header: Sequence[str], name: str
         columns = columns.model_copy(update={"group": group_by})
     elif columns.group not in header and patients:
         columns = columns.model_copy(update={"group": patients[0]})
-    needed = {"data.columns.path": columns.path, "data.columns.label": columns.label}
-    if group_by is not None:
-        needed["data.split.group_by"] = group_by
-    for key, column in needed.items():
+    for key, column in _needed_columns(data).items():
         if column not in header:
             raise DataError(
                 f"the table has no column {column!r}",
                 where=f"{name}:1",
                 found=", ".join(header) or "no columns",
-                hint=f"name the right column under {key}",
+                hint=did_you_mean(column, header) or f"name the right column under {key}",
             )
     return columns
+
+
+def _needed_columns(data: TableData | DicomData) -> dict[str, str]:
+    """Columns that have to be there, by the key that names them."""
+    columns, defaults = data.columns, Columns()
+    needed = {"data.columns.path": columns.path, "data.columns.label": columns.label}
+    # A table may lack group and split, but not where the spec names their column: the split would be another.
+    for key in ("group", "split"):
+        if getattr(columns, key) != getattr(defaults, key):
+            needed[f"data.columns.{key}"] = getattr(columns, key)
+    if data.split.group_by is not None:
+        needed["data.split.group_by"] = data.split.group_by
+    return needed
 
 
 class _RowReader:

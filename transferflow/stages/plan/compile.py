@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from transferflow.data.checks.findings import refuse_errors
+from transferflow.data.checks.labels import check_listed_names
 from transferflow.data.listing import listing_digest, load_listing
 from transferflow.data.loading.loader import batches_in_epoch
 from transferflow.data.records import SPLITS, DatasetSnapshot, Listing
@@ -21,6 +23,7 @@ from transferflow.stages.keys import (
     register_inputs,
 )
 from transferflow.stages.loading import eval_transform_of
+from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import StageName
 from transferflow.stages.plan.defaults import resolved_values
 from transferflow.stages.plan.preflight import require_right_weights, require_transforms
@@ -115,6 +118,8 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
     artifact = context.store.find("prepare", digest(prepared))
     snapshot = load_snapshot(artifact.path) if artifact else None
     classes = snapshot.classes if snapshot else listing.classes
+    require_known_classes(spec, classes)
+    refuse_errors(check_listed_names(spec.task, listing))
     parts = build_task(spec.task).build_model(spec, classes, pretrained=False, device="meta")
     training = compile_training_plan(spec, parts)
     stages = _stages(spec, context, prepared, snapshot)

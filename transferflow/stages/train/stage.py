@@ -14,6 +14,7 @@ from transferflow.spec.deciding import gate_metric
 from transferflow.spec.sections.head import ZeroShotHead
 from transferflow.stages.artifacts import HISTORY
 from transferflow.stages.context import RunContext
+from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.progress import logger
 from transferflow.stages.train.key import complete_train_inputs
@@ -24,12 +25,14 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
     """Train the spec's model on the snapshot; resume an unfinished run, reuse a finished one.
 
     Raises:
+        PlanError: If the spec names a class that the snapshot has not.
         WeightsError: If the pretrained weights are not to be had.
         TrainingError: If the loss is not finite, or a frozen parameter changed.
         InterruptedRunError: If the user stops it; the same command resumes.
     """
     started = time.perf_counter()
     snapshot = load_snapshot(prepared.folder)
+    require_known_classes(spec, snapshot.classes)
     inputs = complete_train_inputs(spec, context, snapshot.fingerprint)
     key = digest(inputs)
     found = context.store.find("train", key)
