@@ -12,8 +12,14 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter
 
+from transferflow.data.listing import load_listing
+from transferflow.data.records import DatasetSnapshot
+from transferflow.data.snapshot.build import build_snapshot
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.sections.data import Data
+from transferflow.spec.sections.task import Task
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 
@@ -55,3 +61,36 @@ def build_spec(colour_folder: Path) -> Callable[..., ExperimentSpec]:
         return ExperimentSpec.model_validate(document | sections)
 
     return build
+
+
+@pytest.fixture
+def data_section() -> Callable[..., Data]:
+    """Build a `data` section from keywords."""
+    return lambda **fields: TypeAdapter(Data).validate_python(fields)
+
+
+@pytest.fixture
+def task_section() -> Callable[..., Task]:
+    """Build a `task` section from its kind and keywords."""
+    return lambda kind="classification", **fields: TypeAdapter(Task).validate_python({"kind": kind, **fields})
+
+
+@pytest.fixture
+def snapshot_of(data_section, task_section, tmp_path_factory) -> Callable[..., DatasetSnapshot]:
+    """Build a snapshot of a folder in a new folder."""
+
+    def run(
+        root: Path,
+        task: str = "classification",
+        *,
+        previous: DatasetSnapshot | None = None,
+        workers: int = 1,
+        options: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> DatasetSnapshot:
+        data, chosen = data_section(root=str(root), **fields), task_section(task, **(options or {}))
+        folder = tmp_path_factory.mktemp("snapshot")
+        listing = load_listing(data, chosen)
+        return build_snapshot(data, chosen, listing, folder, previous=previous, workers=workers)
+
+    return run

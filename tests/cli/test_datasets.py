@@ -1,5 +1,5 @@
 from transferflow.cli.main import main
-from transferflow.demo.catalogue import DEMO_SETS
+from transferflow.demo.sets import DEMO_SETS
 
 
 def test_list_shows_every_set(capsys):

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from transferflow.cli.main import app
 from transferflow.spec import ExperimentSpec
-from transferflow.stages.loading import eval_transform_of
+from transferflow.stages.eval_inputs import eval_transform_of
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import save_bundle
 

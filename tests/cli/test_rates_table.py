@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from transferflow.cli.rates_table import rates_table
-from transferflow.stages.train.layers import compile_training_plan
+from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_task
 from transferflow.training.job import OptimizerSettings
 from transferflow.training.rate_plan import RateRow, rate_table

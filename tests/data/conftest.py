@@ -1,4 +1,4 @@
-"""Small images, and the way from a spec's sections to findings."""
+"""Small images, and the way from a spec's sections to a listing."""
 
 from __future__ import annotations
 
@@ -9,13 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from pydantic import TypeAdapter
 
 from transferflow.data.listing import load_listing
-from transferflow.data.records import DatasetSnapshot, Listing
-from transferflow.data.snapshot.build import build_snapshot
-from transferflow.spec.sections.data import Data
-from transferflow.spec.sections.task import Task
+from transferflow.data.records import Listing
 
 
 @pytest.fixture
@@ -32,44 +28,11 @@ def paint() -> Callable[..., Path]:
 
 
 @pytest.fixture
-def data_section() -> Callable[..., Data]:
-    """Build a `data` section from keywords."""
-    return lambda **fields: TypeAdapter(Data).validate_python(fields)
-
-
-@pytest.fixture
-def task_section() -> Callable[..., Task]:
-    """Build a `task` section from its kind and keywords."""
-    return lambda kind="classification", **fields: TypeAdapter(Task).validate_python({"kind": kind, **fields})
-
-
-@pytest.fixture
 def list_data(data_section, task_section) -> Callable[..., Listing]:
     """List a folder in a format."""
 
     def run(root: Path, task: str = "classification", **fields: Any) -> Listing:
         options = {"multilabel": fields.pop("multilabel")} if "multilabel" in fields else {}
         return load_listing(data_section(root=str(root), **fields), task_section(task, **options))
-
-    return run
-
-
-@pytest.fixture
-def snapshot_of(data_section, task_section, tmp_path_factory) -> Callable[..., DatasetSnapshot]:
-    """Build a snapshot of a folder in a new folder."""
-
-    def run(
-        root: Path,
-        task: str = "classification",
-        *,
-        previous: DatasetSnapshot | None = None,
-        workers: int = 1,
-        options: dict[str, Any] | None = None,
-        **fields: Any,
-    ) -> DatasetSnapshot:
-        data, chosen = data_section(root=str(root), **fields), task_section(task, **(options or {}))
-        folder = tmp_path_factory.mktemp("snapshot")
-        listing = load_listing(data, chosen)
-        return build_snapshot(data, chosen, listing, folder, previous=previous, workers=workers)
 
     return run

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from transferflow.data.records import Record
 from transferflow.data.split import (
-    KnownSplits,
+    FormerSplits,
     assign_splits,
     cut_splits,
     decide_split,
@@ -147,19 +147,19 @@ def test_undeclared_members_follow_their_group():
 
 def test_former_splits_win_over_the_hash():
     records = [record(str(i)) for i in range(50)] + [record("g1", "g"), record("g2", "g")]
-    known = KnownSplits(
+    former = FormerSplits(
         by_group={"g": "val"}, by_content={"sha-of-3": "test"}, by_id={"4": "test", "3": "train"}
     )
     content = {str(i): f"sha-of-{i}" for i in range(50)}
-    assigned = assign_splits(records, SPLIT, content=content, known=known)
+    assigned = assign_splits(records, SPLIT, content=content, former=former)
     assert (assigned["3"], assigned["4"], assigned["g1"], assigned["g2"]) == ("test", "test", "val", "val")
 
 
 def test_groups_bridged_later_stay_and_the_newcomer_is_protected():
-    known = KnownSplits(by_group={"a": "train", "b": "test"})
+    former = FormerSplits(by_group={"a": "train", "b": "test"})
     records = [record("1", "a"), record("2", "b"), record("3", "c")]
     content = {"1": "x", "2": "x", "3": "x"}
-    assigned = assign_splits(records, SPLIT, content=content, known=known)
+    assigned = assign_splits(records, SPLIT, content=content, former=former)
     assert assigned == {"1": "train", "2": "test", "3": "test"}
 
 

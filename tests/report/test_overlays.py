@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transferflow.data.records import Box
-from transferflow.report.pictures import inline_image
+from transferflow.report.inline_images import inline_image
 from transferflow.tasks.rendering.drawing import class_colour, draw_boxes, draw_mask
 
 

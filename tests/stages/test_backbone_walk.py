@@ -18,7 +18,7 @@ from transferflow.data.loading.batch import Batch
 from transferflow.stages.context import RunContext
 from transferflow.stages.plan.compile import compile_plan, epoch_rates
 from transferflow.stages.train.job import optimizer_settings
-from transferflow.stages.train.layers import compile_training_plan
+from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_task
 from transferflow.training.job import LoopSettings, TrainJob
 from transferflow.training.loop import arithmetic_of, train

@@ -19,9 +19,9 @@ from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, deeplabv
 from transferflow.models.segmentation.heads import FixedBatchNorm2d
 from transferflow.models.weights.downloads import file_sha256
 from transferflow.spec.load import load_spec
-from transferflow.stages.loading import eval_transform_of
+from transferflow.stages.eval_inputs import eval_transform_of
 from transferflow.stages.train.job import optimizer_settings
-from transferflow.stages.train.layers import compile_training_plan
+from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_task
 from transferflow.training.freezing import apply_freeze
 from transferflow.training.optimizer import build_optimizer

@@ -7,10 +7,10 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 
 from transferflow.errors import DataError, PlanError, RegistryError
-from transferflow.inference.files import list_images
+from transferflow.inference.image_files import list_images
 from transferflow.inference.predict import predict_images
+from transferflow.stages.bundles import open_model
 from transferflow.stages.context import RunContext
-from transferflow.stages.models import open_model
 from transferflow.stages.plan.compile import compile_plan, epoch_rates
 from transferflow.stages.run import run_plan
 

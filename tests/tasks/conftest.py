@@ -9,7 +9,7 @@ from PIL import Image
 from transferflow.data.listing import load_listing
 from transferflow.data.snapshot.build import build_snapshot
 from transferflow.spec import ExperimentSpec
-from transferflow.stages.loading import eval_loader, eval_transform_of, prediction_inputs
+from transferflow.stages.eval_inputs import eval_loader, eval_transform_of, prediction_inputs
 from transferflow.tasks.build import build_task
 
 SIZE = (64, 48)

@@ -10,7 +10,7 @@ import torch
 from transferflow.data.loading.loader import build_loader
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.spec.sections.task import DetectionTask
-from transferflow.stages.loading import eval_transform_of
+from transferflow.stages.eval_inputs import eval_transform_of
 from transferflow.tasks.bundle import read_min_score, save_bundle
 from transferflow.tasks.detection import SCHEMA, build_detection
 

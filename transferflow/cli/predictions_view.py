@@ -140,13 +140,13 @@ def write_overlays(bundle: Bundle, predictions: Predictions, rows: Rows, folder:
     """Draw boxes or masks over each image, as PNG files in `folder`; returns how many."""
     from PIL import Image
 
-    from transferflow.tasks.rendering.show import show_image
+    from transferflow.tasks.rendering.viewable import load_viewable
 
     by_image: dict[str, Rows] = {}
     for row in rows:
         by_image.setdefault(row["image"], []).append(row)
     for path, mine in by_image.items():
-        image = show_image(Path(path), bundle.transform.channels, bundle.transform.intensity)
+        image = load_viewable(Path(path), bundle.transform.channels, bundle.transform.intensity)
         if bundle.spec.task.kind == "detection":
             image = _with_boxes(image, mine, bundle.classes)
         else:

@@ -24,7 +24,7 @@ _GROUP, _CONTENT = "group:", "content:"
 
 
 @dataclass(frozen=True)
-class KnownSplits:
+class FormerSplits:
     """Where a former snapshot put groups, contents (sha256) and ids; they stay there."""
 
     by_group: Mapping[str, SplitName] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class _Unit:
 
     allowed: int = _ALL
     declared: int = 0
-    known: int = 0
+    former: int = 0
 
 
 def assign_splits(
@@ -54,11 +54,11 @@ def assign_splits(
     split: Split,
     *,
     content: Mapping[str, str] | None = None,
-    known: KnownSplits | None = None,
+    former: FormerSplits | None = None,
 ) -> dict[str, SplitName]:
     """Give every record its split.
 
-    What a folder or column says comes first, then what is known, then the hash. Images of one group, and
+    What a folder or column says comes first, then the former split, then the hash. Images of one group, and
     images of equal content, share a split. Where folders or columns tear copies apart, all of them go to
     the most protected split (test before val before train); where they tear a group apart, they are
     obeyed, and `check` reports the leak.
@@ -67,13 +67,13 @@ def assign_splits(
         records: All records.
         split: The spec's shares and seed.
         content: sha256 of each record's file, by record id; left out: the id stands for the content.
-        known: Splits of a former snapshot.
+        former: Splits of a former snapshot.
 
     Returns:
         Split by record id.
     """
     content = content or {}
-    known = known or KnownSplits()
+    former = former or FormerSplits()
     shares = {"train": split.train, "val": split.val, "test": split.test}
     choices = decide_choices(record.split for record in records)
     keys = unit_keys(records, content)
@@ -82,14 +82,14 @@ def assign_splits(
         unit = units.setdefault(key, _Unit())
         unit.allowed &= choices[record.split]
         unit.declared |= _BIT[record.split] if record.split else 0
-        found = known.find(record, content.get(record.id))
-        unit.known |= _BIT[found] if found else 0
+        found = former.find(record, content.get(record.id))
+        unit.former |= _BIT[found] if found else 0
     result: dict[str, SplitName] = {}
     for record, key in zip(records, keys, strict=True):
         unit, position = units[key], hash_position(key, split.seed)
         if unit.allowed:
-            own = known.find(record, content.get(record.id))
-            result[record.id] = decide_split(unit.allowed, unit.known, own, position, shares)
+            own = former.find(record, content.get(record.id))
+            result[record.id] = decide_split(unit.allowed, unit.former, own, position, shares)
         elif key.startswith(_GROUP):
             result[record.id] = decide_split(choices[record.split], 0, None, position, shares)
         else:
@@ -119,21 +119,21 @@ def decide_choices(declared: Iterable[SplitName | None]) -> dict[SplitName | Non
 
 
 def decide_split(
-    allowed: int, known: int, own: SplitName | None, position: float, shares: Mapping[str, float]
+    allowed: int, former: int, own: SplitName | None, position: float, shares: Mapping[str, float]
 ) -> SplitName:
     """Pick among the `allowed` splits: the record's own former one, its unit's, or the hash's.
 
     Args:
         allowed: Bit set, not empty.
-        known: Bit set of the splits that members of its unit had.
+        former: Bit set of the splits that members of its unit had.
         own: Split that the record itself had.
         position: The unit's hash in [0, 1).
         shares: Share of each split.
     """
     if own is not None and _BIT[own] & allowed:
         return own
-    if known & allowed:
-        return _most_protected(known & allowed)
+    if former & allowed:
+        return _most_protected(former & allowed)
     names = [name for name in SPLITS if _BIT[name] & allowed]
     position *= sum(shares[name] for name in names)
     for name in names[:-1]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from transferflow.errors import MissingDependencyError, PlanError, WeightsError
 from transferflow.models.backbones.timm_weights import TimmChoice, resolve_timm, timm_file, timm_tags
-from transferflow.models.weights.downloads import Progress
+from transferflow.models.weights.downloads import OnBytes
 from transferflow.models.weights.files import HubFile, WeightFile
 from transferflow.models.weights.lock import verified_weights
 from transferflow.spec.sections.backbone import Backbone, TimmBackbone
@@ -150,7 +150,7 @@ def text_files(section: Backbone) -> tuple[WeightFile, WeightFile]:
 
 
 def load_text_tower(
-    section: Backbone, *, offline: bool = False, progress: Progress | None = None
+    section: Backbone, *, offline: bool = False, progress: OnBytes | None = None
 ) -> TextTower:
     """Load the text tower that belongs to the backbone's weights.
 

@@ -11,7 +11,7 @@ from transferflow.models.backbones.torchvision_weights import torchvision_file
 from transferflow.models.backbones.weights import locate_weights, missing_among
 from transferflow.models.clip_text import text_files
 from transferflow.models.detection.resnet50 import COCO_CHANNELS, coco_weights
-from transferflow.models.published import decide_start, is_torchvision
+from transferflow.models.torchvision_start import decide_start, is_torchvision
 from transferflow.models.weights.files import LocalFile, Url, WeightFile, find_weights
 from transferflow.models.weights.lock import (
     check_weights,

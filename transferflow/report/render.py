@@ -13,7 +13,7 @@ from transferflow.report.figures.classification import classification_charts, op
 from transferflow.report.figures.detection import detection_charts
 from transferflow.report.figures.segmentation import segmentation_charts
 from transferflow.report.figures.training import training_charts
-from transferflow.report.pictures import inline_picture
+from transferflow.report.inline_images import inline_picture
 from transferflow.report.sections import (
     CLASS_NOTES,
     class_legend,

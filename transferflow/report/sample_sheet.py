@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from transferflow.evaluation.pictures import Picture
-from transferflow.report.pictures import inline_picture
+from transferflow.report.inline_images import inline_picture
 from transferflow.store import write_atomic
 
 

@@ -14,7 +14,7 @@ from transferflow.spec.experiment import ExperimentSpec
 from transferflow.spec.merging.merge import drop_nulls, merge
 from transferflow.spec.merging.override import read_overrides, read_path
 from transferflow.spec.merging.shape import SectionShape, Slot
-from transferflow.spec.messages.explain import explain, explain_rules, place_problem
+from transferflow.spec.messages.problems import place_problem, rule_problems, validation_problems
 from transferflow.spec.sections.base import Found
 from transferflow.spec.wording import did_you_mean
 from transferflow.spec.yaml.files import read_file
@@ -113,7 +113,8 @@ def check_document(
         spec = ExperimentSpec.model_validate(plain(document.tree))
     except ValidationError as error:
         known = {problem.where for problem in document.problems}
-        found = explain(error, document.tree, ROOT, ignore_missing=is_base or not document.complete)
+        may_miss = is_base or not document.complete
+        found = validation_problems(error, document.tree, ROOT, ignore_missing=may_miss)
         problems = document.problems + tuple(problem for problem in found if problem.where not in known)
         return None, problems
     return (None if document.problems else spec), document.problems
@@ -123,7 +124,7 @@ def place_problems(document: Document, found: Sequence[Found]) -> tuple[Problem,
     """Give each broken rule that a later check found (`key path`, message) its place in the file."""
     if document.tree is None:
         return ()
-    return explain_rules(found, document.tree, ROOT)
+    return rule_problems(found, document.tree, ROOT)
 
 
 def with_places(document: Document, problems: Sequence[Problem]) -> tuple[Problem, ...]:

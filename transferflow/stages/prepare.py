@@ -17,7 +17,7 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.keys import prepare_inputs
 from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import StageOutcome
-from transferflow.stages.progress import logger, progress_counter
+from transferflow.stages.progress import file_bar, logger
 from transferflow.store import ArtifactStore, digest
 
 
@@ -59,7 +59,7 @@ def _build(
     spec: ExperimentSpec, context: RunContext, listing: Listing, folder: Path, inspect: Inspect | None
 ) -> None:
     logger.info("prepare: %d images under %s", len(listing.records), listing.root)
-    with progress_counter("checking images", context.interactive) as progress:
+    with file_bar("checking images", context.interactive) as progress:
         build_snapshot(
             spec.data,
             spec.task,

@@ -21,7 +21,7 @@ logger = logging.getLogger("transferflow")
 
 
 @contextmanager
-def progress_counter(title: str, interactive: bool) -> Iterator[Callable[[int, int], None] | None]:
+def file_bar(title: str, interactive: bool) -> Iterator[Callable[[int, int], None] | None]:
     """Yield a `(done, total)` callback that moves a progress bar; `None` where nobody watches."""
     if not interactive:
         yield None

@@ -29,7 +29,7 @@ from transferflow.spec.sections.head import LinearHead, ZeroShotHead
 from transferflow.spec.sections.metrics import metric_names
 from transferflow.spec.sections.task import ClassificationTask
 from transferflow.tasks.base import ModelParts, PredictionInputs
-from transferflow.tasks.rendering.show import show_image
+from transferflow.tasks.rendering.viewable import load_viewable
 
 
 class Classification:
@@ -188,7 +188,7 @@ class Classification:
         likely = [classes[int(n)] for n in np.flatnonzero(probabilities >= 0.5)]
         said = ", ".join(likely) if self.multilabel else classes[int(probabilities.argmax())]
         truth = ", ".join(sorted(row.labels, key=classes.index))
-        image = show_image(row.absolute_path, spec.data.channels, spec.data.intensity)
+        image = load_viewable(row.absolute_path, spec.data.channels, spec.data.intensity)
         verdict = "recognised" if said == truth else f"taken for {said or '(none)'}"
         title = f"{truth or '(none)'}, {verdict}"
         lines = (row.id, f"probability of the truth {truth_share:.3f}")

@@ -34,7 +34,7 @@ from transferflow.spec.sections.metrics import metric_names
 from transferflow.spec.sections.task import DetectionTask
 from transferflow.tasks.base import ModelParts, PredictionInputs
 from transferflow.tasks.rendering.drawing import draw_boxes
-from transferflow.tasks.rendering.show import show_image
+from transferflow.tasks.rendering.viewable import load_viewable
 
 SCHEMA = pa.schema(
     [
@@ -206,7 +206,7 @@ def _case(
     mistakes: ImageMistakes,
     score: float,
 ) -> Picture:
-    image = show_image(row.absolute_path, spec.data.channels, spec.data.intensity)
+    image = load_viewable(row.absolute_path, spec.data.channels, spec.data.intensity)
     found = shown.filter(pc.equal(shown["id"], row.id)).to_pylist()
     boxes = [Box(r["x_min"], r["y_min"], r["x_max"], r["y_max"], r["label"]) for r in found]
     panels = (

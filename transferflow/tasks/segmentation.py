@@ -35,7 +35,7 @@ from transferflow.spec.sections.task import SegmentationTask
 from transferflow.tasks.base import ModelParts, PredictionInputs
 from transferflow.tasks.rendering.mask_files import write_mask
 from transferflow.tasks.rendering.mask_pictures import picture_masks
-from transferflow.tasks.rendering.show import show_image
+from transferflow.tasks.rendering.viewable import load_viewable
 from transferflow.tasks.segmentation_truth import MaskPairs, pixel_weights
 
 SCHEMA = pa.schema([("id", pa.string()), ("mask", pa.string())])
@@ -175,7 +175,7 @@ class Segmentation:
     def _case(self, spec: ExperimentSpec, pairs: MaskPairs, number: int, overlap: float) -> Picture:
         row = pairs.rows[number]
         predicted, truth = pairs.masks(number)
-        image = show_image(row.absolute_path, spec.data.channels, spec.data.intensity)
+        image = load_viewable(row.absolute_path, spec.data.channels, spec.data.intensity)
         return picture_masks(
             image, truth, predicted, ignore_index=self.ignore_index, overlap=overlap, image_id=row.id
         )

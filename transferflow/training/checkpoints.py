@@ -40,7 +40,7 @@ Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Progress:
+class LoopState:
     """How far a training got.
 
     Attributes:
@@ -61,17 +61,17 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class Checkpoint:
     """Everything that a checkpoint holds.
 
     Attributes:
-        progress: The plain part.
+        state: The plain part.
         weights: State dict of the model.
         ema: State dict of the moving average; `None` without one.
         optimizer: State dicts of optimizer and loss scaler.
     """
 
-    progress: Progress
+    state: LoopState
     weights: Tensors
     ema: Tensors | None
     optimizer: dict[str, Any]
@@ -84,30 +84,30 @@ class Checkpoints:
         self.folder = folder
         self.fingerprint = fingerprint
 
-    def save(self, snapshot: Snapshot, *, is_best: bool) -> Progress:
+    def save(self, checkpoint: Checkpoint, *, is_best: bool) -> LoopState:
         """Write a checkpoint of a finished epoch; with `is_best`, keep its weights as the best.
 
         Returns:
-            The progress as it was stored, with the hash of the best weights.
+            The state as it was stored, with the hash of the best weights.
         """
-        progress = snapshot.progress
+        state = checkpoint.state
         if is_best:
-            best = self.best_path(progress.epochs - 1)
-            write_atomic(best, save_tensors(snapshot.weights if snapshot.ema is None else snapshot.ema))
-            progress = replace(progress, best_epoch=progress.epochs - 1, best_sha256=file_digest(best))
-        final = self._epoch_path(progress.epochs)
+            best = self.best_path(state.epochs - 1)
+            write_atomic(best, save_tensors(checkpoint.weights if checkpoint.ema is None else checkpoint.ema))
+            state = replace(state, best_epoch=state.epochs - 1, best_sha256=file_digest(best))
+        final = self._epoch_path(state.epochs)
         beside = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
         try:
-            self._write(beside, replace(snapshot, progress=progress))
+            self._write(beside, replace(checkpoint, state=state))
             if final.exists():  # a damaged one, whose epoch was trained again
                 shutil.rmtree(final)
             beside.rename(final)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         self._prune()
-        return progress
+        return state
 
-    def load_last(self) -> Snapshot | None:
+    def load_last(self) -> Checkpoint | None:
         """Load the newest checkpoint that is whole; `None` if there is none.
 
         Raises:
@@ -122,51 +122,51 @@ class Checkpoints:
                 logger.warning("the checkpoint %s can't be read and is not used: %s", path.name, error)
         return None
 
-    def load_best(self, progress: Progress) -> Tensors:
+    def load_best(self, state: LoopState) -> Tensors:
         """Weights of the best epoch."""
-        return load_tensors(self.best_path(progress.best_epoch).read_bytes())
+        return load_tensors(self.best_path(state.best_epoch).read_bytes())
 
     def best_path(self, epoch: int) -> Path:
         """File of the weights of an epoch that was the best."""
         return self.folder / f"best-{epoch:04}.safetensors"
 
-    def _write(self, path: Path, snapshot: Snapshot) -> None:
+    def _write(self, path: Path, checkpoint: Checkpoint) -> None:
         optimizer = io.BytesIO()
-        torch.save(snapshot.optimizer, optimizer)
-        files = {WEIGHTS: save_tensors(snapshot.weights), OPTIMIZER: optimizer.getvalue()}
-        if snapshot.ema is not None:
-            files[EMA] = save_tensors(snapshot.ema)
-        for name, content in files.items():
-            write_atomic(path / name, content)
-        state = {
+        torch.save(checkpoint.optimizer, optimizer)
+        files = {WEIGHTS: save_tensors(checkpoint.weights), OPTIMIZER: optimizer.getvalue()}
+        if checkpoint.ema is not None:
+            files[EMA] = save_tensors(checkpoint.ema)
+        for name, data in files.items():
+            write_atomic(path / name, data)
+        content = {
             "job": self.fingerprint,
             "files": {name: file_digest(path / name) for name in files},
-            "progress": asdict(snapshot.progress),
+            "progress": asdict(checkpoint.state),
         }
-        write_atomic(path / STATE, json.dumps(state))
+        write_atomic(path / STATE, json.dumps(content))
 
-    def _read(self, path: Path) -> Snapshot:
-        state = json.loads((path / STATE).read_text())
-        if state["job"] != self.fingerprint:
+    def _read(self, path: Path) -> Checkpoint:
+        content = json.loads((path / STATE).read_text())
+        if content["job"] != self.fingerprint:
             raise TrainingError(
                 "the checkpoint belongs to another training",
                 where=str(path),
                 hint="remove the folder to train anew",
             )
-        plain = dict(state["progress"])
+        plain = dict(content["progress"])
         proofs = tuple(
             PhaseProof(**{**proof, "groups": tuple(proof["groups"])}) for proof in plain.pop("proofs")
         )
-        progress = Progress(**{**plain, "history": tuple(plain["history"])}, proofs=proofs)
-        hashes = {path / name: sha256 for name, sha256 in state["files"].items()}
-        hashes[self.best_path(progress.best_epoch)] = progress.best_sha256
+        state = LoopState(**{**plain, "history": tuple(plain["history"])}, proofs=proofs)
+        hashes = {path / name: sha256 for name, sha256 in content["files"].items()}
+        hashes[self.best_path(state.best_epoch)] = state.best_sha256
         for file, sha256 in hashes.items():
             if file_digest(file) != sha256:
                 raise StoreError("the file is not what was written", where=str(file))
-        return Snapshot(
-            progress=progress,
+        return Checkpoint(
+            state=state,
             weights=load_tensors((path / WEIGHTS).read_bytes()),
-            ema=load_tensors((path / EMA).read_bytes()) if EMA in state["files"] else None,
+            ema=load_tensors((path / EMA).read_bytes()) if EMA in content["files"] else None,
             optimizer=torch.load(path / OPTIMIZER, map_location="cpu", weights_only=True),
         )
 

@@ -12,7 +12,7 @@ import torch
 
 from transferflow.errors import InterruptedRunError, TrainingError
 from transferflow.store import digest
-from transferflow.training.checkpoints import Checkpoints, Progress, Snapshot, tensors_of
+from transferflow.training.checkpoints import Checkpoint, Checkpoints, LoopState, tensors_of
 from transferflow.training.device import Arithmetic, decide_arithmetic, has_bf16, has_depthwise, pick_device
 from transferflow.training.epoch import Stepper
 from transferflow.training.freezing import apply_freeze
@@ -58,7 +58,7 @@ class _Run:
         self.arithmetic = arithmetic_of(job, device)
         self.stepper = _build_stepper(job, device, self.arithmetic)
         self.checkpoints = Checkpoints(job.folder, _fingerprint(job))
-        self.progress = Progress()
+        self.state = LoopState()
         found = self.checkpoints.load_last()
         if found is not None:
             self._restore(found)
@@ -68,11 +68,11 @@ class _Run:
         settings = self.job.settings
         try:
             for hook in self.job.hooks:
-                hook.on_start(settings.epochs, len(self.job.train_loader), self.progress.epochs)
-            while self.progress.epochs < settings.epochs and not self._stops():
-                self._epoch(self.progress.epochs)
+                hook.on_start(settings.epochs, len(self.job.train_loader), self.state.epochs)
+            while self.state.epochs < settings.epochs and not self._stops():
+                self._epoch(self.state.epochs)
         except KeyboardInterrupt:
-            raise _interrupted(self.progress.epochs, settings.epochs) from None
+            raise _interrupted(self.state.epochs, settings.epochs) from None
         finally:
             for hook in self.job.hooks:
                 hook.on_end()
@@ -82,11 +82,11 @@ class _Run:
         started = time.perf_counter()
         phase = self.job.freeze.at(epoch)
         if epoch == phase.first_epoch:
-            self.progress = replace(self.progress, frozen_before=self._frozen(epoch))
+            self.state = replace(self.state, frozen_before=self._frozen(epoch))
         trained = self._train_epoch(epoch)
         trained |= self._validate(epoch)
         row = {"epoch": float(epoch), **trained, "seconds": time.perf_counter() - started}
-        self.progress = replace(self.progress, epochs=epoch + 1, history=(*self.progress.history, row))
+        self.state = replace(self.state, epochs=epoch + 1, history=(*self.state.history, row))
         self._close_phase(epoch)
         self._save(is_best=self._best() == epoch)
         for hook in self.job.hooks:
@@ -146,17 +146,17 @@ class _Run:
         ends = self._stops() or epoch + 1 == job.settings.epochs or job.freeze.at(epoch + 1) != phase
         if ends:
             left_out = count_left_out(job.model, job.groups, phase.frozen, job.freeze.batch_norm)
-            proof = close_phase(phase, epoch, self.progress.frozen_before, self._frozen(epoch), left_out)
-            self.progress = replace(self.progress, proofs=(*self.progress.proofs, proof), frozen_before={})
+            proof = close_phase(phase, epoch, self.state.frozen_before, self._frozen(epoch), left_out)
+            self.state = replace(self.state, proofs=(*self.state.proofs, proof), frozen_before={})
 
     def _best(self) -> int:
         settings = self.job.settings
-        return decide_best(self.progress.history, settings.metric, lower_is_better=settings.lower_is_better)
+        return decide_best(self.state.history, settings.metric, lower_is_better=settings.lower_is_better)
 
     def _stops(self) -> bool:
         settings = self.job.settings
         return decide_stop(
-            self.progress.history,
+            self.state.history,
             settings.metric,
             lower_is_better=settings.lower_is_better,
             patience=settings.patience,
@@ -164,8 +164,8 @@ class _Run:
 
     def _save(self, *, is_best: bool) -> None:
         stepper = self.stepper
-        snapshot = Snapshot(
-            progress=self.progress,
+        checkpoint = Checkpoint(
+            state=self.state,
             weights=tensors_of(self.job.model),
             ema=None if stepper.ema is None else tensors_of(stepper.ema.module),
             optimizer={
@@ -173,9 +173,9 @@ class _Run:
                 "scaler": stepper.scaler.state_dict(),
             },
         )
-        self.progress = self.checkpoints.save(snapshot, is_best=is_best)
+        self.state = self.checkpoints.save(checkpoint, is_best=is_best)
 
-    def _restore(self, found: Snapshot) -> None:
+    def _restore(self, found: Checkpoint) -> None:
         stepper = self.stepper
         self.job.model.load_state_dict(found.weights)
         if stepper.ema is not None and found.ema is not None:
@@ -183,24 +183,24 @@ class _Run:
         stepper.optimizer.load_state_dict(found.optimizer["optimizer"])
         if found.optimizer["scaler"]:  # empty unless it was trained in fp16
             stepper.scaler.load_state_dict(found.optimizer["scaler"])
-        self.progress = found.progress
-        logger.info("resumed after %d of %d epochs", self.progress.epochs, self.job.settings.epochs)
+        self.state = found.state
+        logger.info("resumed after %d of %d epochs", self.state.epochs, self.job.settings.epochs)
 
     def _result(self) -> TrainingResult:
-        progress, settings = self.progress, self.job.settings
+        state, settings = self.state, self.job.settings
         model = self.job.model
-        model.load_state_dict(self.checkpoints.load_best(progress))
+        model.load_state_dict(self.checkpoints.load_best(state))
         model.to("cpu").to(memory_format=torch.contiguous_format)
         model.eval()
         is_cuda = self.device.type == "cuda"
         return TrainingResult(
-            history=progress.history,
-            best_epoch=progress.best_epoch,
-            best_value=progress.history[progress.best_epoch][settings.metric],
-            proofs=progress.proofs,
+            history=state.history,
+            best_epoch=state.best_epoch,
+            best_value=state.history[state.best_epoch][settings.metric],
+            proofs=state.proofs,
             precision=self.arithmetic.precision,
             device=torch.cuda.get_device_name(self.device) if is_cuda else self.device.type,
-            stopped_early=progress.epochs < settings.epochs,
+            stopped_early=state.epochs < settings.epochs,
         )
 
 

@@ -7,7 +7,7 @@ import pytest
 from transferflow.data.formats.json_lines import entry_lines, with_lines
 from transferflow.data.listing import load_listing
 from transferflow.data.records import Finding
-from transferflow.data.snapshot.check import check_listing
+from transferflow.data.snapshot.inspection import check_listing
 
 TEXT = """\ufeff
 {"info": {"a": [1, {"b": "}]\\""}], "images": []},

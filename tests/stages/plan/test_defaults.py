@@ -7,7 +7,7 @@ from torchvision.models import ResNet18_Weights
 
 from transferflow.models.backbones.build import preprocessing_of
 from transferflow.spec.sections.metrics import SINGLE_LABEL
-from transferflow.stages.loading import eval_transform_of
+from transferflow.stages.eval_inputs import eval_transform_of
 from transferflow.stages.plan.defaults import resolved_values
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.plan.warnings import collect_warnings
-from transferflow.stages.train.layers import compile_training_plan
+from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_task
 
 RESNET = {"source": "torchvision", "name": "resnet50"}

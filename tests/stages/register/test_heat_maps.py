@@ -11,8 +11,8 @@ from transferflow.data.listing import load_listing
 from transferflow.data.snapshot.build import build_snapshot
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.evaluation.pictures import Panel, Picture
-from transferflow.stages.loading import eval_transform_of
-from transferflow.stages.register.heat_maps import explain_errors
+from transferflow.stages.eval_inputs import eval_transform_of
+from transferflow.stages.register.heat_maps import add_heat_maps
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import save_bundle
 
@@ -35,5 +35,5 @@ def test_the_caption_names_the_method(build_spec, tmp_path, head, caption):
     share = pa.array([[0.6, 0.2, 0.2]] * len(ids), pa.list_(pa.float32(), 3))
     predictions = pa.table({"id": ids, "probabilities": share})
     worst = [Picture((Panel(np.zeros((36, 36, 3), np.uint8)),), image_id=image) for image in ids[:2]]
-    explained = explain_errors(worst, tmp_path / "bundle", predictions, snapshot)
+    explained = add_heat_maps(worst, tmp_path / "bundle", predictions, snapshot)
     assert [[panel.label for panel in picture.panels] for picture in explained] == [["", caption]] * 2

@@ -9,13 +9,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from transferflow.data.records import Finding
+from transferflow.data.records import Finding, Severity
 from transferflow.errors import DataError
 from transferflow.store import write_atomic
 
 QUARANTINE = "quarantine.csv"
 FINDINGS = "findings.json"
 _SHOWN = 10
+_ORDER: dict[Severity, int] = {"error": 0, "quarantine": 1, "warning": 2}
+
+
+def sort_findings(findings: Sequence[Finding]) -> list[Finding]:
+    """Errors first, then quarantined files, then warnings; each by kind, in the order they were found."""
+    return sorted(findings, key=lambda finding: (_ORDER[finding.severity], finding.kind))
 
 
 def write_findings(findings: Sequence[Finding], folder: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from transferflow.data.checks.inspected import Inspected
 from transferflow.data.checks.split_sizes import check_shares
-from transferflow.data.checks.subject import Examined
 from transferflow.data.records import SPLITS, Finding, Listing, Severity, SplitName, about
 from transferflow.data.split import cut_splits
 from transferflow.spec.sections.data import Split
@@ -21,7 +21,7 @@ _NOTHING: Mapping[SplitName, str] = {
 }
 
 
-def check_labels(task: Task, classes: Sequence[str], found: Examined, split: Split) -> list[Finding]:
+def check_labels(task: Task, classes: Sequence[str], found: Inspected, split: Split) -> list[Finding]:
     """Check that labels are known, and that every class is in every split."""
     if not found.records:
         return [Finding("no_images", "error", "data.root", "no image can be used")]
@@ -46,7 +46,7 @@ def check_share(findings: Sequence[Finding], listing: Listing, allowed: float) -
     return [Finding("too_many_bad", "error", "data.max_bad_fraction", reason)]
 
 
-def class_counts(classes: Sequence[str], found: Examined) -> dict[SplitName, dict[str, int]]:
+def class_counts(classes: Sequence[str], found: Inspected) -> dict[SplitName, dict[str, int]]:
     """Images (with boxes: boxes that are no crowd) of each class per split."""
     counts = {split: dict.fromkeys(classes, 0) for split in SPLITS}
     for row, split in enumerate(found.splits):
@@ -109,7 +109,7 @@ def _short(names: Sequence[str]) -> str:
     return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
 
 
-def _check_cut(found: Examined) -> Iterator[Finding]:
+def _check_cut(found: Inspected) -> Iterator[Finding]:
     for name, source in cut_splits(record.split for record in found.records).items():
         reason = f"no folder or column says {name}: it is cut from {source} by the stable hash"
         yield Finding("split_cut", "warning", f"data.split.{name}", reason)
@@ -153,7 +153,7 @@ def _no_label(task: Task, split: SplitName) -> str:
             return f"no mask in {split} has a pixel of a class"
 
 
-def _check_notes(found: Examined) -> Iterator[Finding]:
+def _check_notes(found: Inspected) -> Iterator[Finding]:
     for record, note in zip(found.records, found.facts["note"].to_pylist(), strict=True):
         if note is not None:
             yield about(record, "wrong_extension", "warning", note)

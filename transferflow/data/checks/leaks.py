@@ -10,19 +10,19 @@ import numpy as np
 import pyarrow as pa
 
 from transferflow.data.checks.duplicates import find_near_duplicates
-from transferflow.data.checks.subject import Examined
+from transferflow.data.checks.inspected import Inspected
 from transferflow.data.records import Finding, Record, Severity, SplitName
 
 _SHOWN = 50
 NearPolicy = Literal["auto", "error", "warning", "ignore"]
 
 
-def check_leaks(found: Examined, near: NearPolicy) -> list[Finding]:
+def check_leaks(found: Inspected, near: NearPolicy) -> list[Finding]:
     """Check groups, exact copies and near duplicates across splits."""
     return [*_check_groups(found), *_check_copies(found), *_check_near(found, near)]
 
 
-def _check_groups(found: Examined) -> Iterator[Finding]:
+def _check_groups(found: Inspected) -> Iterator[Finding]:
     """Groups that folders or columns tear apart."""
     first: dict[str, tuple[Record, SplitName]] = {}
     told: set[str] = set()
@@ -38,7 +38,7 @@ def _check_groups(found: Examined) -> Iterator[Finding]:
             yield Finding("group_leak", "error", record.source, reason)
 
 
-def _check_copies(found: Examined) -> Iterator[Finding]:
+def _check_copies(found: Inspected) -> Iterator[Finding]:
     """Exact copies: with other labels, torn apart, or moved because folders tore them apart."""
     copies = equal_rows(found.facts["sha256"])
     for rows in copies:
@@ -80,11 +80,11 @@ def equal_rows(column: pa.ChunkedArray) -> list[list[int]]:
     return list(rows_of.values())
 
 
-def _labels(found: Examined, row: int) -> str:
+def _labels(found: Inspected, row: int) -> str:
     return ", ".join(sorted(set(found.labels_of(row)))) or "no label"
 
 
-def _check_near(found: Examined, policy: NearPolicy) -> Iterator[Finding]:
+def _check_near(found: Inspected, policy: NearPolicy) -> Iterator[Finding]:
     """Images that look alike in two splits; frames of one group share a split and are no leak."""
     if policy == "ignore":
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from transferflow.data.checks.subject import Examined
+from transferflow.data.checks.inspected import Inspected
 from transferflow.data.records import SPLITS, Finding, SplitName
 from transferflow.data.split import assign_splits
 from transferflow.spec.sections.data import Split
@@ -17,7 +17,7 @@ _ENOUGH = 3
 Unevenness = tuple[int, float]
 
 
-def check_shares(found: Examined, split: Split) -> Iterator[Finding]:
+def check_shares(found: Inspected, split: Split) -> Iterator[Finding]:
     """Report splits without images (errors) and, in small sets, splits that chance made uneven.
 
     Uneven: a split is more than a quarter smaller or larger than its share, or a class with three images
@@ -35,7 +35,7 @@ def check_shares(found: Examined, split: Split) -> Iterator[Finding]:
         yield Finding("uneven_split", "warning", "data.split", reason)
 
 
-def _advise_seed(found: Examined, split: Split) -> str:
+def _advise_seed(found: Inspected, split: Split) -> str:
     """A better seed, in words; empty where the splits are even, or folders and columns say them."""
     if not _ENOUGH <= len(found.records) <= _MANY or any(record.split for record in found.records):
         return ""

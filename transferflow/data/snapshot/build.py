@@ -10,11 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from transferflow.data.checks.findings import refuse_errors, write_findings
+from transferflow.data.checks.inspected import Inspected
 from transferflow.data.checks.labels import class_counts
-from transferflow.data.checks.subject import Examined
 from transferflow.data.formats.masks import pack_colours
 from transferflow.data.records import SPLITS, Box, DatasetSnapshot, Listing
-from transferflow.data.snapshot.examine import Progress, build_reader, examine_listing
+from transferflow.data.snapshot.inspection import OnFile, build_reader, inspect_listing
 from transferflow.data.snapshot.manifest import MANIFEST, build_table, write_table
 from transferflow.data.snapshot.shards import Inspect, inspect_here
 from transferflow.errors import DataError
@@ -33,7 +33,7 @@ def build_snapshot(
     *,
     previous: DatasetSnapshot | None = None,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: OnFile | None = None,
     inspect: Inspect | None = None,
 ) -> DatasetSnapshot:
     """Open every listed file once and write the snapshot into `folder`.
@@ -52,42 +52,42 @@ def build_snapshot(
         DataError: If a finding is an error, or more files are bad than `data.max_bad_fraction` allows.
     """
     inspect = inspect or inspect_here(workers)
-    examined = examine_listing(data, task, listing, previous=previous, inspect=inspect, progress=progress)
+    inspected = inspect_listing(data, task, listing, previous=previous, inspect=inspect, progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
-    write_findings(examined.findings, folder)
-    refuse_errors(examined.findings)
-    write_table(build_table(examined.records, examined.splits, examined.facts), folder)
-    snapshot = _describe(data, listing, examined, folder)
+    write_findings(inspected.findings, folder)
+    refuse_errors(inspected.findings)
+    write_table(build_table(inspected.records, inspected.splits, inspected.facts), folder)
+    snapshot = _describe(data, listing, inspected, folder)
     fields = asdict(snapshot) | {"root": str(snapshot.root), "split": data.split.model_dump(mode="json")}
     del fields["path"]
     write_atomic(folder / SNAPSHOT, json.dumps(fields, indent=1, ensure_ascii=False))
     return snapshot
 
 
-def _describe(data: Data, listing: Listing, examined: Examined, folder: Path) -> DatasetSnapshot:
-    counts = Counter(examined.splits)
+def _describe(data: Data, listing: Listing, inspected: Inspected, folder: Path) -> DatasetSnapshot:
+    counts = Counter(inspected.splits)
     return DatasetSnapshot(
         path=folder,
         root=listing.root,
-        fingerprint=fingerprint(examined, listing.classes),
+        fingerprint=fingerprint(inspected, listing.classes),
         classes=listing.classes,
         channels=data.channels,
         counts={split: counts[split] for split in SPLITS},
-        class_counts=class_counts(listing.classes, examined),
-        quarantined=sum(finding.severity == "quarantine" for finding in examined.findings),
+        class_counts=class_counts(listing.classes, inspected),
+        quarantined=sum(finding.severity == "quarantine" for finding in inspected.findings),
         view=build_reader(data, listing.root).view,
         colours=pack_colours(data),
     )
 
 
-def fingerprint(examined: Examined, classes: Sequence[str]) -> str:
+def fingerprint(inspected: Inspected, classes: Sequence[str]) -> str:
     """sha256 (hex) over contents, labels and splits; names, folders, times and order do not count."""
     lines = []
-    masks: list[str | None] = [None] * len(examined.records)
-    if examined.mask_classes:
-        masks = examined.facts["mask_sha256"].to_pylist()
+    masks: list[str | None] = [None] * len(inspected.records)
+    if inspected.mask_classes:
+        masks = inspected.facts["mask_sha256"].to_pylist()
     for record, split, sha, mask in zip(
-        examined.records, examined.splits, examined.hashes, masks, strict=True
+        inspected.records, inspected.splits, inspected.hashes, masks, strict=True
     ):
         boxes = sorted(_box_values(box) for box in record.boxes)
         line = json.dumps([sha, split, sorted(record.labels), boxes, mask])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from transferflow.data.files.paths import split_mask
 from transferflow.data.formats.masks import MaskFiles, inspect_mask
-from transferflow.data.snapshot.inspect import inspect_image
+from transferflow.data.snapshot.image_facts import inspect_image
 from transferflow.data.snapshot.manifest import IMAGE_FIELDS, MASK_FIELDS
 from transferflow.spec.sections.data import Intensity
 from transferflow.store import digest, write_atomic

@@ -15,7 +15,7 @@ from torchvision.models import WeightsEnum
 
 from transferflow.errors import PlanError, WeightsError
 from transferflow.models.layers import Preprocessing
-from transferflow.models.weights.downloads import Progress
+from transferflow.models.weights.downloads import OnBytes
 from transferflow.models.weights.files import Url, WeightFile
 from transferflow.models.weights.lock import verified_weights
 from transferflow.models.weights.state_files import read_state
@@ -78,7 +78,7 @@ def torchvision_file(weights: WeightsEnum) -> WeightFile:
 
 
 def load_torchvision_state(
-    weights: WeightsEnum, offline: bool = False, progress: Progress | None = None
+    weights: WeightsEnum, offline: bool = False, progress: OnBytes | None = None
 ) -> dict[str, Tensor]:
     """Read the state dict of any torchvision weights, downloaded where needed, checked by hash and lock.
 

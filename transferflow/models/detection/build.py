@@ -8,8 +8,8 @@ from torch import nn
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.dense import DenseModel, apply_levels_only, resnet_groups
 from transferflow.models.detection.generic import DetectorSettings, build_generic_detector
-from transferflow.models.detection.groups import detector_groups
 from transferflow.models.detection.inputs import PreparedInput, apply_float32_outputs
+from transferflow.models.detection.layer_groups import detector_groups
 from transferflow.models.detection.resnet50 import (
     COCO_CHANNELS,
     apply_new_classes,
@@ -17,7 +17,7 @@ from transferflow.models.detection.resnet50 import (
     coco_weights,
 )
 from transferflow.models.layers import LayerGroup, Preprocessing
-from transferflow.models.published import apply_resnet_start, decide_start, is_torchvision, load_whole
+from transferflow.models.torchvision_start import apply_resnet_start, decide_start, is_torchvision, load_whole
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
 from transferflow.spec.sections.head import DetectionHead
 

@@ -12,7 +12,6 @@ from transferflow.models.backbones.build import build_backbone
 from transferflow.models.dense import DenseModel, apply_levels_only, build_group, resnet_groups
 from transferflow.models.layers import Backbone, LayerGroup, Preprocessing
 from transferflow.models.neck import decide_level_sources
-from transferflow.models.published import apply_resnet_start, decide_start, is_torchvision, load_whole
 from transferflow.models.segmentation.dilation import apply_output_stride
 from transferflow.models.segmentation.heads import (
     apply_dropout,
@@ -23,6 +22,7 @@ from transferflow.models.segmentation.heads import (
 )
 from transferflow.models.segmentation.lite import LiteHead
 from transferflow.models.segmentation.segmenter import LevelPick, LiteBody, Segmenter
+from transferflow.models.torchvision_start import apply_resnet_start, decide_start, is_torchvision, load_whole
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
 from transferflow.spec.sections.head import SegmentationHead
 

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from transferflow.errors import MissingDependencyError, WeightsError
 
-Progress = Callable[[int, int | None], None]
+OnBytes = Callable[[int, int | None], None]
 CHUNK = 1 << 20
 TRIES = 6
 
@@ -44,7 +44,7 @@ def download(
     target: Path,
     *,
     sha256: str | None,
-    progress: Progress | None = None,
+    progress: OnBytes | None = None,
     patience: Patience | None = None,
 ) -> Path:
     """Fetch `url` to `target`, resuming what an earlier try left; several processes may ask at once.
@@ -125,7 +125,7 @@ def _locked(target: Path) -> AbstractContextManager[object]:
         ) from error
 
 
-def _fill(url: str, part: Path, progress: Progress | None, patience: Patience, *, can_resume: bool) -> None:
+def _fill(url: str, part: Path, progress: OnBytes | None, patience: Patience, *, can_resume: bool) -> None:
     failures, reason = 0, ""
     longest = part.stat().st_size if part.is_file() else 0
     while failures < patience.tries:
@@ -158,7 +158,7 @@ def _fill(url: str, part: Path, progress: Progress | None, patience: Patience, *
     raise _refused(url, reason, part if can_resume else None)
 
 
-def _append(url: str, part: Path, offset: int, progress: Progress | None, timeout: float) -> bool:
+def _append(url: str, part: Path, offset: int, progress: OnBytes | None, timeout: float) -> bool:
     """Append what is missing; return whether all that the server announced has come."""
     with _open(url, offset, timeout) as (stream, start, total):
         done = start

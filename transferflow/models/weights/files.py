@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import assert_never
 
 from transferflow.errors import Problem, WeightsError
-from transferflow.models.weights.downloads import Progress, download, file_sha256, public_address
+from transferflow.models.weights.downloads import OnBytes, download, file_sha256, public_address
 
 FETCH_HINT = "get the file with `transferflow weights fetch SPEC` where there is a network"
 
@@ -133,7 +133,7 @@ def find_weights(file: WeightFile) -> Path | None:
             assert_never(file.location)
 
 
-def fetch_weights(file: WeightFile, *, offline: bool = False, progress: Progress | None = None) -> Path:
+def fetch_weights(file: WeightFile, *, offline: bool = False, progress: OnBytes | None = None) -> Path:
     """Path of the file, after a download where it is needed; its hash is checked.
 
     Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transferflow.errors import MissingDependencyError, Problem, WeightsError
-from transferflow.models.weights.downloads import Progress, file_sha256
+from transferflow.models.weights.downloads import OnBytes, file_sha256
 from transferflow.models.weights.files import WeightFile, fetch_weights, find_weights
 from transferflow.store import write_atomic
 
@@ -118,7 +118,7 @@ def lock_weights(file: WeightFile, path: Path) -> LockEntry:
     )
 
 
-def verified_weights(file: WeightFile, *, offline: bool = False, progress: Progress | None = None) -> Path:
+def verified_weights(file: WeightFile, *, offline: bool = False, progress: OnBytes | None = None) -> Path:
     """Path of the file, downloaded where needed; where there is a lock file, it must hold just this file.
 
     Raises:

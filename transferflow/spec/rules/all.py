@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from transferflow.spec.rules.data import DATA_RULES
-from transferflow.spec.rules.layers import LAYER_RULES
+from transferflow.spec.rules.model import MODEL_RULES
 from transferflow.spec.rules.training import TRAINING_RULES
 from transferflow.spec.sections.base import Found
 from transferflow.spec.sections.whole import Sections
 
 Rule = Callable[[Sections], Iterator[Found]]
 
-_RULES: tuple[Rule, ...] = (*DATA_RULES, *LAYER_RULES, *TRAINING_RULES)
+_RULES: tuple[Rule, ...] = (*DATA_RULES, *MODEL_RULES, *TRAINING_RULES)
 
 
 def cross_section_problems(spec: Sections) -> list[Found]:

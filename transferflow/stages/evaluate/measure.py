@@ -13,7 +13,7 @@ from transferflow.evaluation.results import evaluation_to_json
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.artifacts import MASKS, METRICS, PREDICTIONS
 from transferflow.stages.context import RunContext
-from transferflow.stages.loading import eval_loader, prediction_inputs
+from transferflow.stages.eval_inputs import eval_loader, prediction_inputs
 from transferflow.stages.progress import logger
 from transferflow.store import write_atomic
 from transferflow.tasks.build import build_task

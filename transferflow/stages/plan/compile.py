@@ -16,13 +16,13 @@ from transferflow.data.snapshot.build import load_snapshot
 from transferflow.data.split import assign_splits
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
+from transferflow.stages.eval_inputs import eval_transform_of
 from transferflow.stages.keys import (
     changed_inputs,
     evaluate_inputs,
     prepare_inputs,
     register_inputs,
 )
-from transferflow.stages.loading import eval_transform_of
 from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import StageName
 from transferflow.stages.plan.defaults import resolved_values
@@ -30,7 +30,7 @@ from transferflow.stages.plan.preflight import require_right_weights, require_tr
 from transferflow.stages.plan.warnings import collect_warnings
 from transferflow.stages.train.job import optimizer_settings
 from transferflow.stages.train.key import complete_train_inputs
-from transferflow.stages.train.layers import TrainingPlan, compile_training_plan
+from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan
 from transferflow.store import ArtifactStore, digest
 from transferflow.tasks.base import ModelParts
 from transferflow.tasks.build import build_task

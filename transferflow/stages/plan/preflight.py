@@ -63,7 +63,7 @@ def require_layers(spec: ExperimentSpec, context: RunContext) -> None:
     """
     if context.store.last_inputs("train", spec.name) is not None:
         return
-    from transferflow.stages.train.layers import compile_training_plan  # loads torch
+    from transferflow.stages.train.training_plan import compile_training_plan  # loads torch
     from transferflow.tasks.build import build_task
 
     classes = ("one", "another")  # no layer group depends on them

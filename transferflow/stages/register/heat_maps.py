@@ -14,7 +14,7 @@ from transferflow.data.files.decode import decode_image
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import EvaluationError
-from transferflow.evaluation.explain import explain_classes, show_explanations
+from transferflow.evaluation.attribution import compute_attribution, tint_images
 from transferflow.evaluation.pictures import Panel, Picture
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.layers import Preprocessing
@@ -25,7 +25,7 @@ from transferflow.tasks.classification import column_matrix
 MOST = 12
 
 
-def explain_errors(
+def add_heat_maps(
     pictures: Sequence[Picture], model: Path, predictions: pa.Table, snapshot: DatasetSnapshot
 ) -> tuple[Picture, ...]:
     """Add a heat map of the predicted class to the first pictures.
@@ -49,11 +49,11 @@ def explain_errors(
     said = dict(zip(predictions["id"].to_pylist(), column_matrix(predictions, "probabilities"), strict=True))
     classes = [int(np.argmax(said[picture.image_id])) for picture in chosen]
     try:
-        found = explain_classes(bundle.model, images, classes)
+        found = compute_attribution(bundle.model, images, classes)
     except EvaluationError as error:
         logger.info("report: no heat maps: %s", error.problems[0].what)
         return tuple(pictures)
-    views = show_explanations(images, found.heat, Preprocessing(mean=transform.mean, std=transform.std))
+    views = tint_images(images, found.heat, Preprocessing(mean=transform.mean, std=transform.std))
     explained = [
         replace(picture, panels=(*picture.panels, Panel(view, _caption(found.method, heat.any()))))
         for picture, view, heat in zip(chosen, views, found.heat, strict=True)

@@ -25,42 +25,43 @@ from transferflow.stages.artifacts import HISTORY, METRICS, PROOF, REGISTRATION,
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.progress import logger
+from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.champion import compare_with_champion
-from transferflow.stages.register.finished import Finished
 from transferflow.stages.register.report import build_report, read_proofs
 from transferflow.stages.train.key import WARM_START, base_of
 from transferflow.store import ArtifactStore, write_atomic
 from transferflow.training.job import PhaseProof
 
 
-def promote(finished: Finished, context: RunContext, registry: ModelRegistry, folder: Path) -> None:
+def promote(challenger: Challenger, context: RunContext, registry: ModelRegistry, folder: Path) -> None:
     """Write the report and the verdict into `folder`, and move the registry's aliases as it says."""
-    spec = finished.spec
+    spec = challenger.spec
     model = spec.registration.model or spec.name
     champion = registry.champion(model)
-    if champion is not None and champion.evaluation_key == finished.evaluated.key:
+    if champion is not None and champion.evaluation_key == challenger.evaluated.key:
         verdict = Verdict(VerdictKind.PROMOTE, ("it is the champion already",))
     else:
-        verdict = _decide(finished, context, registry, champion, folder / "champion")
+        verdict = _decide(challenger, context, registry, champion, folder / "champion")
     logger.info("register: %s: %s", verdict.kind.value, "; ".join(verdict.reasons))
-    data = build_report(finished, VerdictSummary(verdict.kind.value, verdict.reasons))
+    data = build_report(challenger, VerdictSummary(verdict.kind.value, verdict.reasons))
     write_report(data, folder / REPORT)
-    history = json.loads((finished.trained.folder / HISTORY).read_text())
+    history = json.loads((challenger.trained.folder / HISTORY).read_text())
     write_atomic(folder / PROOF, json.dumps(history["freeze_proof"], indent=2))
-    version = registry.register(_entry(context.store, finished, model, history, folder))
+    version = registry.register(_entry(context.store, challenger, model, history, folder))
     version = registry.settle(version, verdict, champion)
     write_atomic(folder / REGISTRATION, json.dumps(_summary(version, verdict), indent=2))
     shutil.rmtree(folder / "champion", ignore_errors=True)
 
 
 def _decide(
-    finished: Finished,
+    challenger: Challenger,
     context: RunContext,
     registry: ModelRegistry,
     champion: RegisteredVersion | None,
     folder: Path,
 ) -> Verdict:
-    spec, gate = finished.spec, finished.spec.registration.gate
+    spec, gate = challenger.spec, challenger.spec.registration.gate
+    evaluated = challenger.evaluated.folder
     metric = gate_metric(spec)
     against = gate.against_champion
     rule = GateRule(
@@ -73,42 +74,42 @@ def _decide(
     comparison: ChampionComparison | NotComparable | None = None
     if champion is not None and against is not None:
         comparison = compare_with_champion(
-            spec, context, finished.snapshot, registry, champion, finished.evaluated.folder, folder, metric
+            spec, context, challenger.snapshot, registry, champion, evaluated, folder, metric
         )
-    return decide_verdict(rule, read_evaluation(finished.evaluated.folder).metrics[metric].value, comparison)
+    return decide_verdict(rule, read_evaluation(evaluated).metrics[metric].value, comparison)
 
 
 def _entry(
-    store: ArtifactStore, finished: Finished, model: str, history: dict[str, Any], folder: Path
+    store: ArtifactStore, challenger: Challenger, model: str, history: dict[str, Any], folder: Path
 ) -> RegistryEntry:
-    spec, snapshot = finished.spec, finished.snapshot
-    evaluation = read_evaluation(finished.evaluated.folder)
+    spec, snapshot = challenger.spec, challenger.snapshot
+    evaluation = read_evaluation(challenger.evaluated.folder)
     return RegistryEntry(
         model=model,
         run_name=spec.name,
-        evaluation_key=finished.evaluated.key,
-        bundle=finished.trained.folder,
+        evaluation_key=challenger.evaluated.key,
+        bundle=challenger.trained.folder,
         dataset=spec.name,
         dataset_digest=snapshot.fingerprint,
         dataset_source=str(snapshot.root),
-        files=(folder / REPORT, folder / PROOF, finished.evaluated.folder / METRICS),
+        files=(folder / REPORT, folder / PROOF, challenger.evaluated.folder / METRICS),
         params=spec.model_dump(mode="json"),
         metrics=evaluation.metrics,
         history=history["epochs"],
-        tags=_tags(store, finished, history),
+        tags=_tags(store, challenger, history),
         description=f"{spec.backbone.name} for {spec.task.kind}, trained by the spec `{spec.name}`.",
     )
 
 
-def _tags(store: ArtifactStore, finished: Finished, history: dict[str, Any]) -> dict[str, str]:
-    trained_from = dict(store.get("train", finished.trained.key).inputs)
+def _tags(store: ArtifactStore, challenger: Challenger, history: dict[str, Any]) -> dict[str, str]:
+    trained_from = dict(store.get("train", challenger.trained.key).inputs)
     return {
-        "prepare_key": finished.prepared.key,
-        "train_key": finished.trained.key,
+        "prepare_key": challenger.prepared.key,
+        "train_key": challenger.trained.key,
         "train_base": base_of(trained_from),
         WARM_START: str(trained_from.get(WARM_START, "")),
-        "evaluation_key": finished.evaluated.key,
-        "snapshot": finished.snapshot.fingerprint,
+        "evaluation_key": challenger.evaluated.key,
+        "snapshot": challenger.snapshot.fingerprint,
         "freeze_proof": _proof_in_a_word(read_proofs(history)),
     }
 

@@ -28,38 +28,38 @@ from transferflow.spec.deciding import gate_metric
 from transferflow.spec.sections.metrics import metric_names, positive_class
 from transferflow.stages.artifacts import HISTORY, MASKS, PREDICTIONS
 from transferflow.stages.evaluate.stage import read_evaluation
-from transferflow.stages.register.finished import Finished
-from transferflow.stages.register.heat_maps import explain_errors
+from transferflow.stages.register.challenger import Challenger
+from transferflow.stages.register.heat_maps import add_heat_maps
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import read_min_score
-from transferflow.tasks.rendering.show import show_image
+from transferflow.tasks.rendering.viewable import load_viewable
 from transferflow.training.job import PhaseProof
 
 SAMPLES, EXAMPLES, WORST = 12, 12, 24
 PACKAGES = ("transferflow", "torch", "torchvision", "timm", "albumentations", "numpy")
 
 
-def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportData:
+def build_report(challenger: Challenger, verdict: VerdictSummary | None) -> ReportData:
     """Read the artifacts and lay out the report's data."""
-    spec, snapshot = finished.spec, finished.snapshot
-    history = json.loads((finished.trained.folder / HISTORY).read_text())
-    predictions = pq.read_table(finished.evaluated.folder / PREDICTIONS)
+    spec, snapshot = challenger.spec, challenger.snapshot
+    history = json.loads((challenger.trained.folder / HISTORY).read_text())
+    predictions = pq.read_table(challenger.evaluated.folder / PREDICTIONS)
     show = partial(
         build_task(spec.task).show_cases,
         spec,
         predictions,
         snapshot,
         "test",
-        folder=finished.evaluated.folder / MASKS,
-        min_score=read_min_score(finished.trained.folder),
+        folder=challenger.evaluated.folder / MASKS,
+        min_score=read_min_score(challenger.trained.folder),
     )
     worst = show(choice="worst", limit=WORST)
     if spec.task.kind == "classification":
-        worst = explain_errors(worst, finished.trained.folder, predictions, snapshot)
+        worst = add_heat_maps(worst, challenger.trained.folder, predictions, snapshot)
     return ReportData(
         title=spec.name,
         task=spec.task.kind,
-        evaluation=read_evaluation(finished.evaluated.folder),
+        evaluation=read_evaluation(challenger.evaluated.folder),
         classes=snapshot.classes,
         main_metric=gate_metric(spec),
         training=_training(history),
@@ -70,7 +70,7 @@ def build_report(finished: Finished, verdict: VerdictSummary | None) -> ReportDa
             snapshot.quarantined,
             _samples(spec, read_rows(snapshot, "train")),
         ),
-        lineage=_lineage(finished),
+        lineage=_lineage(challenger),
         lower_is_better=metric_names(spec.task).lower_is_better,
         positive=positive_class(spec.task, snapshot.classes),
         specificity=spec.evaluation.specificity if spec.task.kind == "classification" else None,
@@ -112,7 +112,7 @@ def _samples(spec: ExperimentSpec, rows: Sequence[Row]) -> tuple[Picture, ...]:
     turns = [row for turn in range(SAMPLES) for group in by_class.values() for row in group[turn : turn + 1]]
     return tuple(
         Picture(
-            (Panel(show_image(row.absolute_path, spec.data.channels, spec.data.intensity)),),
+            (Panel(load_viewable(row.absolute_path, spec.data.channels, spec.data.intensity)),),
             ", ".join(row.labels),
             (row.id,),
         )
@@ -120,13 +120,13 @@ def _samples(spec: ExperimentSpec, rows: Sequence[Row]) -> tuple[Picture, ...]:
     )
 
 
-def _lineage(finished: Finished) -> Lineage:
-    stages = (finished.prepared, finished.trained, finished.evaluated)
+def _lineage(challenger: Challenger) -> Lineage:
+    stages = (challenger.prepared, challenger.trained, challenger.evaluated)
     return Lineage(
         spec_text=yaml.safe_dump(
-            finished.spec.model_dump(mode="json", exclude_unset=True), sort_keys=False, allow_unicode=True
+            challenger.spec.model_dump(mode="json", exclude_unset=True), sort_keys=False, allow_unicode=True
         ),
-        fingerprint=finished.snapshot.fingerprint,
+        fingerprint=challenger.snapshot.fingerprint,
         keys={stage.stage: stage.key for stage in stages},
         versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     )

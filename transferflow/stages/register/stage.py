@@ -14,7 +14,7 @@ from transferflow.stages.artifacts import REGISTRATION, REPORT
 from transferflow.stages.context import RunContext
 from transferflow.stages.keys import register_inputs
 from transferflow.stages.outcome import StageOutcome
-from transferflow.stages.register.finished import Finished
+from transferflow.stages.register.challenger import Challenger
 from transferflow.store import digest, write_atomic
 
 
@@ -34,13 +34,13 @@ def register(
     registry = context.registry
     inputs = register_inputs(spec, evaluated.key, registry.location)
     key = digest(inputs)
-    finished = Finished(spec, load_snapshot(prepared.folder), prepared, trained, evaluated)
+    challenger = Challenger(spec, load_snapshot(prepared.folder), prepared, trained, evaluated)
     found = context.store.find("register", key)
     if found is not None and not _is_there(registry, found.path):
         shutil.rmtree(found.path)
         found = None
     artifact = found or context.store.publish(
-        "register", key, inputs, lambda folder: _promote(finished, context, registry, folder)
+        "register", key, inputs, lambda folder: _promote(challenger, context, registry, folder)
     )
     context.store.remember_inputs("register", spec.name, inputs)
     summary = json.loads((artifact.path / REGISTRATION).read_text())
@@ -58,9 +58,9 @@ def _is_there(registry: ModelRegistry, folder: Path) -> bool:
     return registry.lookup(summary["model"], str(summary["version"])) is not None
 
 
-def _promote(finished: Finished, context: RunContext, registry: ModelRegistry, folder: Path) -> None:
+def _promote(challenger: Challenger, context: RunContext, registry: ModelRegistry, folder: Path) -> None:
     from transferflow.stages.register.promote import (
         promote,  # loads torch: not needed where the result is reused
     )
 
-    promote(finished, context, registry, folder)
+    promote(challenger, context, registry, folder)

@@ -17,19 +17,19 @@ from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.head import ZeroShotHead
 from transferflow.stages.artifacts import HISTORY
 from transferflow.stages.context import RunContext
-from transferflow.stages.loading import eval_loader, eval_transform_of, prediction_inputs
+from transferflow.stages.eval_inputs import eval_loader, eval_transform_of, prediction_inputs
 from transferflow.stages.progress import logger
 from transferflow.stages.train.head_start import apply_head_start
 from transferflow.stages.train.job import compile_job
-from transferflow.stages.train.layers import TrainingPlan, compile_training_plan
+from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan
 from transferflow.store import write_atomic
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import save_bundle
 from transferflow.tasks.detection import best_score, read_truths
 from transferflow.training.device import pick_device
+from transferflow.training.hooks import build_hook
 from transferflow.training.job import TrainingResult, TrainJob
 from transferflow.training.loop import train as run_loop
-from transferflow.training.progress import build_hook
 
 
 def fit(

@@ -15,7 +15,7 @@ from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.head import LinearHead
 from transferflow.stages.context import RunContext
-from transferflow.stages.loading import eval_loader, eval_transform_of
+from transferflow.stages.eval_inputs import eval_loader, eval_transform_of
 from transferflow.stages.progress import logger
 from transferflow.stages.train.key import warm_start_champion
 from transferflow.tasks.base import ModelParts

@@ -15,8 +15,8 @@ from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.metrics import metric_names
 from transferflow.spec.sections.optimizer import AdamW, Sgd
-from transferflow.stages.loading import cache_folder, eval_loader, eval_transform_of, prediction_inputs
-from transferflow.stages.train.layers import TrainingPlan
+from transferflow.stages.eval_inputs import cache_folder, eval_loader, eval_transform_of, prediction_inputs
+from transferflow.stages.train.training_plan import TrainingPlan
 from transferflow.tasks.base import ModelParts, VisionTask
 from transferflow.training.features import cache_features, decide_feature_cache
 from transferflow.training.job import Hook, LoopSettings, OptimizerSettings, TrainJob

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from transferflow.errors import EvaluationError
-from transferflow.evaluation.explain import explain_classes, show_explanations
+from transferflow.evaluation.attribution import compute_attribution, tint_images
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.layers import Preprocessing
@@ -30,7 +30,7 @@ def images(count=2, size=64, channels=3):
 @pytest.mark.parametrize(("source", "name"), [("torchvision", "resnet18"), ("timm", "test_efficientnet")])
 def test_grad_cam_of_a_linear_head_is_the_class_activation_map(source, name):
     model, batch = classifier(source, name, size=160), images(size=160)
-    found = explain_classes(model, batch, [1, 3])
+    found = compute_attribution(model, batch, [1, 3])
     assert found.method == "Grad-CAM"
     weight = next(p for n, p in model.head.named_parameters() if n.endswith("weight"))
     features = {}
@@ -53,7 +53,7 @@ def test_grad_cam_of_a_linear_head_is_the_class_activation_map(source, name):
 
 def test_rollout_of_a_torchvision_vit_equals_the_product_of_its_attentions():
     model, batch = classifier("torchvision", "vit_b_16"), images(1)
-    found = explain_classes(model, batch, [0])
+    found = compute_attribution(model, batch, [0])
     assert found.method == "attention rollout"
     vit = model.backbone.model
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_rollout_of_a_torchvision_vit_equals_the_product_of_its_attentions():
 )
 def test_every_kind_of_backbone_has_a_map(source, name, size):
     model, batch = classifier(source, name, size), images(1, size).expand(4, -1, -1, -1)
-    heat = explain_classes(model, batch, range(4)).heat
+    heat = compute_attribution(model, batch, range(4)).heat
     assert heat.shape == (4, size, size)
     assert heat.min() >= 0
     # Untrained, so that nothing may speak for some of the classes.
@@ -101,7 +101,7 @@ def test_a_frozen_model_is_explained_and_left_as_it_was(source, name):
     fused = [m.fused_attn for m in model.modules() if hasattr(m, "fused_attn")]
     with torch.no_grad():
         before = model(batch)
-        explain_classes(model, batch, [0, 0])
+        compute_attribution(model, batch, [0, 0])
         assert torch.equal(model(batch), before)
     assert not any(p.requires_grad or p.grad is not None for p in model.parameters())
     assert not batch.requires_grad
@@ -111,7 +111,7 @@ def test_a_frozen_model_is_explained_and_left_as_it_was(source, name):
 
 def test_the_map_follows_the_class():
     model, batch = classifier("torchvision", "resnet18"), images(1)
-    first, second = (explain_classes(model, batch, [number]).heat for number in range(2))
+    first, second = (compute_attribution(model, batch, [number]).heat for number in range(2))
     assert not np.allclose(first, second)
 
 
@@ -121,7 +121,7 @@ def test_pictures_show_the_models_view(channels):
     batch = torch.zeros(2, channels, 6, 8)
     heat = np.zeros((2, 6, 8))
     heat[1, 2, 3] = 1
-    cold, warm = show_explanations(batch, heat, preprocessing)
+    cold, warm = tint_images(batch, heat, preprocessing)
     assert cold.shape == (6, 8, 3)
     assert (cold == 128).all()
     assert (warm != cold).any(axis=2).sum() == 1
@@ -138,4 +138,4 @@ def test_a_backbone_without_places_is_an_error():
     model.backbone = Flat()
     model.head = torch.nn.Linear(12, 2)
     with pytest.raises(EvaluationError, match="neither feature maps nor attention"):
-        explain_classes(model, torch.randn(1, 3, 2, 2), [0])
+        compute_attribution(model, torch.randn(1, 3, 2, 2), [0])

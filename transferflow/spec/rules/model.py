@@ -143,7 +143,7 @@ def _auxiliary_settings_need_the_head(spec: Sections) -> Iterator[Found]:
         yield ("head", "auxiliary_weight"), "there is no auxiliary head: `auxiliary` is false"
 
 
-LAYER_RULES = (
+MODEL_RULES = (
     _head_belongs_to_the_task,
     _frozen_groups_have_no_rate,
     _groups_with_a_rate_train_in_a_phase,

@@ -26,7 +26,7 @@ MOST_PREFIX_TOKENS = 16
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Attribution:
     """Where a model looked.
 
     Attributes:
@@ -39,7 +39,7 @@ class Explanation:
     method: Literal["Grad-CAM", "attention rollout"]
 
 
-def explain_classes(model: ImageClassifier, images: Tensor, classes: Sequence[int]) -> Explanation:
+def compute_attribution(model: ImageClassifier, images: Tensor, classes: Sequence[int]) -> Attribution:
     """How much each place of an image speaks for a class.
 
     - Feature maps: Grad-CAM, the last map weighted by its mean gradient (Selvaraju and others, "Grad-CAM",
@@ -57,10 +57,10 @@ def explain_classes(model: ImageClassifier, images: Tensor, classes: Sequence[in
     """
     grid = _grid(model.backbone, images)
     if grid is not None and _attends_everywhere(model.backbone, images[:1], grid):
-        return Explanation(
+        return Attribution(
             _enlarge(_attention_rollout(model.backbone, images, grid), images), "attention rollout"
         )
-    return Explanation(_enlarge(_grad_cam(model, images, classes), images), "Grad-CAM")
+    return Attribution(_enlarge(_grad_cam(model, images, classes), images), "Grad-CAM")
 
 
 def _enlarge(heat: Tensor, images: Tensor) -> FloatArray:
@@ -73,11 +73,11 @@ def _enlarge(heat: Tensor, images: Tensor) -> FloatArray:
     return np.asarray(large.cpu().numpy(), dtype=np.float64)
 
 
-def show_explanations(images: Tensor, heat: FloatArray, preprocessing: Preprocessing) -> list[ImageArray]:
+def tint_images(images: Tensor, heat: FloatArray, preprocessing: Preprocessing) -> list[ImageArray]:
     """The model's own view of each image, tinted where it looked.
 
     Args:
-        images: As in `explain_classes`.
+        images: As in `compute_attribution`.
         heat: What it found.
         preprocessing: Mean and standard deviation that the images were normalised with.
 

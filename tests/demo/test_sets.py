@@ -12,8 +12,8 @@ from pycocotools.coco import COCO
 
 from transferflow.demo import digits
 from transferflow.demo.brain_tissue import read_nifti
-from transferflow.demo.catalogue import DEMO_SETS, fetch_demo_set, find_demo_set
 from transferflow.demo.packages import PackageFiles
+from transferflow.demo.sets import DEMO_SETS, fetch_demo_set, find_demo_set
 from transferflow.demo.tiles import Tile, cover
 from transferflow.errors import DataError
 

@@ -8,33 +8,63 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from transferflow.data.checks.findings import sort_findings
+from transferflow.data.checks.inspected import Inspected, seen_of
 from transferflow.data.checks.labels import check_labels, check_share
 from transferflow.data.checks.leaks import check_leaks
 from transferflow.data.checks.masks import check_masks
-from transferflow.data.checks.subject import Examined, seen_of
 from transferflow.data.files.boxes import fit_boxes
 from transferflow.data.formats.json_lines import with_lines
 from transferflow.data.formats.masks import MaskFiles, pack_colours
 from transferflow.data.records import DatasetSnapshot, Finding, Listing, Record, about
-from transferflow.data.snapshot.former import load_known_splits
+from transferflow.data.snapshot.former_splits import load_former_splits
 from transferflow.data.snapshot.manifest import IMAGE_FIELDS, MASK_FIELDS, read_table
 from transferflow.data.snapshot.shards import ImageReader, Inspect, collect_facts, inspect_here
 from transferflow.data.split import assign_splits
 from transferflow.spec.sections.data import CocoData, Data, DicomData, VocData, YoloData
 from transferflow.spec.sections.task import SegmentationTask, Task
 
-Progress = Callable[[int, int], None]
+OnFile = Callable[[int, int], None]
+"""Called after each file with the number of files done and the number of all."""
 
 
-def examine_listing(
+def check_listing(
+    data: Data,
+    task: Task,
+    listing: Listing,
+    *,
+    previous: DatasetSnapshot | None = None,
+    workers: int = 1,
+    progress: OnFile | None = None,
+) -> list[Finding]:
+    """Open every file and check everything; nothing is written.
+
+    Args:
+        data: The spec's `data` section.
+        task: The spec's `task` section.
+        listing: What the format lists.
+        previous: A former snapshot, whose files are not read again if they have not changed.
+        workers: Threads that read and decode.
+        progress: Called with the number of files done and the number of all.
+
+    Returns:
+        Findings, errors first; the data set can be used if none is an error.
+    """
+    found = inspect_listing(
+        data, task, listing, previous=previous, inspect=inspect_here(workers), progress=progress
+    )
+    return sort_findings(found.findings)
+
+
+def inspect_listing(
     data: Data,
     task: Task,
     listing: Listing,
     *,
     previous: DatasetSnapshot | None = None,
     inspect: Inspect | None = None,
-    progress: Progress | None = None,
-) -> Examined:
+    progress: OnFile | None = None,
+) -> Inspected:
     """Open every file once, leave out the bad ones, split the rest, and check the whole.
 
     Args:
@@ -53,10 +83,10 @@ def examine_listing(
     if isinstance(task, SegmentationTask):
         found = _read_masks(data, task, listing, found, previous, inspect)
     content = dict(zip((record.id for record in found.records), found.hashes, strict=True))
-    known = None
+    former = None
     if previous is not None:
-        known = load_known_splits(previous, data.split, found.records, content)
-    assigned = assign_splits(found.records, data.split, content=content, known=known)
+        former = load_former_splits(previous, data.split, found.records, content)
+    assigned = assign_splits(found.records, data.split, content=content, former=former)
     found = replace(found, splits=[assigned[record.id] for record in found.records])
     findings = [*found.findings, *check_labels(task, listing.classes, found, data.split)]
     findings += check_leaks(found, data.near_duplicates)
@@ -69,8 +99,8 @@ def _read_images(
     listing: Listing,
     previous: DatasetSnapshot | None,
     inspect: Inspect,
-    progress: Progress | None,
-) -> Examined:
+    progress: OnFile | None,
+) -> Inspected:
     records = sorted(listing.records, key=lambda record: record.id)
     reader = build_reader(data, listing.root)
     before = None
@@ -82,11 +112,11 @@ def _read_images(
             progress(done, len(records))
 
     facts = collect_facts(reader, [record.path for record in records], before, inspect, report)
-    found = _drop_bad(Examined(records, facts, findings=list(listing.findings)))
+    found = _drop_bad(Inspected(records, facts, findings=list(listing.findings)))
     return _take_groups(found, data.split.group_by) if reader.group_tag else found
 
 
-def _take_groups(found: Examined, required: str | None) -> Examined:
+def _take_groups(found: Inspected, required: str | None) -> Inspected:
     """Groups that the files themselves name."""
     groups = found.facts["header_group"].to_pylist()
     records = [replace(r, group=r.group or group) for r, group in zip(found.records, groups, strict=True)]
@@ -108,7 +138,7 @@ def build_reader(data: Data, root: Path) -> ImageReader:
     return ImageReader(root, data.channels, data.intensity, tag)
 
 
-def _drop_bad(found: Examined) -> Examined:
+def _drop_bad(found: Inspected) -> Inspected:
     """Quarantine the files with a problem."""
     problems = found.facts["problem"].to_pylist()
     kinds = found.facts["problem_kind"].to_pylist()
@@ -120,14 +150,14 @@ def _drop_bad(found: Examined) -> Examined:
     return _keep(replace(found, facts=facts, findings=findings), [problem is None for problem in problems])
 
 
-def _keep(found: Examined, wanted: Sequence[bool]) -> Examined:
+def _keep(found: Inspected, wanted: Sequence[bool]) -> Inspected:
     if all(wanted):
         return found
     records = [record for record, keep in zip(found.records, wanted, strict=True) if keep]
     return replace(found, records=records, facts=found.facts.filter(pa.array(wanted, pa.bool_())))
 
 
-def _fit_all(found: Examined, data: CocoData | VocData | YoloData) -> Examined:
+def _fit_all(found: Inspected, data: CocoData | VocData | YoloData) -> Inspected:
     """Lay all boxes onto their images."""
     fitted: list[Record] = []
     findings, wanted = list(found.findings), []
@@ -143,10 +173,10 @@ def _read_masks(
     data: Data,
     task: SegmentationTask,
     listing: Listing,
-    found: Examined,
+    found: Inspected,
     previous: DatasetSnapshot | None,
     inspect: Inspect,
-) -> Examined:
+) -> Inspected:
     reader = MaskFiles(listing.root, listing.classes, task.ignore_index, pack_colours(data))
     before = None
     # COCO masks are drawn with the class list, so that their values depend on it.

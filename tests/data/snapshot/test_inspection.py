@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from transferflow.data.listing import load_listing
-from transferflow.data.snapshot.check import check_listing
+from transferflow.data.snapshot.inspection import check_listing
 
 
 @pytest.fixture

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from transferflow.data.records import DatasetSnapshot, Record, SplitName
 from transferflow.data.snapshot.manifest import read_table
-from transferflow.data.split import KnownSplits, hash_split
+from transferflow.data.split import FormerSplits, hash_split
 from transferflow.spec.sections.data import Split
 
 _BATCH = 10_000
 
 
-def load_known_splits(
+def load_former_splits(
     previous: DatasetSnapshot, split: Split, records: Sequence[Record], content: Mapping[str, str]
-) -> KnownSplits:
+) -> FormerSplits:
     """Splits of a former snapshot that the records may need; images that did not change cost no memory.
 
     Args:
@@ -38,4 +38,4 @@ def load_known_splits(
                 by_id[name] = by_content[sha] = place
             elif group is None and (grouped or place != hash_split(sha, split)):
                 by_content[sha] = place
-    return KnownSplits(by_group, by_content, by_id)
+    return FormerSplits(by_group, by_content, by_id)

@@ -11,7 +11,7 @@ from transferflow.data.records import Finding, Record, SplitName
 
 
 @dataclass(frozen=True)
-class Examined:
+class Inspected:
     """Records that can be used, sorted by id, and what was found on the way.
 
     Attributes:

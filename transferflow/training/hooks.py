@@ -17,7 +17,7 @@ _NOT_METRICS = frozenset({"epoch", "lr", "seconds", "images_per_second"})
 
 def build_hook(interactive: bool) -> Hook:
     """A progress bar where a person watches, else log lines."""
-    return ProgressHook(Console(stderr=True)) if interactive else LogHook()
+    return BarHook(Console(stderr=True)) if interactive else LogHook()
 
 
 def describe_epoch(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
@@ -56,7 +56,7 @@ class LogHook:
         """Nothing to close."""
 
 
-class ProgressHook:
+class BarHook:
     """A bar with the time left, the live loss and the last metric; each finished epoch leaves a line."""
 
     def __init__(self, console: Console) -> None:

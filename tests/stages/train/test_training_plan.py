@@ -7,7 +7,7 @@ import pytest
 from transferflow.errors import PlanError
 from transferflow.stages.context import RunContext
 from transferflow.stages.run import run_plan
-from transferflow.stages.train.layers import compile_training_plan
+from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_task
 
 VIT = {"source": "timm", "name": "test_vit2"}

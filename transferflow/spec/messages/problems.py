@@ -44,7 +44,7 @@ _WRONG_FORM = {
 }
 
 
-def explain(
+def validation_problems(
     error: ValidationError, tree: MapNode, root: Slot, *, ignore_missing: bool = False
 ) -> list[Problem]:
     """Turn pydantic's errors into problems, in the order of the files.
@@ -57,12 +57,12 @@ def explain(
     """
     found: list[_Located] = []
     for item in error.errors(include_url=False):
-        found += _explain_one(item, tree, root, ignore_missing=ignore_missing)
+        found += _problems_of(item, tree, root, ignore_missing=ignore_missing)
     ordered = sorted(dict.fromkeys(found), key=lambda located: _order(located[0], tree.place))
     return [problem for _, problem in ordered]
 
 
-def explain_rules(found: Sequence[Found], tree: MapNode, root: Slot) -> tuple[Problem, ...]:
+def rule_problems(found: Sequence[Found], tree: MapNode, root: Slot) -> tuple[Problem, ...]:
     """Turn broken rules into problems, in the order in which they were found."""
     return tuple(_broken_rule(path, message, tree, root)[1] for path, message in found)
 
@@ -80,7 +80,7 @@ def _order(place: Place, top: Place) -> tuple[bool, str, int, int]:
     return (place.source != top.source, place.source, place.line, place.column)
 
 
-def _explain_one(
+def _problems_of(
     item: Mapping[str, Any], tree: MapNode, root: Slot, *, ignore_missing: bool
 ) -> list[_Located]:
     kind = item["type"]

@@ -3,8 +3,8 @@ import logging
 
 from rich.console import Console
 
+from transferflow.training.hooks import BarHook, LogHook, build_hook, describe_epoch
 from transferflow.training.loop import train
-from transferflow.training.progress import LogHook, ProgressHook, build_hook, describe_epoch
 
 
 def test_a_log_line_per_epoch(build_job, caplog):
@@ -19,14 +19,14 @@ def test_a_log_line_per_epoch(build_job, caplog):
 def test_a_bar_with_time_left_and_live_loss(build_job):
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=160)
-    train(build_job(hooks=[ProgressHook(console)]))
+    train(build_job(hooks=[BarHook(console)]))
     text = screen.getvalue()
     for part in ("epoch 1/3", "loss", "lr", "left", "images/s"):
         assert part in text
 
 
 def test_who_watches_decides():
-    assert isinstance(build_hook(True), ProgressHook)
+    assert isinstance(build_hook(True), BarHook)
     assert isinstance(build_hook(False), LogHook)
 
 

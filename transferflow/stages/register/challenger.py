@@ -1,4 +1,4 @@
-"""What the first three stages hand to the last."""
+"""The candidate that the register stage decides about: what the first three stages hand to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transferflow.stages.outcome import StageOutcome
 
 
 @dataclass(frozen=True)
-class Finished:
+class Challenger:
     """The first three stages of a run, and the snapshot they worked on."""
 
     spec: ExperimentSpec

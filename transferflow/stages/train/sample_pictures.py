@@ -16,9 +16,10 @@ from transferflow.evaluation.pictures import ImageArray, Panel, Picture
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.augmentation import OneOf
 from transferflow.spec.sections.task import SegmentationTask
-from transferflow.stages.loading import eval_transform_of
+from transferflow.stages.eval_inputs import eval_transform_of
 from transferflow.tasks.build import build_task
 from transferflow.tasks.rendering.drawing import draw_boxes, draw_mask
+from transferflow.tasks.rendering.viewable import viewable
 
 _BACKGROUND = 0
 
@@ -85,8 +86,7 @@ def _title(row: Row) -> str:
 
 
 def _draw(sample: Sample, classes: Sequence[str], hidden: Sequence[int]) -> ImageArray:
-    image = sample.image
-    shown = image[..., 0] if image.shape[2] < 3 else np.ascontiguousarray(image[..., :3])
+    shown = viewable(sample.image)
     if sample.boxes is not None and sample.labels is not None:
         boxes = [
             Box(x_min, y_min, x_max, y_max, classes[label])

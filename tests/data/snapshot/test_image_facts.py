@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from transferflow.data.snapshot.inspect import inspect_image
+from transferflow.data.snapshot.image_facts import inspect_image
 from transferflow.spec.sections.data import FullRange
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)

@@ -1,0 +1,21 @@
+"""Images as a person can see them: of any number of channels, gray or RGB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from transferflow.data.files.decode import decode_image
+from transferflow.evaluation.pictures import ImageArray
+from transferflow.spec.sections.data import Intensity
+
+
+def load_viewable(path: Path, channels: int, intensity: Intensity) -> ImageArray:
+    """Decode an image for a person."""
+    return viewable(decode_image(path, channels, intensity))
+
+
+def viewable(image: ImageArray) -> ImageArray:
+    """Gray (H x W), or the first three channels as RGB, of an image with any number of them (H x W x C)."""
+    return image[..., 0] if image.shape[2] < 3 else np.ascontiguousarray(image[..., :3])
