@@ -40,6 +40,7 @@ def train(
     home: str | None = None,
     tracking_uri: str | None = None,
     offline: bool = False,
+    wait: bool = True,
 ) -> list[Reference]:
     """Prepare, train, evaluate and register what a spec says.
 
@@ -49,13 +50,14 @@ def train(
         home: Artifacts and cache; left out: `$TRANSFERFLOW_HOME` or `.transferflow`.
         tracking_uri: MLflow server; left out: `$MLFLOW_TRACKING_URI` or local files.
         offline: Never download weights.
+        wait: Wait for another process that runs the same stage, and reuse its result; otherwise fail.
 
     Returns:
         The outcome of each stage, as JSON.
     """
     try:
         loaded = load_spec(Path(spec), overrides or ())
-        context = build_context(Path(home) if home else None, tracking_uri, offline)
+        context = build_context(Path(home) if home else None, tracking_uri, offline, wait)
         with logs_sent_to_server():
             outcomes = _run_stages(loaded, context)
     except TransferflowError as error:
@@ -88,6 +90,7 @@ def run_flow(spec: Path, overrides: Sequence[str], context: RunContext) -> tuple
             overrides=list(overrides),
             home=str(context.home),
             tracking_uri=context.tracking_uri,
+            wait=context.wait,
         )
     return _read(outcomes)
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
@@ -37,13 +35,12 @@ def decide_place(shards: int, address: str | None) -> Place:
     return "threads" if shards >= _LARGE else "here"
 
 
-@contextmanager
-def mapped_inspection(folder: Path) -> Iterator[Inspect]:
-    """Yield an inspection that maps the shards of large sets over a task runner.
+def mapped_inspection(folder: Path) -> Inspect:
+    """Build an inspection that maps the shards of large sets over a task runner.
 
     Args:
-        folder: Where the shards' facts are kept until the block ends well, so that a run that was cut off
-            goes on where it was; Dask workers must see it, and the images, under the same path.
+        folder: Where the shards' facts are kept, so that a run that was cut off goes on where it was; Dask
+            workers must see it, and the images, under the same path.
     """
     address = os.environ.get(DASK_ADDRESS) or None
 
@@ -53,8 +50,7 @@ def mapped_inspection(folder: Path) -> Iterator[Inspect]:
             return inspect_here(os.cpu_count() or 1)(shards)
         return read_inspected(map(Path, _map_shards(shards, folder, place, address)))
 
-    yield inspect
-    shutil.rmtree(folder, ignore_errors=True)
+    return inspect
 
 
 def _map_shards(

@@ -32,11 +32,7 @@ def prepare_step(spec: ExperimentSpec, context: RunContext) -> State[Reference]:
 
     from .inspection import mapped_inspection
 
-    def run() -> StageOutcome:
-        with mapped_inspection(context.home / "work" / "inspect" / spec.name) as inspect:
-            return prepare(spec, context, inspect)
-
-    return state_of(run)
+    return state_of(lambda: prepare(spec, context, mapped_inspection))
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=True, result_serializer="json")

@@ -53,7 +53,7 @@ def test_diff_of_folders_and_keys(build_spec, colour_folder, tmp_path, capsys):
         def write(folder):
             build_snapshot(spec.data, spec.task, load_listing(spec.data, spec.task), folder)
 
-        return store.publish("prepare", key * 64, {}, write)
+        return store.obtain("prepare", key * 64, {}, write)
 
     publish("a")
     (colour_folder / "red" / "00.png").rename(colour_folder / "blue" / "red.png")

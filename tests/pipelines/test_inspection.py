@@ -5,7 +5,7 @@ import pytest
 from prefect import flow
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.sorting import FlowRunSort
-from transferflow.pipelines.inspection import DASK_ADDRESS, decide_place, mapped_inspection
+from transferflow.pipelines.inspection import DASK_ADDRESS, decide_place
 from transferflow.pipelines.steps import prepare_step
 
 from transferflow.data.snapshot.build import load_snapshot
@@ -53,17 +53,6 @@ def expected(project, tmp_path_factory):
     return manifest(prepare(load_spec(SPEC), RunContext(tmp_path_factory.mktemp("home"))).path)
 
 
-def test_files_are_kept_for_a_run_that_is_cut_off(expected, small_shards, tmp_path, monkeypatch):
-    monkeypatch.setattr("transferflow.pipelines.inspection.decide_place", lambda *_: "here")
-    (tmp_path / "kept").mkdir()
-    with pytest.raises(KeyboardInterrupt), mapped_inspection(tmp_path / "kept"):
-        raise KeyboardInterrupt
-    assert (tmp_path / "kept").exists()
-    with mapped_inspection(tmp_path / "kept"):
-        pass
-    assert not (tmp_path / "kept").exists()
-
-
 @pytest.mark.slow
 def test_a_large_set_is_mapped_over_threads(expected, small_shards, tmp_path, monkeypatch, client):
     monkeypatch.setattr("transferflow.pipelines.inspection._LARGE", 4)
@@ -73,7 +62,7 @@ def test_a_large_set_is_mapped_over_threads(expected, small_shards, tmp_path, mo
     inner, outer = client.read_flow_runs(flow_run_filter=finished, sort=FlowRunSort.START_TIME_DESC, limit=2)
     assert (inner.state.name, inner.parameters) == ("Completed", {})
     assert client.read_task_run(inner.parent_task_run_id).flow_run_id == outer.id
-    assert not list(tmp_path.glob("work/inspect/*"))
+    assert not list(tmp_path.glob("work/prepare/*"))
 
 
 @pytest.mark.slow

@@ -36,7 +36,9 @@ Offline = Annotated[bool, typer.Option("--offline", help="Never download weights
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-def build_context(home: Path | None, tracking_uri: str | None, offline: bool = False) -> RunContext:
+def build_context(
+    home: Path | None, tracking_uri: str | None, offline: bool = False, wait: bool = True
+) -> RunContext:
     """Surroundings of a run from the command line's options."""
     from transferflow.stages.context import RunContext
     from transferflow.store import default_home
@@ -44,7 +46,7 @@ def build_context(home: Path | None, tracking_uri: str | None, offline: bool = F
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub and by our own downloads alike
     folder = home.absolute() if home else default_home()
-    return RunContext(folder, tracking_uri, interactive=sys.stderr.isatty())
+    return RunContext(folder, tracking_uri, interactive=sys.stderr.isatty(), wait=wait)
 
 
 @contextmanager

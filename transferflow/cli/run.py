@@ -39,10 +39,17 @@ def run(
     prefect: Annotated[
         bool, typer.Option("--prefect/--no-prefect", help="Run as a Prefect flow, or in this process.")
     ] = True,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--no-wait",
+            help="Wait for another process that runs the same stage, and reuse its result; or refuse.",
+        ),
+    ] = True,
 ) -> None:
     """Prepare, train, evaluate and register what SPEC says; stages whose inputs did not change are reused."""
     loaded = load_spec(spec, overrides or ())
-    context = build_context(home, tracking_uri, offline)
+    context = build_context(home, tracking_uri, offline, wait)
     with naming_the_spec(spec, overrides or ()):
         if prefect:
             from importlib import import_module

@@ -17,11 +17,13 @@ class RunContext:
         home: Home folder of the artifact store.
         tracking_uri: MLflow tracking URI; `None` lets `MLFLOW_TRACKING_URI`, or a local file store, decide.
         interactive: Whether a person watches: progress bars instead of log lines.
+        wait: Whether to wait for another process that makes the same artifact, and reuse it.
     """
 
     home: Path = field(default_factory=default_home)
     tracking_uri: str | None = None
     interactive: bool = False
+    wait: bool = True
 
     @property
     def store(self) -> ArtifactStore:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from transferflow.data.checks.findings import load_findings, summarize_findings
@@ -20,23 +21,35 @@ from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.progress import file_bar, logger
 from transferflow.store import ArtifactStore, digest
 
+InspectIn = Callable[[Path], Inspect]
+"""An inspection that keeps what it found in a folder until the snapshot is there."""
 
-def prepare(spec: ExperimentSpec, context: RunContext, inspect: Inspect | None = None) -> StageOutcome:
+
+def prepare(spec: ExperimentSpec, context: RunContext, inspect_in: InspectIn | None = None) -> StageOutcome:
     """List, check, hash and split the data set; reuse the snapshot when nothing changed.
 
     Args:
         spec: The spec.
         context: Where and how stages run.
-        inspect: Opens the files, on other machines for instance; left out: here, in a thread per core.
+        inspect_in: Opens the files, on other machines for instance; left out: here, in a thread per core.
     """
     started = time.perf_counter()
     listing = load_listing(spec.data, spec.task)
     require_known_classes(spec, listing.classes)
     inputs = prepare_inputs(spec, listing_digest(listing))
     key = digest(inputs)
-    found = context.store.find("prepare", key)
-    artifact = found or context.store.publish(
-        "prepare", key, inputs, lambda folder: _build(spec, context, listing, folder, inspect)
+    artifact = context.store.obtain(
+        "prepare",
+        key,
+        inputs,
+        lambda folder: _build(
+            spec,
+            context,
+            listing,
+            folder,
+            inspect_in(context.store.work_folder("prepare", key)) if inspect_in else None,
+        ),
+        wait=context.wait,
     )
     remember_snapshot(context.store, spec, inputs, key)
     snapshot = load_snapshot(artifact.path)
@@ -44,7 +57,7 @@ def prepare(spec: ExperimentSpec, context: RunContext, inspect: Inspect | None =
         "prepare",
         key,
         str(artifact.path),
-        found is not None,
+        artifact.reused,
         time.perf_counter() - started,
         {
             "images": dict(snapshot.counts),

@@ -28,9 +28,12 @@ def evaluate(
     snapshot = load_snapshot(prepared.folder)
     inputs = evaluate_inputs(spec, snapshot.fingerprint, trained.key)
     key = digest(inputs)
-    found = context.store.find("evaluate", key)
-    artifact = found or context.store.publish(
-        "evaluate", key, inputs, lambda folder: _measure(spec, context, snapshot, trained.folder, folder)
+    artifact = context.store.obtain(
+        "evaluate",
+        key,
+        inputs,
+        lambda folder: _measure(spec, context, snapshot, trained.folder, folder),
+        wait=context.wait,
     )
     context.store.remember_inputs("evaluate", spec.name, inputs)
     evaluation = read_evaluation(artifact.path)
@@ -41,7 +44,7 @@ def evaluate(
         },
     }
     seconds = time.perf_counter() - started
-    return StageOutcome("evaluate", key, str(artifact.path), found is not None, seconds, summary)
+    return StageOutcome("evaluate", key, str(artifact.path), artifact.reused, seconds, summary)
 
 
 def _measure(

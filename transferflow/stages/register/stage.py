@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from pathlib import Path
 
@@ -35,12 +34,13 @@ def register(
     inputs = register_inputs(spec, evaluated.key, registry.location)
     key = digest(inputs)
     challenger = Challenger(spec, load_snapshot(prepared.folder), prepared, trained, evaluated)
-    found = context.store.find("register", key)
-    if found is not None and not _is_there(registry, found.path):
-        shutil.rmtree(found.path)
-        found = None
-    artifact = found or context.store.publish(
-        "register", key, inputs, lambda folder: _promote(challenger, context, registry, folder)
+    artifact = context.store.obtain(
+        "register",
+        key,
+        inputs,
+        lambda folder: _promote(challenger, context, registry, folder),
+        wait=context.wait,
+        accept=lambda found: _is_there(registry, found.path),
     )
     context.store.remember_inputs("register", spec.name, inputs)
     summary = json.loads((artifact.path / REGISTRATION).read_text())
@@ -48,7 +48,7 @@ def register(
     write_atomic(report, (artifact.path / REPORT).read_bytes())
     seconds = time.perf_counter() - started
     return StageOutcome(
-        "register", key, str(artifact.path), found is not None, seconds, summary | {"report": str(report)}
+        "register", key, str(artifact.path), artifact.reused, seconds, summary | {"report": str(report)}
     )
 
 

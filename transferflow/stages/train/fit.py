@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -33,15 +32,16 @@ from transferflow.training.loop import train as run_loop
 
 
 def fit(
-    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, work: Path
-) -> Callable[[Path], None]:
-    """Train, and return the function that writes bundle and history into a folder.
+    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, work: Path, folder: Path
+) -> None:
+    """Train, and write bundle and history into a folder.
 
     Args:
         spec: What to train.
         context: Surroundings of the run.
         snapshot: What to train on.
         work: Where checkpoints go; those that are there are resumed.
+        folder: Where the result goes.
     """
     task = build_task(spec.task)
     parts = task.build_model(spec, snapshot.classes, pretrained=True)
@@ -61,14 +61,10 @@ def fit(
     trains = [row.group for row in plan.rows if any(row.trains)]
     logger.info("train: %d images, training %s", snapshot.counts["train"], ", ".join(trains) or "nothing")
     result = _as_it_is(job) if isinstance(spec.head, ZeroShotHead) else run_loop(job)
-
-    def write(folder: Path) -> None:
-        transform = eval_transform_of(spec, parts.preprocessing)
-        score = _least_score(spec, snapshot, parts.model, transform, cache)
-        save_bundle(folder, spec, snapshot.classes, transform, parts.model, min_score=score)
-        write_atomic(folder / HISTORY, json.dumps(_history(spec, plan, result), indent=2))
-
-    return write
+    transform = eval_transform_of(spec, parts.preprocessing)
+    score = _least_score(spec, snapshot, parts.model, transform, cache)
+    save_bundle(folder, spec, snapshot.classes, transform, parts.model, min_score=score)
+    write_atomic(folder / HISTORY, json.dumps(_history(spec, plan, result), indent=2))
 
 
 def _as_it_is(job: TrainJob) -> TrainingResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transferflow.data.records import DatasetSnapshot
@@ -18,7 +19,7 @@ from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.progress import logger
 from transferflow.stages.train.key import complete_train_inputs
-from transferflow.store import Artifact, digest
+from transferflow.store import digest
 
 
 def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> StageOutcome:
@@ -35,12 +36,17 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
     require_known_classes(spec, snapshot.classes)
     inputs = complete_train_inputs(spec, context, snapshot.fingerprint)
     key = digest(inputs)
-    found = context.store.find("train", key)
-    artifact = found or _fit(spec, context, snapshot, key, inputs)
+    artifact = context.store.obtain(
+        "train",
+        key,
+        inputs,
+        lambda folder: _fit(spec, context, snapshot, context.store.work_folder("train", key), folder),
+        wait=context.wait,
+    )
     context.store.remember_inputs("train", spec.name, inputs)
     history = json.loads((artifact.path / HISTORY).read_text())
     kept = describe_kept(spec, history)
-    if found is None:
+    if not artifact.reused:
         logger.info("train: kept %s", kept)
     summary = {
         "metric": history["metric"],
@@ -52,7 +58,7 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
         "frozen_tensors_unchanged": all(p["before"] == p["after"] for p in history["freeze_proof"]),
     }
     seconds = time.perf_counter() - started
-    return StageOutcome("train", key, str(artifact.path), found is not None, seconds, summary)
+    return StageOutcome("train", key, str(artifact.path), artifact.reused, seconds, summary)
 
 
 def describe_kept(spec: ExperimentSpec, history: Mapping[str, Any]) -> str:
@@ -77,9 +83,8 @@ def describe_kept(spec: ExperimentSpec, history: Mapping[str, Any]) -> str:
 
 
 def _fit(
-    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, key: str, inputs: dict[str, Any]
-) -> Artifact:
+    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, work: Path, folder: Path
+) -> None:
     from transferflow.stages.train.fit import fit  # loads torch and timm: not needed where training is reused
 
-    work = context.store.work_folder("train", key)
-    return context.store.publish("train", key, inputs, fit(spec, context, snapshot, work))
+    fit(spec, context, snapshot, work, folder)

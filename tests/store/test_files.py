@@ -1,0 +1,31 @@
+import json
+import os
+
+import pytest
+
+from transferflow.store import digest, known_digest, write_atomic
+
+
+def test_digest_does_not_depend_on_the_order_of_keys():
+    assert digest({"a": 1, "b": [2, 3]}) == digest({"b": [2, 3], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_atomic_write_keeps_the_old_file_when_it_fails(tmp_path):
+    path = tmp_path / "f.json"
+    write_atomic(path, json.dumps({"a": 1}))
+    with pytest.raises(TypeError, match="bytes-like"):
+        write_atomic(path, 3)
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["f.json"]
+
+
+def test_a_known_digest_follows_the_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    # https://www.di-mgt.com.au/sha_testvectors.html
+    assert known_digest(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    status = path.stat()
+    path.write_bytes(b"abd")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert known_digest(path) != "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

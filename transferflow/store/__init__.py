@@ -1,0 +1,16 @@
+"""Content-addressed artifacts: one folder per key, hashed, locked, written beside and renamed into place."""
+
+from transferflow.store.artifacts import Artifact, ArtifactStore
+from transferflow.store.files import default_home, digest, file_digest, known_digest, write_atomic
+from transferflow.store.locks import BusyError
+
+__all__ = [
+    "Artifact",
+    "ArtifactStore",
+    "BusyError",
+    "default_home",
+    "digest",
+    "file_digest",
+    "known_digest",
+    "write_atomic",
+]

@@ -1,0 +1,195 @@
+"""Content-addressed artifacts: one folder per key, written beside and renamed into place.
+
+```
+<home>/artifacts/<stage>/<key>/            the artifact's files
+<home>/artifacts/<stage>/<key>/record.json what it was made from: inputs, and size and hash of its files
+<home>/history/<stage>/<name>.json         the last inputs seen for a spec name, to say what changed since
+<home>/work/<stage>/<key>/                 resumable state of a stage that is not finished
+<home>/locks/<stage>/<key>.*               who works on the key now
+```
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transferflow.errors import StoreError
+from transferflow.store.files import default_home, name_beside, write_atomic
+from transferflow.store.litter import litter_of, sweep_home
+from transferflow.store.locks import KeyLock
+from transferflow.store.record import damage_of, describe_damage, read_record, write_record
+
+logger = logging.getLogger("transferflow.store")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One finished artifact.
+
+    Attributes:
+        stage: Stage that made it.
+        key: Its content key (64 hex digits).
+        path: Its folder.
+        inputs: What the key was made from.
+        reused: Whether it was there already when it was asked for.
+    """
+
+    stage: str
+    key: str
+    path: Path
+    inputs: Mapping[str, Any]
+    reused: bool = True
+
+
+def _always(_: Artifact) -> bool:
+    return True
+
+
+class ArtifactStore:
+    """The artifacts of one home folder; safe for several processes and hosts at once."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        self.home = home or default_home()
+
+    def folder(self, stage: str, key: str) -> Path:
+        """Where the artifact stands, or would stand."""
+        return self.home / "artifacts" / _safe(stage) / _safe(key)
+
+    def work_folder(self, stage: str, key: str) -> Path:
+        """Folder for resumable state of an unfinished stage; kept until the artifact is published.
+
+        It belongs to whoever makes the artifact, see `obtain`: what others left in it is theirs no more.
+        """
+        path = self.home / "work" / _safe(stage) / _safe(key)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def find(self, stage: str, key: str) -> Artifact | None:
+        """Return the artifact if it is there and its files are what was written, byte by byte.
+
+        Files are hashed once per process; a damaged artifact counts as absent.
+        """
+        path = self.folder(stage, key)
+        record = read_record(path)
+        if record is None or damage_of(path, record):
+            return None
+        return Artifact(stage, key, path, record.inputs)
+
+    def get(self, stage: str, key: str) -> Artifact:
+        """Return the artifact.
+
+        Raises:
+            StoreError: If it is missing or damaged.
+        """
+        artifact = self.find(stage, key)
+        if artifact is None:
+            raise StoreError(
+                f"the {stage} artifact {key[:12]} is missing or damaged",
+                where=str(self.folder(stage, key)),
+                hint="run the spec again: it is made anew",
+            )
+        return artifact
+
+    def obtain(
+        self,
+        stage: str,
+        key: str,
+        inputs: Mapping[str, Any],
+        write: Callable[[Path], None],
+        *,
+        wait: bool = True,
+        accept: Callable[[Artifact], bool] = _always,
+    ) -> Artifact:
+        """Return the artifact, made by `write` unless it is there.
+
+        One process at a time makes a key: others wait for it and reuse what it made. `write` fills a folder
+        beside the artifact's place, which is renamed into place when it returns.
+
+        Args:
+            stage: Stage that makes it.
+            key: Its content key.
+            inputs: What the key was made from.
+            write: Fills an empty folder.
+            wait: Whether to wait for another process that makes it.
+            accept: Whether an artifact that is there may be reused; otherwise it is replaced.
+
+        Raises:
+            BusyError: If another process makes it, and `wait` is false.
+        """
+        found = self._acceptable(stage, key, accept)
+        if found is not None:
+            return found
+        with KeyLock(self.home, _safe(stage), _safe(key)).hold(wait=wait):
+            found = self._acceptable(stage, key, accept)
+            if found is None:
+                self._make(stage, key, inputs, write)
+                found = Artifact(stage, key, self.folder(stage, key), inputs, reused=False)
+        return found
+
+    def sweep(self) -> None:
+        """Remove what processes that are dead left half done; nothing that has an owner."""
+        sweep_home(self.home)
+
+    def last_inputs(self, stage: str, name: str) -> Mapping[str, Any] | None:
+        """Inputs of the last finished run of this stage for a spec name."""
+        try:
+            found = json.loads(self._history(stage, name).read_text())
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def remember_inputs(self, stage: str, name: str, inputs: Mapping[str, Any]) -> None:
+        """Note the inputs of a finished run, so that the next plan can say what changed."""
+        write_atomic(self._history(stage, name), json.dumps(inputs))
+
+    def _acceptable(self, stage: str, key: str, accept: Callable[[Artifact], bool]) -> Artifact | None:
+        found = self.find(stage, key)
+        return found if found is not None and accept(found) else None
+
+    def _make(self, stage: str, key: str, inputs: Mapping[str, Any], write: Callable[[Path], None]) -> None:
+        """Make and publish; the caller holds the key's lock."""
+        final, work = self.folder(stage, key), self.home / "work" / stage / key
+        damage = describe_damage(final)
+        if damage:
+            logger.warning("%s: %s is damaged (%s) and is made anew", stage, key[:12], damage)
+        for left in litter_of(final):
+            shutil.rmtree(left, ignore_errors=True)
+        beside = name_beside(final)
+        beside.mkdir(parents=True)
+        try:
+            write(beside)
+            write_record(beside, stage, key, inputs)
+            _move_into_place(beside, final)
+        except BaseException:
+            with suppress(OSError):
+                work.rmdir()  # where nothing was kept in it
+            raise
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
+
+    def _history(self, stage: str, name: str) -> Path:
+        return self.home / "history" / _safe(stage) / f"{_safe(name)}.json"
+
+
+def _move_into_place(beside: Path, final: Path) -> None:
+    try:
+        beside.rename(final)
+    except OSError:  # a damaged one, or one that was not accepted, stands there
+        aside = name_beside(final)
+        final.rename(aside)  # out of the way in one step, so that nobody sees half of it
+        beside.rename(final)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _safe(part: str) -> str:
+    if not part or part.startswith(".") or "/" in part or "\\" in part or "\0" in part:
+        raise StoreError("not a valid name for an artifact", found=repr(part))
+    return part

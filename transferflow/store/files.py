@@ -1,0 +1,59 @@
+"""Single files: hashed, and written so that a reader sees the old one or the whole new one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from functools import lru_cache
+from pathlib import Path
+
+_REMEMBERED = 1 << 16
+
+
+def default_home() -> Path:
+    """`$TRANSFERFLOW_HOME`, or `.transferflow` in the working directory."""
+    return Path(os.environ.get("TRANSFERFLOW_HOME") or ".transferflow").absolute()
+
+
+def digest(value: object) -> str:
+    """sha256 (hex) of the canonical JSON of `value`."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 (hex) of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def known_digest(path: Path) -> str:
+    """sha256 (hex) of a file, computed once per process for as long as nothing writes to it."""
+    status = path.stat()
+    return _digest_of(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _digest_of(path: Path, *version: int) -> str:
+    return file_digest(path)
+
+
+def name_beside(path: Path) -> Path:
+    """A hidden name in the same folder, for what will be renamed to `path`."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write beside `path`, flush to disk, and rename: readers see the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = name_beside(path)
+    try:
+        with beside.open("wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
