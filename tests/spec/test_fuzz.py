@@ -11,9 +11,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from transferflow.spec.examples import SPEC_EXAMPLE
 from transferflow.spec.experiment import ExperimentSpec
 from transferflow.spec.load import check_document, load_spec, read_document
-from transferflow.spec.schema.examples import SPEC_EXAMPLE
 from transferflow.spec.yaml.tree import Plain
 
 RICH = """\

@@ -231,7 +231,7 @@ def test_overrides(
         ('"a=3', '--set "a=3', "KEY.PATH=VALUE"),
         ("training.epochs=zero", "--set training.epochs=zero: training.epochs", "must be a whole number"),
         ("training.epoch=3", "--set training.epoch=3: training.epoch", "did you mean `epochs`"),
-        ("lr=3", "--set lr=3: lr", "did you mean `optimizer.lr`"),
+        ("lr=3", "--set lr=3: lr", "`--set optimizer.lr=3`"),
         ("training.epochs.x=3", "--set training.epochs.x=3: training.epochs", "must be a whole number"),
         ("training.epochs={", "--set training.epochs={", "not YAML"),
         ("training.epochs=!!python/name:os 3", "--set training.epochs=!!python/name:os 3", "tags"),

@@ -25,6 +25,7 @@ PRESET_PREFIX = "preset:"
 PRESETS = Path(__file__).parent / "presets"
 MAX_CHAIN = 10
 ROOT = Slot(SectionShape(ExperimentSpec))
+FIRST_LINES = "as in `name: pets`, then `task: {kind: classification}`, `data: …` and `backbone: …`"
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def _read_one(path: Path, source: str, note: str) -> _File:
     if node is None:
         return _File(None, None, tuple(problems))
     if not isinstance(node, MapNode):
-        top = Problem("a spec is a mapping of keys to values", str(node.place), found=show(node))
+        top = Problem("a spec is a mapping of keys to values", str(node.place), show(node), hint=FIRST_LINES)
         return _File(None, None, (*problems, top))
     entry = node.entries.get("extends")
     tree = replace(node, entries={key: value for key, value in node.entries.items() if key != "extends"})
@@ -186,7 +187,8 @@ def _read_one(path: Path, source: str, note: str) -> _File:
     if isinstance(entry.node, ScalarNode) and isinstance(entry.node.value, str) and entry.node.value:
         return _File(tree, entry.node, tuple(problems))
     allowed = "a path below or beside this file, or preset:" + ", preset:".join(preset_names())
-    wrong = Problem("must be one file or preset", _where(entry.node), show(entry.node), allowed)
+    hint = "of several, the second may stand in the `extends` of the first"
+    wrong = Problem("must be one file or preset", _where(entry.node), show(entry.node), allowed, hint)
     return _File(tree, None, (*problems, wrong), extends_is_wrong=True)
 
 
@@ -198,7 +200,10 @@ def _base_of(path: Path, extends: ScalarNode) -> tuple[Path, str, Problem | None
         if _is_file(target):
             return target, str(target), None
         beside = [str(p.relative_to(path.parent)) for p in path.parent.glob("*.yaml")]
-        hint = did_you_mean(text, beside) or "the path is relative to the file that extends"
+        known = [*beside, *(f"{PRESET_PREFIX}{name}" for name in preset_names())]
+        is_preset = text in preset_names()
+        hint = f"write `extends: {PRESET_PREFIX}{text}`" if is_preset else did_you_mean(text, known)
+        hint = hint or "the path is relative to the file that extends"
         missing = Problem("there is no such file to extend", _where(extends), str(target), hint=hint)
         return target, text, missing
     name = text.removeprefix(PRESET_PREFIX)

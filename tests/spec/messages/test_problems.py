@@ -14,8 +14,8 @@ ProblemsOf = Callable[..., tuple[Problem, ...]]
 APPENDED: list[tuple[str, str, str]] = [
     # Unknown keys
     ("optimiser: {lr: 1e-3}", "9:1: optimiser", "did you mean `optimizer`"),
-    ("lr: 1e-3", "9:1: lr", "did you mean `optimizer.lr`"),
-    ("epochs: 3", "9:1: epochs", "did you mean `training.epochs`"),
+    ("lr: 1e-3", "9:1: lr", "write `optimizer: {lr: 1e-3}`"),
+    ("epochs: 3", "9:1: epochs", "write `training: {epochs: 3}`"),
     ("optimizer: {learning_rate: 1}", "9:13: optimizer.learning_rate", "unknown key"),
     ("optimizer: {momentum: 0.9}", "9:13: optimizer.momentum", "goes with kind: sgd"),
     ("optimizer: {kind: sgd, betas: [0.9, 0.99]}", "9:24: optimizer.betas", "goes with kind: adamw"),
@@ -29,7 +29,7 @@ APPENDED: list[tuple[str, str, str]] = [
     ("deployment: {schedule: {cron: '0 3 * * *', tz: UTC}}", "9:44: deployment.schedule.tz", "timezone"),
     ("training: {earlystopping: {}}", "9:12: training.earlystopping", "did you mean `early_stopping`"),
     # Tags of sections
-    ("optimizer: {kind: adam}", "9:19: optimizer.kind", "did you mean `adamw`"),
+    ("optimizer: {kind: adam}", "9:19: optimizer.kind", "write `kind: adamw`"),
     ("optimizer: {kind: 3}", "9:19: optimizer.kind", "adamw, sgd"),
     ("optimizer: {kind: [sgd]}", "9:19: optimizer.kind", "a list of 1"),
     ("schedule: {kind: cosin}", "9:18: schedule.kind", "did you mean `cosine`"),

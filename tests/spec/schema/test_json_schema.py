@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
+from transferflow.spec.examples import FIELD_EXAMPLES, SPEC_EXAMPLE
 from transferflow.spec.load import PRESETS, check_document, preset_names, read_document
-from transferflow.spec.schema.examples import FIELD_EXAMPLES, SPEC_EXAMPLE
 from transferflow.spec.schema.json_schema import spec_schema
 from transferflow.spec.yaml.reader import read_yaml
 from transferflow.spec.yaml.tree import plain

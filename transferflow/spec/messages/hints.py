@@ -7,31 +7,64 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
+from transferflow.spec.habits.keys import MOVED, TOLD
+from transferflow.spec.habits.values import TOLD_VALUES
 from transferflow.spec.merging.shape import (
     ListShape,
     ScalarShape,
-    SectionShape,
     Shape,
     Slot,
     VariantsShape,
-    slots,
 )
+from transferflow.spec.messages.homes import homes_of, place_in_words
 from transferflow.spec.messages.locate import Spot
+from transferflow.spec.messages.our_words import as_text, dotted, in_our_words
+from transferflow.spec.sections.augmentation import Transform
 from transferflow.spec.sections.base import NAME_WORDS, ChosenByKey
 from transferflow.spec.wording import did_you_mean
 from transferflow.spec.yaml.scalars import ScalarError, resolve_scalar
-from transferflow.spec.yaml.tree import Key, Node, ScalarNode, path_text, shorten
+from transferflow.spec.yaml.tree import Key, MapNode, Node, ScalarNode, shorten
 
 _WORDS_FOR_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+_WORDS_FOR_DEFAULTS = frozenset({"auto", "default", "none", "-1"})
+_WORDS_FOR_TAGS = frozenset(
+    {"type", "name", "kind", "method", "strategy", "mode", "policy", "class", "algorithm"}
+)
 
 
-def value_hint(node: Node | None, shape: Shape | None, kind: str) -> str:
-    """Hint for a value of the wrong kind."""
-    if isinstance(shape, ListShape) and isinstance(node, ScalarNode):
+def value_hint(
+    path: Sequence[Key], node: Node | None, slot: Slot | None, kind: str, default: str = ""
+) -> str:
+    """Hint for a value that is not allowed where it stands.
+
+    Args:
+        path: Its key path.
+        node: The value.
+        slot: What may stand there.
+        kind: pydantic's name of the error.
+        default: The key's default; empty where it has none.
+    """
+    if node is None:
+        return ""
+    shape = slot.shape if slot else None
+    text = in_our_words(path, node, slot)
+    if text and not (isinstance(node, ScalarNode) and text in (node.raw, as_text(node))):
+        return f"write `{path[-1]}: {text}`" if isinstance(path[-1], str) else f"write {text}"
+    if isinstance(node, ScalarNode) and default and node.raw.lower() in _WORDS_FOR_DEFAULTS:
+        return f"leave it out: the default is {default}"
+    if isinstance(shape, ListShape) and isinstance(node, ScalarNode) and dotted(path) not in TOLD_VALUES:
         return f"write a list: [{shorten(node.raw)}]"
+    near, told = _plain_hint(node, shape, kind), TOLD_VALUES.get(dotted(path), "")
+    # A model that torchvision lacks is seldom a slip of the pen: both are said.
+    return f"{near} {told}".strip() if dotted(path) == "backbone.name" else near or told
+
+
+def _plain_hint(node: Node, shape: Shape | None, kind: str) -> str:
+    if not isinstance(node, ScalarNode):
+        return ""
     if isinstance(shape, VariantsShape):
-        return _section_hint(node, shape)
-    if not isinstance(node, ScalarNode) or not isinstance(shape, ScalarShape):
+        return did_you_mean(node.raw, shape.variants) if isinstance(shape.chooser, ChosenByKey) else ""
+    if not isinstance(shape, ScalarShape):
         return ""
     if shape.choices:
         return did_you_mean(node.raw, shape.choices)
@@ -44,16 +77,6 @@ def value_hint(node: Node | None, shape: Shape | None, kind: str) -> str:
     if kind == "string_pattern_mismatch" and shape.words == NAME_WORDS:
         return _name_hint(node.raw)
     return ""
-
-
-def _section_hint(node: Node | None, shape: VariantsShape) -> str:
-    if not isinstance(node, ScalarNode):
-        return ""
-    for model in dict.fromkeys(shape.variants.values()):
-        for key, slot in slots(model).items():
-            if isinstance(slot.shape, ScalarShape) and node.raw in slot.shape.choices:
-                return f"write {{{key}: {node.raw}}}"
-    return did_you_mean(node.raw, shape.variants) if isinstance(shape.chooser, ChosenByKey) else ""
 
 
 def _name_hint(text: str) -> str:
@@ -76,7 +99,27 @@ def _number_hint(node: ScalarNode, kind: str) -> str:
     return ""
 
 
-def moved_hint(key: str, spot: Spot, model: type[BaseModel] | None) -> str:
+def unknown_key_hint(spot: Spot, model: type[BaseModel] | None, tree: MapNode, root: Slot) -> str:
+    """Hint for a key that its section has not.
+
+    Args:
+        spot: The key.
+        model: Which section it stands in.
+        tree: The spec.
+        root: What the spec may be.
+    """
+    key = str(spot.path[-1])
+    known = list(model.model_fields) if model else []
+    return (
+        _other_variant_hint(key, spot, model)
+        or _habit_hint(key, spot, model, tree, root)
+        or did_you_mean(key, known)
+        or _argument_hint(key, spot, model)
+        or _home_hint(key, spot, tree, root)
+    )
+
+
+def _other_variant_hint(key: str, spot: Spot, model: type[BaseModel] | None) -> str:
     """Hint for a key that another variant of the section has."""
     shape = spot.owner
     if not isinstance(shape, VariantsShape):
@@ -89,24 +132,35 @@ def moved_hint(key: str, spot: Spot, model: type[BaseModel] | None) -> str:
     return f"`{key}` does not go with `{shape.chooser.key}`"
 
 
-def key_hint(key: str, path: Sequence[Key], root: Slot) -> str:
+def _habit_hint(key: str, spot: Spot, model: type[BaseModel] | None, tree: MapNode, root: Slot) -> str:
+    """Hint for a key that another tool has."""
+    here = [step for step in spot.path[:-1] if isinstance(step, str) and not step.isdecimal()]
+    word = key.lower().replace("-", "_")
+    names = (f"{here[-1] if here else 'spec'}.{word}", word)
+    told = next((TOLD[name] for name in names if name in TOLD), "")
+    if told:
+        return told
+    target = next((MOVED[name] for name in names if name in MOVED), "")
+    if target and tuple(target.split(".")) != spot.path:
+        beside = (*spot.path[:-1], target)
+        is_beside = bool(model and target in model.model_fields)
+        return place_in_words(beside if is_beside else tuple(target.split(".")), spot.node, tree, root)
+    if isinstance(spot.owner, VariantsShape) and isinstance(spot.owner.chooser, ChosenByKey):
+        tag = spot.owner.chooser.key
+        if word in _WORDS_FOR_TAGS and not (spot.parent and tag in spot.parent.entries):
+            return place_in_words((*spot.path[:-1], tag), spot.node, tree, root)
+    return ""
+
+
+def _argument_hint(key: str, spot: Spot, model: type[BaseModel] | None) -> str:
+    """Hint for an argument that stands beside the transform's name."""
+    if model is not Transform or not isinstance(spot.node, ScalarNode):
+        return ""
+    return f"the transform's own arguments stand in `args`: write `args: {{{key}: {shorten(spot.node.raw)}}}`"
+
+
+def _home_hint(key: str, spot: Spot, tree: MapNode, root: Slot) -> str:
     """Hint for a key that stands in the wrong section."""
-    here = tuple(path[:-1])
-    homes = [home for home in _homes(key, root.shape, ()) if home != here]
-    return f"did you mean `{path_text((*homes[0], key))}`?" if len(homes) == 1 else ""
-
-
-def _homes(key: str, shape: Shape, path: tuple[str, ...]) -> list[tuple[str, ...]]:
-    models: list[type[BaseModel]] = []
-    match shape:
-        case SectionShape(model=model):
-            models = [model]
-        case VariantsShape(variants=variants):
-            models = list(dict.fromkeys(variants.values()))
-        case _:
-            return []
-    homes = [path] if any(key in model.model_fields for model in models) else []
-    for model in models:
-        for name, slot in slots(model).items():
-            homes += _homes(key, slot.shape, (*path, name))
-    return list(dict.fromkeys(homes))
+    here = spot.path[:-1]
+    homes = [home for home in homes_of(key, root) if home != here]
+    return place_in_words((*homes[0], key), spot.node, tree, root) if len(homes) == 1 else ""

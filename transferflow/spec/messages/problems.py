@@ -9,13 +9,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from transferflow.errors import Problem
+from transferflow.spec.examples import FIELD_EXAMPLES
 from transferflow.spec.experiment import CrossSectionError
+from transferflow.spec.habits.values import TOLD_MISSING
 from transferflow.spec.merging.merge import is_null, variant_of
 from transferflow.spec.merging.shape import ListShape, Slot, VariantsShape
-from transferflow.spec.messages.hints import key_hint, moved_hint, value_hint
+from transferflow.spec.messages.hints import unknown_key_hint, value_hint
 from transferflow.spec.messages.locate import Spot, locate
+from transferflow.spec.messages.our_words import dotted, in_a_line
 from transferflow.spec.sections.base import ChosenByKey, Found
-from transferflow.spec.wording import did_you_mean
 from transferflow.spec.yaml.tree import Key, ListNode, MapNode, Place, ScalarNode, path_text, shorten, show
 
 _Located = tuple[Place, Problem]
@@ -96,7 +98,7 @@ def _problems_of(
     if missing:
         return [_missing(spot)]
     if kind == "extra_forbidden":
-        return [_unknown_key(spot, root)]
+        return [_unknown_key(spot, tree, root)]
     return [_wrong_value(spot, kind, item["msg"], cause)]
 
 
@@ -127,19 +129,27 @@ def _spot_of_tag(spot: Spot) -> Spot:
 
 def _missing(spot: Spot) -> _Located:
     allowed = _allowed(spot)
-    hint = ""
+    hint = _example_of(spot)
     if spot.parent and str(spot.path[-1]) in spot.parent.dropped:
         before = spot.parent.dropped[str(spot.path[-1])]
         hint = f"{before} set it for another kind of section: one that changes its kind starts afresh"
     return spot.place, _problem(spot, spot.place, "is required", allowed=allowed, hint=hint)
 
 
-def _unknown_key(spot: Spot, root: Slot) -> _Located:
-    key = str(spot.path[-1])
+def _example_of(spot: Spot) -> str:
+    """`as in …`, with an example of the key that is missing."""
+    model, key = _model_of(spot), str(spot.path[-1])
+    examples = FIELD_EXAMPLES.get(model.__name__, {}).get(key) if model else None
+    if examples:
+        return f"as in `{key}: {in_a_line(examples[0])}`"
+    return TOLD_MISSING.get(dotted(spot.path), "")
+
+
+def _unknown_key(spot: Spot, tree: MapNode, root: Slot) -> _Located:
     model = _model_of(spot)
     known = list(model.model_fields) if model else []
     place = spot.key_place or spot.place
-    hint = moved_hint(key, spot, model) or did_you_mean(key, known) or key_hint(key, spot.path, root)
+    hint = unknown_key_hint(spot, model, tree, root)
     return place, _problem(spot, place, "unknown key", allowed=", ".join(known), hint=hint)
 
 
@@ -161,8 +171,22 @@ def _wrong_value(spot: Spot, kind: str, message: str, cause: object) -> _Located
     if spot.variants is not None and not isinstance(spot.node, MapNode):
         spot = replace(spot, slot=Slot(spot.variants), variants=None)  # no variant was chosen
     allowed = _allowed(spot)
-    hint = value_hint(spot.node, spot.slot.shape if spot.slot else None, kind)
+    hint = value_hint(spot.path, spot.node, spot.slot, kind, _default_of(spot))
     return spot.place, _problem(spot, spot.place, what, found=_found(spot), allowed=allowed, hint=hint)
+
+
+def _default_of(spot: Spot) -> str:
+    """The default of the key, where it is a single value."""
+    model = _model_of(spot)
+    info = model.model_fields.get(str(spot.path[-1])) if model and spot.path else None
+    default = info.default if info and not info.is_required() else None
+    return (
+        f"{default:g}"
+        if isinstance(default, float)
+        else str(default)
+        if isinstance(default, str | int)
+        else ""
+    )
 
 
 def _broken_rule(path: Sequence[str], message: str, tree: MapNode, root: Slot) -> _Located:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from transferflow.spec.habits.values import known_metric
 from transferflow.spec.sections.base import Found
 from transferflow.spec.sections.evaluation import Evaluation
 from transferflow.spec.sections.metrics import metric_names
@@ -20,14 +21,27 @@ def _metrics_belong_to_the_task(spec: Sections) -> Iterator[Found]:
     asked += _deciding_metrics(spec)
     for path, name in asked:
         if name is not None and name not in known:
-            hint = did_you_mean(name, known)
             message = f"{spec.task.kind} has no metric {name!r}; it has: {', '.join(known)}"
+            hint = _metric_hint(name, known)
             yield path, f"{message}; {hint}" if hint else message
+
+
+def _metric_hint(name: str, known: Sequence[str]) -> str:
+    meant = known_metric(name, known)
+    if meant:
+        return f"write `{meant}`"
+    if "loss" in name.lower():
+        return "the loss is drawn and chooses nothing: a metric does, by default the gate's"
+    if name.lower() in ("precision", "recall"):
+        return "the report has each class's precision and recall"
+    return did_you_mean(name, known)
 
 
 def _deciding_metrics_are_measured(spec: Sections) -> Iterator[Found]:
     names = metric_names(spec.task)
     measured = spec.evaluation.metrics or names.names
+    if not set(measured) <= set(names.names):
+        return  # said already; which are left out shows once the names are right
     for path, name in _deciding_metrics(spec):
         if name is not None and name in names.names and name not in measured:
             yield path, f"{name} is not measured: add it to evaluation.metrics"

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from transferflow.spec.examples import FIELD_EXAMPLES, SPEC_EXAMPLE
 from transferflow.spec.experiment import ExperimentSpec
 from transferflow.spec.load import PRESET_PREFIX, preset_names
-from transferflow.spec.schema.examples import FIELD_EXAMPLES, SPEC_EXAMPLE
 
 Json: TypeAlias = dict[str, Any]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, StrictInt, Tag, model_validator
@@ -26,6 +27,19 @@ Colour = tuple[
 ]
 
 
+def _in_words(shares: Mapping[str, float], left_out: Sequence[str]) -> str:
+    """The shares one by one, and what would make them whole where some were left out."""
+    found = ", ".join(f"{name} {share:g}" for name, share in shares.items())
+    rest = 1 - sum(share for name, share in shares.items() if name not in left_out)
+    if not left_out:
+        return found
+    found += f" ({' and '.join(left_out)} left out: the default)"
+    if rest <= 1e-6:
+        return found
+    whole = {name: rest / len(left_out) if name in left_out else share for name, share in shares.items()}
+    return f"{found}; write {{{', '.join(f'{name}: {share:.4g}' for name, share in whole.items())}}}"
+
+
 class Split(Section):
     """Shares of the three splits; an image keeps its split for life."""
 
@@ -42,11 +56,15 @@ class Split(Section):
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> Self:
-        total = self.train + self.val + self.test
+        shares = {"train": self.train, "val": self.val, "test": self.test}
+        total = sum(shares.values())
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"train + val + test must be 1, found {total:g}")
-        if self.train == 0 or self.val == 0 or self.test == 0:
-            raise ValueError("each of train, val and test must be above 0")
+            left_out = [name for name in shares if name not in self.model_fields_set]
+            raise ValueError(f"train + val + test must be 1, found {total:g}: {_in_words(shares, left_out)}")
+        if 0 in shares.values():
+            raise ValueError(
+                "each of train, val and test must be above 0: val chooses the epoch, test measures the model"
+            )
         return self
 
 

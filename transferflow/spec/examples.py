@@ -1,4 +1,4 @@
-"""Examples for the JSON schema: an editor shows them while a spec is written."""
+"""Examples of values: an editor shows them while a spec is written, and messages where a key is missing."""
 
 from __future__ import annotations
 
