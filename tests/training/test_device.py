@@ -5,7 +5,7 @@ from torch import nn
 from transferflow.errors import PlanError
 from transferflow.training.device import decide_arithmetic, has_depthwise, pick_device
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
         (CPU, True, True, "fp32"),
         (CUDA, True, True, "bf16"),
         (CUDA, False, False, "fp32"),
+        (MPS, True, False, "fp32"),
     ],
 )
 def test_auto_is_a_fixed_rule(device, bf16, depthwise, expected):
@@ -30,7 +31,7 @@ def test_what_is_asked_for_is_done(device):
 
 @pytest.mark.parametrize(
     ("setting", "device", "message"),
-    [("fp16", CPU, "fp16 needs CUDA"), ("bf16", CUDA, "this GPU has no bf16")],
+    [("fp16", CPU, "fp16 needs CUDA"), ("bf16", CUDA, "this GPU has no bf16"), ("bf16", MPS, "not tried")],
 )
 def test_what_the_device_can_not_do_is_refused(setting, device, message):
     with pytest.raises(PlanError, match=message):
@@ -40,6 +41,27 @@ def test_what_the_device_can_not_do_is_refused(setting, device, message):
 def test_depthwise_convolutions_are_found():
     assert has_depthwise(nn.Sequential(nn.Conv2d(8, 8, 3, groups=8)))
     assert not has_depthwise(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=2)))
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_takes_the_gpu_that_is_there(monkeypatch, cuda, mps, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert pick_device("auto").type == expected
+    if mps:
+        assert pick_device("mps").type == "mps"
+    else:
+        with pytest.raises(PlanError, match="there is no MPS device") as caught:
+            pick_device("mps")
+        assert caught.value.problems[0].allowed == ("auto, cuda, cpu" if cuda else "auto, cpu")
+
+
+def test_apples_gpu_keeps_pytorchs_own_layout():
+    assert decide_arithmetic("auto", MPS, bf16=True, depthwise=False).memory_format is torch.contiguous_format
+    assert not torch.amp.GradScaler("mps", enabled=False).is_enabled()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -70,7 +70,7 @@ class Stepper:
         Raises:
             TrainingError: If a loss is not finite, memory runs out, or batch norm has one value per channel.
         """
-        log = LossLog(epoch, READ_EVERY_ON_GPU if self._device.type == "cuda" else 1)
+        log = LossLog(epoch, 1 if self._device.type == "cpu" else READ_EVERY_ON_GPU)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         head = self.optimizer.param_groups[-1]
         with _errors_in_words():

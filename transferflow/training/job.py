@@ -80,7 +80,7 @@ class LoopSettings:
     epochs: int
     seed: int
     precision: Literal["auto", "fp32", "bf16", "fp16"]
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda", "mps"]
     metric: str
     lower_is_better: bool
     patience: int | None

@@ -36,8 +36,8 @@ class Training(Section):
     """Images per optimizer step."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward pass; `auto`: bf16 where the device has it and it is faster."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; never part of a stage's key."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train; `auto`: CUDA, else Apple's GPU, where there is one; never part of a stage's key."""
     workers: Annotated[
         Annotated[Literal["auto"], Tag("auto")] | Annotated[Natural, Tag("number")],
         Discriminator(ChosenByForm("text", "auto", "number")),
