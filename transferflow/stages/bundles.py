@@ -8,7 +8,8 @@ from transferflow.errors import RegistryError
 from transferflow.registry.base import parse_reference
 from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.stages.context import RunContext
-from transferflow.tasks.bundle import DESCRIPTION, Bundle, load_bundle
+from transferflow.tasks.bundle import Bundle, load_bundle
+from transferflow.tasks.bundle_files import DESCRIPTION
 from transferflow.training.device import pick_device
 
 

@@ -3,6 +3,7 @@
 from transferflow.store.artifacts import Artifact, ArtifactStore
 from transferflow.store.files import default_home, digest, file_digest, known_digest, write_atomic
 from transferflow.store.locks import BusyError
+from transferflow.store.sealed import read_sealed, write_sealed
 
 __all__ = [
     "Artifact",
@@ -12,5 +13,7 @@ __all__ = [
     "digest",
     "file_digest",
     "known_digest",
+    "read_sealed",
     "write_atomic",
+    "write_sealed",
 ]

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
@@ -21,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from transferflow.errors import StoreError
-from transferflow.store.files import default_home, name_beside, write_atomic
+from transferflow.store.files import default_home, name_beside
 from transferflow.store.litter import litter_of, sweep_home
 from transferflow.store.locks import KeyLock
 from transferflow.store.record import damage_of, describe_damage, read_record, write_record
+from transferflow.store.sealed import read_sealed, write_sealed
 
 logger = logging.getLogger("transferflow.store")
 
@@ -140,14 +140,13 @@ class ArtifactStore:
     def last_inputs(self, stage: str, name: str) -> Mapping[str, Any] | None:
         """Inputs of the last finished run of this stage for a spec name."""
         try:
-            found = json.loads(self._history(stage, name).read_text())
-        except (OSError, ValueError):
+            return read_sealed(self._history(stage, name))
+        except (OSError, ValueError, RecursionError):
             return None
-        return found if isinstance(found, dict) else None
 
     def remember_inputs(self, stage: str, name: str, inputs: Mapping[str, Any]) -> None:
         """Note the inputs of a finished run, so that the next plan can say what changed."""
-        write_atomic(self._history(stage, name), json.dumps(inputs))
+        write_sealed(self._history(stage, name), inputs)
 
     def _acceptable(self, stage: str, key: str, accept: Callable[[Artifact], bool]) -> Artifact | None:
         found = self.find(stage, key)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transferflow.errors import StoreError
-from transferflow.store.files import digest, file_digest, known_digest, write_atomic
+from transferflow.store.files import file_digest, known_digest
+from transferflow.store.sealed import read_sealed, write_sealed
 
 RECORD = "record.json"
-_OWN_HASH = "sha256"
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,7 @@ def write_record(folder: Path, stage: str, key: str, inputs: Mapping[str, Any]) 
             path.relative_to(folder).as_posix(): [path.stat().st_size, file_digest(path)] for path in files
         },
     }
-    content = json.loads(json.dumps(content))  # as it will be read: lists for tuples, texts for keys
-    write_atomic(folder / RECORD, json.dumps(content | {_OWN_HASH: digest(content)}))
+    write_sealed(folder / RECORD, content)
 
 
 def read_record(folder: Path) -> Record | None:
@@ -50,15 +48,12 @@ def read_record(folder: Path) -> Record | None:
         StoreError: If it is there and this user may not read it.
     """
     try:
-        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        own = content.pop(_OWN_HASH)
-        if digest(content) != own:
-            return None
+        content = read_sealed(folder / RECORD)
         files = {name: (int(size), str(sha256)) for name, (size, sha256) in content["files"].items()}
         return Record(content["inputs"], files)
     except PermissionError as error:
         raise _forbidden(folder / RECORD) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

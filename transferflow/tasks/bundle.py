@@ -1,22 +1,15 @@
-"""The bundle: a trained model on disk with all that is needed to rebuild and serve it.
-
-```
-weights.safetensors   every parameter and buffer
-model.json            classes, the spec (task, backbone, head, …), the eval transform, the least score
-```
-"""
+"""The bundle: a trained model on disk with all that is needed to rebuild and serve it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as save_tensors
 from torch import nn
 
 from transferflow.data.transforms.evaluation import EvalTransform
@@ -25,9 +18,7 @@ from transferflow.models.layers import LayerGroup
 from transferflow.spec import ExperimentSpec
 from transferflow.store import write_atomic
 from transferflow.tasks.build import build_task
-
-FORMAT = 1
-WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
+from transferflow.tasks.bundle_files import WEIGHTS, read_description, write_description
 
 
 @dataclass(frozen=True)
@@ -60,23 +51,23 @@ def save_bundle(
     *,
     min_score: float | None,
 ) -> None:
-    """Write `weights.safetensors` and `model.json` into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the bundle into `folder`, defaults written out: other ones later do not change the model."""
     state = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    save_file(state, folder / WEIGHTS)
-    description = {
-        "format": FORMAT,
-        "classes": list(classes),
-        "spec": spec.model_dump(mode="json", exclude_unset=True),
-        "eval_transform": transform.to_json(),
-        "min_score": min_score,
-    }
-    write_atomic(folder / DESCRIPTION, json.dumps(description, indent=2))
+    write_atomic(folder / WEIGHTS, save_tensors(state))  # save_file would hide it from other users
+    write_description(
+        folder,
+        {
+            "classes": list(classes),
+            "spec": spec.model_dump(mode="json"),
+            "eval_transform": transform.to_json(),
+            "min_score": min_score,
+        },
+    )
 
 
 def read_min_score(folder: Path) -> float | None:
     """Least score of a box that counts, 0..1, without loading the model; `None` where there are no scores."""
-    found: float | None = json.loads((folder / DESCRIPTION).read_text())["min_score"]
+    found: float | None = read_description(folder)["min_score"]
     return found
 
 
@@ -84,33 +75,21 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu") -> Bundle:
     """Rebuild the model and load its weights strictly.
 
     Raises:
-        StoreError: If the folder is no bundle, or is damaged.
+        StoreError: If the folder is no bundle, is damaged, or holds a model that this version can't rebuild.
     """
+    description = read_description(folder)
     try:
-        description = json.loads((folder / DESCRIPTION).read_text())
-        if description["format"] != FORMAT:
-            raise StoreError(
-                "the bundle was written by another version",
-                where=str(folder),
-                found=f"format {description['format']}",
-                allowed=f"format {FORMAT}",
-            )
         spec = ExperimentSpec.model_validate(description["spec"])
         classes = tuple(description["classes"])
         transform = EvalTransform.from_json(description["eval_transform"])
-        min_score = description.get("min_score")
-        min_score = None if min_score is None else float(min_score)
-        state = load_file(folder / WEIGHTS)
+        min_score = description["min_score"]
         parts = build_task(spec.task).build_model(spec, classes, pretrained=False)
-        parts.model.load_state_dict(state, strict=True)
-    except FileNotFoundError as error:
+        parts.model.load_state_dict(load_file(folder / WEIGHTS), strict=True)
+    except (KeyError, TypeError, ValueError, SafetensorError, RuntimeError) as error:
         raise StoreError(
-            f"no model bundle: {Path(error.filename).name} is missing",
+            "the model can't be rebuilt from its bundle",
             where=str(folder),
-            allowed=f"a folder with {DESCRIPTION} and {WEIGHTS}",
-        ) from error
-    except (KeyError, TypeError, ValueError, ValidationError, SafetensorError, RuntimeError) as error:
-        raise StoreError(
-            "the model bundle is damaged", where=str(folder), found=f"{type(error).__name__}: {error}"[:500]
+            found=f"{type(error).__name__}: {error}"[:500],
+            hint="it may have been trained with another version of transferflow or of a backbone's library",
         ) from error
     return Bundle(spec, classes, transform, parts.model.to(device).eval(), parts.groups, min_score)
