@@ -12,6 +12,7 @@ from prefect import flow, task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from transferflow.data.loading.workers import usable_cpus
 from transferflow.data.snapshot.shards import Inspect, Shard, inspect_here, inspect_into, read_inspected
 from transferflow.errors import FlowError
 
@@ -47,7 +48,7 @@ def mapped_inspection(folder: Path) -> Inspect:
     def inspect(shards: Sequence[Shard]) -> Iterable[pa.Table]:
         place = decide_place(len(shards), address)
         if place == "here":
-            return inspect_here(os.cpu_count() or 1)(shards)
+            return inspect_here(usable_cpus())(shards)
         return read_inspected(map(Path, _map_shards(shards, folder, place, address)))
 
     return inspect
@@ -77,7 +78,7 @@ def _map_shards(
 def _build_runner(place: Literal["threads", "dask"], address: str | None) -> TaskRunner[Any]:
     match place:
         case "threads":
-            return ThreadPoolTaskRunner(max_workers=os.cpu_count() or 1)
+            return ThreadPoolTaskRunner(max_workers=usable_cpus())
         case "dask":
             try:
                 from prefect_dask.task_runners import DaskTaskRunner

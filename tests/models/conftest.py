@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 from torchvision.models import get_model_weights
 
 from transferflow.models.layers import Backbone
-from transferflow.models.weights.downloads import file_sha256
 from transferflow.spec.sections.backbone import Backbone as Section
+from transferflow.store import file_digest
 
 SECTIONS: TypeAdapter[Any] = TypeAdapter(Section)
 
@@ -52,7 +52,7 @@ def publish(tmp_path, monkeypatch) -> Callable[..., Path]:
         folder.mkdir(parents=True, exist_ok=True)
         draft = folder / "draft.pth"
         torch.save(state, draft)
-        path = draft.rename(folder / f"{name}-{file_sha256(draft)[:8]}.pth")
+        path = draft.rename(folder / f"{name}-{file_digest(draft)[:8]}.pth")
         published = (
             get_model_weights(name)[weights] if weights != "DEFAULT" else get_model_weights(name).DEFAULT
         )

@@ -11,7 +11,7 @@ from torch import nn
 
 from transferflow.errors import PlanError
 from transferflow.models.backbones.build import build_backbone
-from transferflow.models.backbones.torchvision_weights import NAMES
+from transferflow.models.backbones.torchvision_geometry import NAMES
 from transferflow.models.channels import adapt_first_conv, mean_shrinks
 from transferflow.models.standardised import is_standardised, plain_state
 from transferflow.spec.sections.normalization import adapt_statistics

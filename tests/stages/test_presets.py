@@ -17,11 +17,11 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, deeplabv3_resnet50
 
 from transferflow.models.segmentation.heads import FixedBatchNorm2d
-from transferflow.models.weights.downloads import file_sha256
 from transferflow.spec.load import load_spec
 from transferflow.stages.eval_inputs import eval_transform_of
 from transferflow.stages.train.job import optimizer_settings
 from transferflow.stages.train.training_plan import compile_training_plan
+from transferflow.store import file_digest
 from transferflow.tasks.build import build_task
 from transferflow.training.freezing import apply_freeze
 from transferflow.training.optimizer import build_optimizer
@@ -173,7 +173,7 @@ def publish(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         draft = folder / "draft.pth"
         torch.save(dict(state), draft)
-        path = draft.rename(folder / f"published-{file_sha256(draft)[:8]}.pth")
+        path = draft.rename(folder / f"published-{file_digest(draft)[:8]}.pth")
         monkeypatch.setattr(weights.value, "url", f"https://models.invalid/{path.name}")
 
     return put

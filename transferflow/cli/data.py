@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -40,6 +39,7 @@ def check(
 ) -> None:
     """Open every file of a spec's data set and list what is wrong; exit code 1 if it can't be used."""
     from transferflow.data.listing import load_listing
+    from transferflow.data.loading.workers import usable_cpus
     from transferflow.data.snapshot.inspection import check_listing
     from transferflow.spec.load import load_spec
     from transferflow.stages.prepare import previous_snapshot
@@ -54,7 +54,7 @@ def check(
             loaded.task,
             listing,
             previous=previous_snapshot(ArtifactStore(home), loaded),
-            workers=os.cpu_count() or 1,
+            workers=usable_cpus(),
             progress=progress,
         )
     failed = any(finding.severity == "error" for finding in findings)

@@ -20,8 +20,8 @@ from transferflow.models.backbones.timm_weights import (
     timm_tags,
 )
 from transferflow.models.backbones.torchvision_weights import (
-    DENSE,
     LICENCE,
+    dense_weights,
     known_torchvision,
     resolve_torchvision,
     torchvision_file,
@@ -141,7 +141,7 @@ def to_json(info: BackboneInfo, shape: BackboneShape | None) -> dict[str, Any]:
 
 def _torchvision(words: list[str]) -> Iterator[BackboneInfo]:
     for name, tags in known_torchvision().items():
-        dense = DENSE.get(name, ())
+        dense = dense_weights(name)
         if not _holds(words, name, (*tags, *dense)):
             continue
         known = [(tag, resolve_torchvision(name, tag)) for tag in tags]

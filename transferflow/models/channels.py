@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from transferflow.errors import PlanError
-from transferflow.models.layers import Backbone, Preprocessing
+from transferflow.models.layers import Backbone, Preprocessing, is_batch_norm
 from transferflow.models.standardised import is_standardised, plain_conv
 from transferflow.spec.sections.normalization import adapt_statistics
 
@@ -222,9 +222,9 @@ def _norm_follows(model: nn.Module, path: str, stem_trains: bool) -> bool:
     for _, module in after:
         if isinstance(module, nn.Identity):
             continue
+        if is_batch_norm(module):
+            return stem_trains
         kind = type(module).__name__
-        if "BatchNorm" in kind:
-            return stem_trains and not kind.startswith("Frozen")
         return "LayerNorm" in kind or "GroupNorm" in kind or "RmsNorm" in kind
     return False
 

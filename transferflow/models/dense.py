@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from transferflow.errors import PlanError
-from transferflow.models.backbones.grouping import compile_groups, slice_below
+from transferflow.models.backbones.grouping import compile_groups
+from transferflow.models.backbones.torchvision_slices import resnet_slices
 from transferflow.models.layers import Backbone, Block, LayerGroup, Preprocessing
 
 
@@ -48,17 +49,13 @@ def build_group(
 
 
 def resnet_groups(body: nn.Module, prefix: str) -> tuple[LayerGroup, ...]:
-    """Groups of a ResNet whose children are `conv1 bn1 … layer1 … layer4`; a block per residual block.
+    """Groups of a ResNet as `resnet_slices` takes it apart.
 
     Args:
         body: The ResNet, or the part of it that a dense model keeps.
         prefix: Path of `body` in the whole model.
     """
-    slices = [slice_below(body, "conv1", "conv1", ("conv1", "bn1"))]
-    for name in ("layer1", "layer2", "layer3", "layer4"):
-        for child, _ in body.get_submodule(name).named_children():
-            slices.append(slice_below(body, name, f"{name}.{child}", (f"{name}.{child}",)))
-    return tuple(group.prefixed(prefix) for group in compile_groups(body, slices))
+    return tuple(group.prefixed(prefix) for group in compile_groups(body, resnet_slices(body)))
 
 
 class _Levels(nn.Module):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,11 @@ class Preprocessing:
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     image_size: int = 224
     crop_fraction: float = 0.875
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether it keeps running statistics (batch norm of any kind, not torchvision's frozen one)."""
+    return isinstance(module, _BatchNorm)
 
 
 class Backbone(nn.Module):

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torchvision.models import WeightsEnum
-from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, FCN_ResNet50_Weights
-
 from transferflow.models.backbones.torchvision_weights import torchvision_file
 from transferflow.models.backbones.weights import locate_weights, missing_among
 from transferflow.models.clip_text import text_files
-from transferflow.models.detection.resnet50 import COCO_CHANNELS, coco_weights
-from transferflow.models.torchvision_start import decide_start, is_torchvision
+from transferflow.models.torchvision_start import decide_start, whole_weights
 from transferflow.models.weights.files import LocalFile, Url, WeightFile, find_weights
 from transferflow.models.weights.lock import (
     check_weights,
@@ -20,7 +16,7 @@ from transferflow.models.weights.lock import (
     locked_sha256,
 )
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.sections.head import DetectionHead, LinearHead, SegmentationHead, ZeroShotHead
+from transferflow.spec.sections.head import LinearHead, ZeroShotHead
 
 
 def weights_of(spec: ExperimentSpec) -> WeightFile | None:
@@ -30,8 +26,8 @@ def weights_of(spec: ExperimentSpec) -> WeightFile | None:
         PlanError: If there is no such model.
         WeightsError: If the model has no such weights.
     """
-    whole = _whole_model(spec)
-    if whole is not None and decide_start(spec.backbone, whole.name) == "whole":
+    whole = whole_weights(spec.head, spec.backbone)
+    if whole is not None and decide_start(spec.backbone, whole) == "whole":
         return torchvision_file(whole)
     return locate_weights(spec.backbone)
 
@@ -95,18 +91,3 @@ def _own_identity(spec: ExperimentSpec) -> Mapping[str, str]:
             return {file.tag: "" if path is None else content_sha256(path)}
         case _:
             return {file.address: ""}
-
-
-def _whole_model(spec: ExperimentSpec) -> WeightsEnum | None:
-    """Published weights of the detector or segmenter that the spec describes."""
-    if not is_torchvision(spec.backbone, "resnet50"):
-        return None
-    match spec.head:
-        case DetectionHead(pyramid_channels=channels, kind=kind) if channels == COCO_CHANNELS:
-            return coco_weights(kind)
-        case SegmentationHead(kind="deeplabv3"):
-            return DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1
-        case SegmentationHead(kind="fcn"):
-            return FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1
-        case _:
-            return None

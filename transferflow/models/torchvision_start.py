@@ -3,38 +3,58 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, assert_never
 
 from torch import nn
 from torchvision.models import WeightsEnum
 
 from transferflow.errors import WeightsError
 from transferflow.models.backbones.build import build_backbone, channel_plan
-from transferflow.models.backbones.torchvision_weights import load_torchvision_state
+from transferflow.models.backbones.torchvision_weights import (
+    DENSE_BODY,
+    detector_weights,
+    load_torchvision_state,
+    segmenter_weights,
+)
 from transferflow.models.channels import adapt_first_conv
 from transferflow.models.layers import Preprocessing
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
 from transferflow.spec.sections.backbone import TorchvisionBackbone
+from transferflow.spec.sections.head import DetectionHead, Head, LinearHead, SegmentationHead, ZeroShotHead
 
+COCO_CHANNELS = 256
+"""Width of the feature pyramid of the published detectors."""
 Start = Literal["whole", "backbone", "random"]
 
 
-def decide_start(backbone: BackboneSection, whole: str) -> Start:
-    """Decide which weights a torchvision ResNet model starts from.
+def whole_weights(head: Head, backbone: BackboneSection) -> WeightsEnum | None:
+    """The published weights of the detector or segmenter that the sections describe.
+
+    `None` where torchvision has no such model: it is then built on the backbone alone.
+    """
+    if not isinstance(backbone, TorchvisionBackbone) or backbone.name != DENSE_BODY:
+        return None
+    match head:
+        case DetectionHead():
+            return detector_weights(head.kind) if head.pyramid_channels == COCO_CHANNELS else None
+        case SegmentationHead():
+            return segmenter_weights(head.kind)
+        case LinearHead() | ZeroShotHead():
+            return None
+        case _:
+            assert_never(head)
+
+
+def decide_start(backbone: BackboneSection, whole: WeightsEnum) -> Start:
+    """Decide which weights a detector or segmenter of torchvision starts from.
 
     Args:
         backbone: The backbone section.
-        whole: Name of the published weights of the whole model, which only ResNet-50 has.
+        whole: The published weights of the whole model.
     """
     if backbone.weights.lower() == "none":
         return "random"
-    is_whole = backbone.weights in ("DEFAULT", whole) and is_torchvision(backbone, "resnet50")
-    return "whole" if is_whole else "backbone"
-
-
-def is_torchvision(backbone: BackboneSection, *names: str) -> bool:
-    """Whether it is one of torchvision's models of these names, with torchvision's weights."""
-    return isinstance(backbone, TorchvisionBackbone) and backbone.name in names
+    return "whole" if backbone.weights in ("DEFAULT", whole.name) else "backbone"
 
 
 def load_whole(model: nn.Module, weights: WeightsEnum) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from transferflow.data.checks.findings import load_findings, summarize_findings
 from transferflow.data.listing import listing_digest, load_listing
+from transferflow.data.loading.workers import usable_cpus
 from transferflow.data.records import DatasetSnapshot, Listing
 from transferflow.data.snapshot.build import build_snapshot, load_snapshot
 from transferflow.data.snapshot.shards import Inspect
@@ -79,7 +79,7 @@ def _build(
             listing,
             folder,
             previous=previous_snapshot(context.store, spec),
-            workers=os.cpu_count() or 1,
+            workers=usable_cpus(),
             progress=progress,
             inspect=inspect,
         )

@@ -6,10 +6,9 @@ from collections.abc import Collection, Sequence
 from typing import Literal, assert_never
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from transferflow.errors import PlanError
-from transferflow.models.layers import LayerGroup
+from transferflow.models.layers import LayerGroup, is_batch_norm
 from transferflow.spec.sections.freeze import (
     Freeze,
     FreezeBackbone,
@@ -137,8 +136,3 @@ def _rest_containers(model: nn.Module, frozen: Collection[int]) -> None:
         inside = [id(parameter) in frozen for parameter in module.parameters()]
         if inside and all(inside):
             module.eval()
-
-
-def is_batch_norm(module: nn.Module) -> bool:
-    """Whether it keeps running statistics (batch norm of any kind, not torchvision's frozen one)."""
-    return isinstance(module, _BatchNorm)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from transferflow.errors import PlanError, TrainingError
-from transferflow.models.layers import LayerGroup
+from transferflow.models.layers import LayerGroup, is_batch_norm
 from transferflow.store import digest
-from transferflow.training.freezing import BatchNormMode, is_batch_norm
+from transferflow.training.freezing import BatchNormMode
 from transferflow.training.job import FreezePhase, FreezeSchedule, PhaseProof
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

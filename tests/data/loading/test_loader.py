@@ -11,7 +11,7 @@ from skimage import data as photos
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.loading.cache import CacheFolder
-from transferflow.data.loading.loader import Loader, build_loader, decide_workers
+from transferflow.data.loading.loader import Loader, build_loader
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.transforms.evaluation import build_eval_transform
 from transferflow.data.transforms.training import build_train_transform
@@ -283,18 +283,3 @@ def test_the_cache_serves_when_the_files_are_gone(make):
     for row in loader.dataset.rows:
         row.absolute_path.unlink()
     assert_equal(list(loader.epoch(0)), expected)
-
-
-@pytest.mark.parametrize(
-    ("asked", "cheap", "cpus", "expected"),
-    [
-        (3, True, 1, 3),
-        (0, False, 8, 0),
-        ("auto", True, 8, 0),
-        ("auto", False, 1, 0),
-        ("auto", False, 2, 1),
-        ("auto", False, 64, 8),
-    ],
-)
-def test_decide_workers(asked, cheap, cpus, expected):
-    assert decide_workers(asked, cheap, cpus) == expected

@@ -10,7 +10,7 @@ from timm.optim import param_groups_layer_decay
 
 from transferflow.errors import PlanError, WeightsError
 from transferflow.models.backbones.build import build_backbone
-from transferflow.models.backbones.torchvision_weights import NAMES
+from transferflow.models.backbones.torchvision_geometry import NAMES
 from transferflow.models.layers import head_distances
 
 GROUPS = {

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from transferflow.data.files.geometry import Pixels, Size
+from transferflow.data.loading.workers import usable_cpus
 from transferflow.data.transforms.sample import Resized
 from transferflow.store import write_atomic
 
@@ -171,7 +172,7 @@ def _fill(cache: DecodedCache, lacking: Mapping[str, int], decode: Callable[[int
     waiting = iter(lacking.items())
     done, said = 0, time.monotonic()
     # Threads are enough: decoding and resizing release the interpreter lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         while chunk := list(islice(waiting, _CHUNK)):
             _write_shard(cache, [key for key, _ in chunk], pool.map(decode, [at for _, at in chunk]))
             done += len(chunk)

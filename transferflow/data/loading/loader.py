@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from transferflow.data.loading.batch import Batch
 from transferflow.data.loading.cache import CacheFolder
 from transferflow.data.loading.dataset import ImageDataset, Key, RawBatch
 from transferflow.data.loading.seeds import derive_seed
+from transferflow.data.loading.workers import decide_workers, usable_cpus
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.transforms.evaluation import EvalTransform
@@ -27,7 +27,6 @@ from transferflow.data.transforms.training import TrainTransform
 from transferflow.errors import DataError, TransferflowError
 from transferflow.spec.sections.task import ClassificationTask, DetectionTask, SegmentationTask, Task
 
-_MAX_WORKERS = 8
 _SMALL_IMAGE = 160
 """Up to this side, reading an image from the cache costs less than sending it between processes."""
 
@@ -207,25 +206,14 @@ def build_loader(
         Targets(task, _targets_per_image(dataset, task), len(snapshot.classes)),
         transform,
         seed=seed,
-        workers=decide_workers(workers, cached and base.image_size <= _SMALL_IMAGE, _usable_cpus()),
+        workers=decide_workers(workers, cached and base.image_size <= _SMALL_IMAGE, usable_cpus()),
     )
-
-
-def decide_workers(asked: int | Literal["auto"], cheap: bool, cpus: int) -> int:
-    """Number of loader processes: as asked, none where loading is cheap, else one CPU stays free."""
-    if asked != "auto":
-        return asked
-    return 0 if cheap else min(_MAX_WORKERS, cpus - 1)
 
 
 def _targets_per_image(dataset: ImageDataset, task: Task) -> Tensor | None:
     if not isinstance(task, ClassificationTask):
         return None
     return torch.from_numpy(dataset.class_sets() if task.multilabel else dataset.class_numbers())
-
-
-def _usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - torch's protocol; the data set makes whole batches

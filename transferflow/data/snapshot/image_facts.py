@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from transferflow.data.files.dicom_pixels import read_dicom_text
 from transferflow.data.files.pixels import UnsuitableImageError
 from transferflow.errors import MissingDependencyError, TransferflowError
 from transferflow.spec.sections.data import Intensity
+from transferflow.store import file_digest
 
 _SUFFIX_FORMATS = {
     ".jpg": "JPEG",
@@ -89,10 +89,7 @@ def inspect_image(
     """
     try:
         status = path.stat()
-        with path.open("rb") as stream:
-            start = stream.read(200)
-            stream.seek(0)
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        sha256 = file_digest(path)
     except OSError as error:
         return ImageFacts(problem_kind="unreadable", problem=f"can't be read: {error.strerror or error}")
     stamp = (sha256, status.st_size, status.st_mtime_ns)
@@ -103,7 +100,7 @@ def inspect_image(
     except MissingDependencyError:
         raise
     except Exception as error:  # a damaged file makes decoders raise anything
-        kind, problem = _decide_problem(start, error)
+        kind, problem = _decide_problem(_read_start(path), error)
         return ImageFacts(*stamp, problem_kind=kind, problem=problem)
     gray = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).convert("L")
     return ImageFacts(
@@ -139,10 +136,19 @@ def _decide_note(suffix: str, file_format: str) -> str | None:
     return f"named {suffix}, but holds {file_format}"
 
 
-def _decide_problem(start: bytes, error: Exception) -> tuple[str, str]:
-    if not start:
+def _read_start(path: Path) -> bytes | None:
+    """The first bytes, which tell what else it may be; `None` if it is gone by now."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(200)
+    except OSError:
+        return None
+
+
+def _decide_problem(start: bytes | None, error: Exception) -> tuple[str, str]:
+    if start == b"":
         return "empty_file", "the file is empty"
-    head = start.lstrip().lower()
+    head = (start or b"").lstrip().lower()
     for magic, what in _FOREIGN:
         if head.startswith(magic):
             return "not_an_image", f"the file is {what}"

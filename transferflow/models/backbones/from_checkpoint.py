@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from transferflow.errors import WeightsError
 from transferflow.models.backbones.from_timm import create_bare, first_convs, wrap_timm
 from transferflow.models.backbones.from_torchvision import (
-    GEOMETRY,
     TorchvisionBackbone,
     build_architecture,
     prepare_state,
@@ -31,6 +30,7 @@ from transferflow.models.backbones.matching import (
     values_error,
 )
 from transferflow.models.backbones.timm_weights import resolve_timm, timm_preprocessing
+from transferflow.models.backbones.torchvision_geometry import geometry_of, known_name
 from transferflow.models.backbones.torchvision_weights import resolve_torchvision, torchvision_preprocessing
 from transferflow.models.channels import RGB, ChannelPlan, adapt_input
 from transferflow.models.layers import Backbone, Preprocessing
@@ -175,14 +175,14 @@ def _load(
 def _build_architecture(section: CheckpointBackbone, size: int, device: str) -> Architecture:
     match section.library:
         case "torchvision":
-            resolve_torchvision(section.name, "none")
-            model = build_architecture(section.name, size, device)
+            name = known_name(section.name)
+            model = build_architecture(name, size, device)
             return Architecture(
                 model,
                 size,
-                (GEOMETRY[section.name].first_conv,),
-                lambda ready: TorchvisionBackbone(model, section.name, ready),
-                lambda state: {**state, **prepare_state(section.name, state, size)},
+                (geometry_of(name).first_conv,),
+                lambda ready: TorchvisionBackbone(model, name, ready),
+                lambda state: {**state, **prepare_state(name, state, size)},
             )
         case "timm":
             choice = resolve_timm(section.name, "none")

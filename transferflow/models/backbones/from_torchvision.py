@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torchvision.models as library
@@ -15,50 +14,15 @@ from transferflow.errors import PlanError, WeightsError
 from transferflow.models.backbones.grouping import compile_groups
 from transferflow.models.backbones.matching import unfit_values, values_error
 from transferflow.models.backbones.sizes import patch_error
+from transferflow.models.backbones.torchvision_geometry import Geometry, geometry_of
 from transferflow.models.backbones.torchvision_slices import slice_torchvision
 from transferflow.models.channels import ChannelPlan, adapt_input
 from transferflow.models.layers import Backbone, FeatureLevel, Preprocessing
+from transferflow.spec.sections.backbone import TorchvisionName
 
 State = Mapping[str, Tensor]
 PATCH = 16
 STRIDES = (4, 8, 16, 32)
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """What differs between the models.
-
-    Attributes:
-        family: Which wrapper fits.
-        head: Prefix of the classifier's keys in the published weights.
-        first_conv: Path of the convolution that sees the image.
-        num_features: Width of the pooled features.
-        channels: Channels of the feature levels, at strides 4, 8, 16 and 32 (ViT: at 16).
-        stages: Children of `features` that the levels are taken after.
-    """
-
-    family: Literal["resnet", "features", "vit"]
-    head: str
-    first_conv: str
-    num_features: int
-    channels: tuple[int, ...]
-    stages: tuple[int, ...] = ()
-
-
-GEOMETRY: Mapping[str, Geometry] = {
-    "resnet18": Geometry("resnet", "fc", "conv1", 512, (64, 128, 256, 512)),
-    "resnet50": Geometry("resnet", "fc", "conv1", 2048, (256, 512, 1024, 2048)),
-    "efficientnet_b0": Geometry(
-        "features", "classifier.1", "features.0.0", 1280, (24, 40, 112, 320), (2, 3, 5, 7)
-    ),
-    "efficientnet_b4": Geometry(
-        "features", "classifier.1", "features.0.0", 1792, (32, 56, 160, 448), (2, 3, 5, 7)
-    ),
-    "convnext_tiny": Geometry(
-        "features", "classifier.2", "features.0.0", 768, (96, 192, 384, 768), (1, 3, 5, 7)
-    ),
-    "vit_b_16": Geometry("vit", "heads.head", "conv_proj", 768, (768,)),
-}
 
 
 class TorchvisionBackbone(Backbone):
@@ -67,17 +31,17 @@ class TorchvisionBackbone(Backbone):
     def __init__(
         self,
         model: nn.Module,
-        name: str,
+        name: TorchvisionName,
         preprocessing: Preprocessing,
     ) -> None:
         super().__init__()
-        geometry = GEOMETRY[name]
+        geometry = geometry_of(name)
         self.model = model
         self.geometry = geometry
         self.num_features = geometry.num_features
         self.preprocessing = preprocessing
         self.first_convs = (f"model.{geometry.first_conv}",)
-        self.groups = compile_groups(self, slice_torchvision(self, name))
+        self.groups = compile_groups(self, slice_torchvision(self, geometry.family))
         strides = STRIDES if len(geometry.channels) > 1 else (PATCH,)
         self.levels = tuple(
             FeatureLevel(_level_name(geometry, number), channels, stride)
@@ -94,14 +58,14 @@ class TorchvisionBackbone(Backbone):
         match self.geometry.family:
             case "resnet":
                 return _resnet_levels(self.model, images)
-            case "features":
+            case "efficientnet" | "convnext":
                 return _staged_levels(self.model.get_submodule("features"), self.geometry.stages, images)
             case "vit":
                 return [_vit_level(self.model, images)]
 
 
 def build_torchvision(
-    name: str,
+    name: TorchvisionName,
     preprocessing: Preprocessing,
     plan: ChannelPlan,
     *,
@@ -125,22 +89,23 @@ def build_torchvision(
     model = build_architecture(name, size, device if state is None else "meta")
     if state is not None:
         load_strictly(model, prepare_state(name, state, size), name)
-    adapted = adapt_input(model, preprocessing, plan, (GEOMETRY[name].first_conv,))
+    adapted = adapt_input(model, preprocessing, plan, (geometry_of(name).first_conv,))
     return TorchvisionBackbone(model, name, adapted)
 
 
-def build_architecture(name: str, image_size: int, device: str) -> nn.Module:
+def build_architecture(name: TorchvisionName, image_size: int, device: str) -> nn.Module:
     """Build the model with an identity in place of its classifier.
 
     Raises:
         PlanError: If the model can't take the image size.
     """
     arguments: dict[str, Any] = {}
-    if GEOMETRY[name].family == "vit":
+    geometry = geometry_of(name)
+    if geometry.family == "vit":
         if image_size % PATCH:
             raise patch_error(name, image_size, PATCH)
         arguments["image_size"] = image_size
-    if name.startswith("convnext") and image_size < STRIDES[-1]:  # its convolutions have no padding
+    if geometry.family == "convnext" and image_size < STRIDES[-1]:  # its convolutions have no padding
         raise PlanError(
             f"{name} can't take images of {image_size} pixels",
             where="data.image_size",
@@ -150,8 +115,8 @@ def build_architecture(name: str, image_size: int, device: str) -> nn.Module:
     builder: Callable[..., nn.Module] = getattr(library, name)
     with torch.device(device):
         model = builder(weights=None, **arguments)
-    parent, _, child = GEOMETRY[name].head.rpartition(".")
-    if name.startswith("efficientnet"):  # its dropout belongs to the head that is taken off
+    parent, _, child = geometry.head.rpartition(".")
+    if geometry.family == "efficientnet":  # its dropout belongs to the head that is taken off
         parent, child = "", "classifier"
     model.get_submodule(parent).register_module(child, nn.Identity())
     return model
@@ -176,9 +141,9 @@ def load_strictly(model: nn.Module, state: State, name: str) -> None:
         ) from error
 
 
-def prepare_state(name: str, state: State, image_size: int) -> dict[str, Tensor]:
+def prepare_state(name: TorchvisionName, state: State, image_size: int) -> dict[str, Tensor]:
     """Drop the classifier; resample a ViT's position embeddings to the image size."""
-    geometry = GEOMETRY[name]
+    geometry = geometry_of(name)
     kept = {key: value for key, value in state.items() if not key.startswith(f"{geometry.head}.")}
     if geometry.family == "vit" and "encoder.pos_embedding" in kept:
         resampled = interpolate_embeddings(image_size, PATCH, kept, interpolation_mode="bicubic")
@@ -190,7 +155,7 @@ def _level_name(geometry: Geometry, number: int) -> str:
     match geometry.family:
         case "resnet":
             return f"layer{number + 1}"
-        case "features":
+        case "efficientnet" | "convnext":
             return f"features.{geometry.stages[number]}"
         case "vit":
             return "ln"

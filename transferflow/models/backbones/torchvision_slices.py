@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from typing import assert_never
 
 from torch import nn
 
 from transferflow.models.backbones.grouping import Slice, slice_below
+from transferflow.models.backbones.torchvision_geometry import Family
 
 
-def slice_torchvision(model: nn.Module, name: str) -> list[Slice]:
-    """Blocks of the torchvision model `name` that `model` holds as `model`, from stem to top."""
-    return _SLICES[name](model)
+def slice_torchvision(model: nn.Module, family: Family) -> list[Slice]:
+    """Blocks of the torchvision model that `model` holds as `model`, from stem to top."""
+    match family:
+        case "resnet":
+            return resnet_slices(model, "model.")
+        case "efficientnet":
+            return _efficientnet_slices(model)
+        case "convnext":
+            return _convnext_slices(model)
+        case "vit":
+            return _vit_slices(model)
+        case _:
+            assert_never(family)
 
 
-def _resnet_slices(model: nn.Module) -> list[Slice]:
-    slices = [slice_below(model, "conv1", "conv1", ("model.conv1", "model.bn1"))]
+def resnet_slices(model: nn.Module, prefix: str = "") -> list[Slice]:
+    """Blocks of a ResNet whose children are `conv1 bn1 … layer1 … layer4`.
+
+    Args:
+        model: The ResNet, the part of it that a dense model keeps, or what holds it.
+        prefix: What stands before the children's names in `model`.
+    """
+    slices = [slice_below(model, "conv1", "conv1", (f"{prefix}conv1", f"{prefix}bn1"))]
     for name in ("layer1", "layer2", "layer3", "layer4"):
-        for number, _ in enumerate(model.get_submodule(f"model.{name}").children()):
-            slices.append(slice_below(model, name, f"{name}.{number}", (f"model.{name}.{number}",)))
+        for number, _ in model.get_submodule(prefix + name).named_children():
+            slices.append(slice_below(model, name, f"{name}.{number}", (f"{prefix}{name}.{number}",)))
     return slices
 
 
@@ -59,13 +76,3 @@ def _vit_slices(model: nn.Module) -> list[Slice]:
         path = f"model.encoder.layers.{name}"
         slices.append(slice_below(model, name, name, (path,), deeper=number < depth - 1))
     return [*slices, slice_below(model, "ln", "ln", ("model.encoder.ln",))]
-
-
-_SLICES: Mapping[str, Callable[[nn.Module], list[Slice]]] = {
-    "resnet18": _resnet_slices,
-    "resnet50": _resnet_slices,
-    "efficientnet_b0": _efficientnet_slices,
-    "efficientnet_b4": _efficientnet_slices,
-    "convnext_tiny": _convnext_slices,
-    "vit_b_16": _vit_slices,
-}

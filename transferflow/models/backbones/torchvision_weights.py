@@ -2,47 +2,82 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never, get_args
 
 import torch
 import torchvision.models as library
 from torch import Tensor
 from torchvision.models import WeightsEnum
+from torchvision.models.detection import (
+    FasterRCNN_ResNet50_FPN_V2_Weights,
+    FCOS_ResNet50_FPN_Weights,
+    RetinaNet_ResNet50_FPN_V2_Weights,
+)
+from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, FCN_ResNet50_Weights
 
-from transferflow.errors import PlanError, WeightsError
+from transferflow.errors import WeightsError
+from transferflow.models.backbones.torchvision_geometry import NAMES, known_name
 from transferflow.models.layers import Preprocessing
 from transferflow.models.weights.downloads import OnBytes
 from transferflow.models.weights.files import Url, WeightFile
 from transferflow.models.weights.lock import verified_weights
 from transferflow.models.weights.state_files import read_state
+from transferflow.spec.sections.backbone import TorchvisionName
+from transferflow.spec.sections.head import DetectorKind, SegmenterKind
 
-NAMES = ("resnet18", "resnet50", "efficientnet_b0", "efficientnet_b4", "vit_b_16", "convnext_tiny")
-DENSE = {"resnet50": ("COCO_V1", "COCO_WITH_VOC_LABELS_V1")}
+DENSE_BODY: TorchvisionName = "resnet50"
+"""The backbone that torchvision publishes detectors and segmenters on."""
 LICENCE = "BSD-3-Clause"
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.")
+
+
+def detector_weights(kind: DetectorKind) -> WeightsEnum:
+    """The weights that torchvision publishes for a detector on ResNet-50."""
+    match kind:
+        case "faster_rcnn":
+            return FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1
+        case "retinanet":
+            return RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1
+        case "fcos":
+            return FCOS_ResNet50_FPN_Weights.COCO_V1
+        case _:
+            assert_never(kind)
+
+
+def segmenter_weights(kind: SegmenterKind) -> WeightsEnum | None:
+    """The weights that torchvision publishes for a segmenter on ResNet-50; `None` for one of ours."""
+    match kind:
+        case "deeplabv3":
+            return DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1
+        case "fcn":
+            return FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1
+        case "lite":
+            return None
+        case _:
+            assert_never(kind)
+
+
+def dense_weights(name: str) -> tuple[str, ...]:
+    """Names of the published weights of whole detectors and segmenters on a backbone."""
+    if name != DENSE_BODY:
+        return ()
+    detectors = map(detector_weights, get_args(DetectorKind))
+    segmenters = map(segmenter_weights, get_args(SegmenterKind))
+    return tuple(dict.fromkeys(entry.name for entry in (*detectors, *segmenters) if entry is not None))
 
 
 def resolve_torchvision(name: str, weights: str) -> WeightsEnum | None:
     """The published weights of that name; `None` for `none`, and for those of whole dense models.
 
     Raises:
-        PlanError: If torchvision has no such backbone (of the six that are known here).
+        PlanError: If torchvision has no such backbone, or it is not declared.
         WeightsError: If the model has no such weights.
     """
-    if name not in NAMES:
-        close = difflib.get_close_matches(name, NAMES, 3, 0.4)
-        raise PlanError(
-            "no such torchvision backbone",
-            where="backbone.name",
-            found=name,
-            allowed=", ".join(close or NAMES),
-            hint="timm has many more: `transferflow backbones list --source timm`",
-        )
-    if weights.lower() == "none" or weights in DENSE.get(name, ()):
+    known_name(name)
+    if weights.lower() == "none" or weights in dense_weights(name):
         return None
     known = library.get_model_weights(name)
     if weights == "DEFAULT":
@@ -53,7 +88,7 @@ def resolve_torchvision(name: str, weights: str) -> WeightsEnum | None:
         f"{name} has no such weights",
         where="backbone.weights",
         found=weights,
-        allowed=", ".join(["DEFAULT", "none", *known.__members__, *DENSE.get(name, ())]),
+        allowed=", ".join(["DEFAULT", "none", *known.__members__, *dense_weights(name)]),
     )
 
 
@@ -110,7 +145,7 @@ def torchvision_preprocessing(weights: WeightsEnum, image_size: int | None = Non
 
 def known_torchvision() -> Mapping[str, tuple[str, ...]]:
     """Names of the published weights of each backbone, the default first."""
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for name in NAMES:
         known = library.get_model_weights(name)
         best = known.DEFAULT.name

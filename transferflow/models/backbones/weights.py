@@ -8,7 +8,11 @@ from typing import assert_never
 from transferflow.models.backbones.from_checkpoint import checkpoint_file
 from transferflow.models.backbones.from_package import package_file
 from transferflow.models.backbones.timm_weights import resolve_timm, timm_file
-from transferflow.models.backbones.torchvision_weights import DENSE, resolve_torchvision, torchvision_file
+from transferflow.models.backbones.torchvision_weights import (
+    dense_weights,
+    resolve_torchvision,
+    torchvision_file,
+)
 from transferflow.models.weights.files import (
     LocalFile,
     PackageFile,
@@ -84,4 +88,4 @@ def is_random(section: Backbone) -> bool:
 
 def is_dense(section: Backbone) -> bool:
     """Whether the section names weights of a whole detector or segmenter (COCO)."""
-    return isinstance(section, TorchvisionBackbone) and section.weights in DENSE.get(section.name, ())
+    return isinstance(section, TorchvisionBackbone) and section.weights in dense_weights(section.name)

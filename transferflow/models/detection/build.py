@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torchvision.models import WeightsEnum
 
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.dense import DenseModel, apply_levels_only, resnet_groups
@@ -11,17 +12,14 @@ from transferflow.models.detection.generic import DetectorSettings, build_generi
 from transferflow.models.detection.inputs import PreparedInput, apply_float32_outputs
 from transferflow.models.detection.layer_groups import detector_groups
 from transferflow.models.detection.resnet50 import (
-    COCO_CHANNELS,
     apply_new_classes,
     build_resnet50_detector,
-    coco_weights,
 )
 from transferflow.models.layers import LayerGroup, Preprocessing
-from transferflow.models.torchvision_start import apply_resnet_start, decide_start, is_torchvision, load_whole
+from transferflow.models.torchvision_start import apply_resnet_start, decide_start, load_whole, whole_weights
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
 from transferflow.spec.sections.head import DetectionHead
 
-COCO = "COCO_V1"
 COCO_SIZE = 800
 """Short side that torchvision's detectors were trained at."""
 FLOAT32_MODULES = ("rpn.head", "roi_heads.box_predictor", "head")
@@ -68,8 +66,9 @@ def build_detector(
     )
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
-        if is_torchvision(backbone, "resnet50") and head.pyramid_channels == COCO_CHANNELS:
-            model, groups, preprocessing = _on_resnet50(settings, backbone, channels, pretrained)
+        whole = whole_weights(head, backbone)
+        if whole is not None:
+            model, groups, preprocessing = _on_resnet50(settings, backbone, whole, channels, pretrained)
         else:
             body = build_backbone(
                 backbone, channels=channels, image_size=image_size, pretrained=pretrained, device=device
@@ -86,12 +85,16 @@ def build_detector(
 
 
 def _on_resnet50(
-    settings: DetectorSettings, backbone: BackboneSection, channels: int, pretrained: bool
+    settings: DetectorSettings,
+    backbone: BackboneSection,
+    whole: WeightsEnum,
+    channels: int,
+    pretrained: bool,
 ) -> tuple[nn.Module, tuple[LayerGroup, ...], Preprocessing]:
-    start = decide_start(backbone, COCO)
+    start = decide_start(backbone, whole)
     model = build_resnet50_detector(settings, fixed_batch_norm=start != "random")
     if start == "whole" and pretrained:
-        load_whole(model, coco_weights(settings.kind))
+        load_whole(model, whole)
     apply_new_classes(model, settings)
     body = model.get_submodule("backbone.body")
     preprocessing = apply_resnet_start(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, assert_never
+from typing import assert_never
 
 from torch import nn
 from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
@@ -14,8 +14,8 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 
 from transferflow.models.layers import Backbone
 from transferflow.models.neck import PyramidNeck
+from transferflow.spec.sections.head import DetectorKind
 
-DetectorKind = Literal["faster_rcnn", "retinanet", "fcos"]
 TWO_STAGE_STRIDES = (4, 8, 16, 32)
 ONE_STAGE_STRIDES = (8, 16, 32)
 NORM_GROUPS = 32

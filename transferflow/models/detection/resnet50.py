@@ -6,14 +6,10 @@ import math
 from typing import assert_never
 
 from torch import nn
-from torchvision.models import WeightsEnum
 from torchvision.models.detection import (
     FCOS,
     FasterRCNN,
-    FasterRCNN_ResNet50_FPN_V2_Weights,
-    FCOS_ResNet50_FPN_Weights,
     RetinaNet,
-    RetinaNet_ResNet50_FPN_V2_Weights,
     fasterrcnn_resnet50_fpn_v2,
     fcos_resnet50_fpn,
     retinanet_resnet50_fpn_v2,
@@ -21,24 +17,10 @@ from torchvision.models.detection import (
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.ops import FrozenBatchNorm2d
 
-from transferflow.models.detection.generic import DetectorKind, DetectorSettings
+from transferflow.models.detection.generic import DetectorSettings
 
 COCO_LABELS = 91
-COCO_CHANNELS = 256
 PRIOR_PROBABILITY = 0.01
-
-
-def coco_weights(kind: DetectorKind) -> WeightsEnum:
-    """The weights that torchvision publishes for the detector."""
-    match kind:
-        case "faster_rcnn":
-            return FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1
-        case "retinanet":
-            return RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1
-        case "fcos":
-            return FCOS_ResNet50_FPN_Weights.COCO_V1
-        case _:
-            assert_never(kind)
 
 
 def build_resnet50_detector(settings: DetectorSettings, fixed_batch_norm: bool) -> nn.Module:

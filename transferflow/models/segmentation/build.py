@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torchvision.models import resnet50
+from torchvision.models import WeightsEnum, resnet50
 from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, FCN_ResNet50_Weights
 
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.dense import DenseModel, apply_levels_only, build_group, resnet_groups
@@ -22,11 +21,10 @@ from transferflow.models.segmentation.heads import (
 )
 from transferflow.models.segmentation.lite import LiteHead
 from transferflow.models.segmentation.segmenter import LevelPick, LiteBody, Segmenter
-from transferflow.models.torchvision_start import apply_resnet_start, decide_start, is_torchvision, load_whole
+from transferflow.models.torchvision_start import apply_resnet_start, decide_start, load_whole, whole_weights
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
 from transferflow.spec.sections.head import SegmentationHead
 
-COCO = "COCO_WITH_VOC_LABELS_V1"
 COCO_LABELS = 21
 COCO_SIZE = 520
 """Short side that torchvision's segmenters were trained at."""
@@ -69,8 +67,9 @@ def build_segmenter(
     """
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
-        if head.kind != "lite" and is_torchvision(backbone, "resnet50"):
-            return _on_resnet50(head, backbone, num_classes, channels, pretrained)
+        whole = whole_weights(head, backbone)
+        if whole is not None:
+            return _on_resnet50(head, backbone, whole, num_classes, channels, pretrained)
         body = build_backbone(
             backbone, channels=channels, image_size=image_size, pretrained=pretrained, device=device
         )
@@ -81,7 +80,12 @@ def build_segmenter(
 
 
 def _on_resnet50(
-    head: SegmentationHead, backbone: BackboneSection, num_classes: int, channels: int, pretrained: bool
+    head: SegmentationHead,
+    backbone: BackboneSection,
+    whole: WeightsEnum,
+    num_classes: int,
+    channels: int,
+    pretrained: bool,
 ) -> DenseModel:
     stride = head.output_stride or DENSE_STRIDE
     body = IntermediateLayerGetter(
@@ -90,10 +94,9 @@ def _on_resnet50(
     )
     auxiliary = build_fcn_head(LAYER3, COCO_LABELS)
     model = Segmenter(body, _classifier(head, LAYER4, COCO_LABELS, stride), auxiliary)
-    start = decide_start(backbone, COCO)
+    start = decide_start(backbone, whole)
     if start == "whole" and pretrained:
-        weights = DeepLabV3_ResNet50_Weights if head.kind == "deeplabv3" else FCN_ResNet50_Weights
-        load_whole(model, weights.COCO_WITH_VOC_LABELS_V1)
+        load_whole(model, whole)
     preprocessing = apply_resnet_start(
         body, backbone, start, channels=channels, image_size=COCO_SIZE, pretrained=pretrained
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import http.client
 import time
 import urllib.error
@@ -18,6 +17,7 @@ from typing import Protocol
 from filelock import FileLock
 
 from transferflow.errors import MissingDependencyError, WeightsError
+from transferflow.store import file_digest
 
 OnBytes = Callable[[int, int | None], None]
 CHUNK = 1 << 20
@@ -67,14 +67,14 @@ def download(
         if not resumed:
             part.unlink(missing_ok=True)
         _fill(url, part, progress, patience or Patience(), can_resume=sha256 is not None)
-        if sha256 is not None and not file_sha256(part).startswith(sha256):
-            found = file_sha256(part)
+        if sha256 is not None and not file_digest(part).startswith(sha256):
+            found = file_digest(part)
             part.unlink()
             if not resumed:
                 raise _wrong_hash(url, sha256, found)
             # The old part may belong to a file that has since been replaced: once more, from the start.
             _fill(url, part, progress, patience or Patience(), can_resume=True)
-            if not (found := file_sha256(part)).startswith(sha256):
+            if not (found := file_digest(part)).startswith(sha256):
                 part.unlink()
                 raise _wrong_hash(url, sha256, found)
         part.replace(target)
@@ -86,12 +86,6 @@ def public_address(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" if mark else url
-
-
-def file_sha256(path: Path) -> str:
-    """sha256 (hex) of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class _Reader(Protocol):

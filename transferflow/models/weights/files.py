@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import assert_never
 
 from transferflow.errors import Problem, WeightsError
-from transferflow.models.weights.downloads import OnBytes, download, file_sha256, public_address
+from transferflow.models.weights.downloads import OnBytes, download, public_address
+from transferflow.store import file_digest
 
 FETCH_HINT = "get the file with `transferflow weights fetch SPEC` where there is a network"
 
@@ -184,7 +185,7 @@ def _missing(file: WeightFile) -> Problem:
 
 def _checked(path: Path, sha256: str | None, *, hint: str) -> Path:
     if sha256 is not None:
-        found = file_sha256(path)
+        found = file_digest(path)
         if not found.startswith(sha256):
             raise WeightsError(
                 "the weights file is not the one that was asked for",

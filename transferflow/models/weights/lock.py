@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from transferflow.errors import MissingDependencyError, Problem, WeightsError
-from transferflow.models.weights.downloads import OnBytes, file_sha256
+from transferflow.models.weights.downloads import OnBytes
 from transferflow.models.weights.files import WeightFile, fetch_weights, find_weights
-from transferflow.store import write_atomic
+from transferflow.store import file_digest, write_atomic
 
 FORMAT = 1
 NAME = "weights.lock"
@@ -111,7 +111,7 @@ def lock_weights(file: WeightFile, path: Path) -> LockEntry:
         name=file.name,
         tag=file.tag,
         address=file.address,
-        sha256=file_sha256(path),
+        sha256=file_digest(path),
         licence=file.licence,
         mean=file.mean,
         std=file.std,
@@ -194,7 +194,7 @@ def content_sha256(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256_of(path: Path, *version: int) -> str:
-    return file_sha256(path)
+    return file_digest(path)
 
 
 def _entry(values: Mapping[str, Any]) -> LockEntry:

@@ -9,6 +9,8 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from transferflow.spec.sections.base import ChosenByKey, Count, Flag, Fraction, Section, Text
 
 Dropout = Annotated[Fraction, Field(lt=1)]
+DetectorKind = Literal["faster_rcnn", "retinanet", "fcos"]
+SegmenterKind = Literal["deeplabv3", "fcn", "lite"]
 
 
 def _has_one_gap(prompt: str) -> str:
@@ -49,7 +51,7 @@ class ZeroShotHead(Section):
 class DetectionHead(Section):
     """A torchvision detector on an FPN neck."""
 
-    kind: Literal["faster_rcnn", "retinanet", "fcos"] = "faster_rcnn"
+    kind: DetectorKind = "faster_rcnn"
     score_threshold: Fraction = 0.05
     """Boxes below this score are dropped."""
     nms_threshold: Fraction = 0.5
@@ -64,7 +66,7 @@ class DetectionHead(Section):
 class SegmentationHead(Section):
     """A dense classifier on the last feature map."""
 
-    kind: Literal["deeplabv3", "fcn", "lite"] = "deeplabv3"
+    kind: SegmenterKind = "deeplabv3"
     dropout: Dropout | None = None
     """Dropout in the head; left out: what torchvision has there, 0.5 for deeplabv3, 0.1 for the others."""
     auxiliary: Flag = True

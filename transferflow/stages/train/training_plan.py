@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import torch
 from torch import nn
 
 from transferflow.errors import PlanError, Problem
-from transferflow.models.layers import LayerGroup
+from transferflow.models.layers import LayerGroup, is_batch_norm
 from transferflow.report.contents import LayerRow
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.guide import backbone_lr_scale, default_freeze
@@ -113,11 +112,7 @@ def _row(model: nn.Module, group: LayerGroup, rates: Iterable[GroupRate], freeze
 def _batch_norm(
     model: nn.Module, modules: Sequence[str], trains: Sequence[bool], mode: str
 ) -> tuple[str, ...]:
-    has_any = any(
-        isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
-        for path in modules
-        for module in model.get_submodule(path).modules()
-    )
+    has_any = any(is_batch_norm(module) for path in modules for module in model.get_submodule(path).modules())
     if not has_any:
         return ()
     if mode == "train":

@@ -1,0 +1,24 @@
+"""Decisions that are taken in one place: what would take them again stands nowhere else."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PLACES = {
+    "cpu_count(": {"transferflow/data/loading/workers.py"},
+    "hashlib.file_digest(": {"transferflow/store.py"},
+    "_BatchNorm)": {"transferflow/models/layers.py"},
+    "DeepLabV3_ResNet50_Weights": {"transferflow/models/backbones/torchvision_weights.py"},
+    '"vit_b_16"': {
+        "transferflow/models/backbones/torchvision_geometry.py",
+        "transferflow/spec/sections/backbone.py",
+    },
+}
+
+
+@pytest.mark.parametrize("text", PLACES)
+def test_it_is_decided_in_one_place(text):
+    files = [file for folder in ("transferflow", "pipelines") for file in (ROOT / folder).rglob("*.py")]
+    found = {file.relative_to(ROOT).as_posix() for file in files if text in file.read_text("utf-8")}
+    assert found == PLACES[text]
