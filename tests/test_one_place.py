@@ -7,7 +7,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PLACES = {
     "cpu_count(": {"transferflow/data/loading/workers.py"},
-    "hashlib.file_digest(": {"transferflow/store.py"},
+    "hashlib.file_digest(": {"transferflow/store/files.py"},
     "_BatchNorm)": {"transferflow/models/layers.py"},
     "DeepLabV3_ResNet50_Weights": {"transferflow/models/backbones/torchvision_weights.py"},
     '"vit_b_16"': {

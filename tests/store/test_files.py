@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 
@@ -29,3 +30,11 @@ def test_a_known_digest_follows_the_file(tmp_path):
     path.write_bytes(b"abd")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert known_digest(path) != "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_file_that_was_replaced_is_hashed_anew(tmp_path):
+    path = tmp_path / "file"
+    for content in (b"one", b"two", b"three"):
+        path.write_bytes(content)
+        os.utime(path, ns=(0, 0))
+        assert known_digest(path) == hashlib.sha256(content).hexdigest()

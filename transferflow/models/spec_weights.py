@@ -11,12 +11,12 @@ from transferflow.models.torchvision_start import decide_start, whole_weights
 from transferflow.models.weights.files import LocalFile, Url, WeightFile, find_weights
 from transferflow.models.weights.lock import (
     check_weights,
-    content_sha256,
     for_each_file,
     locked_sha256,
 )
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.head import LinearHead, ZeroShotHead
+from transferflow.store import known_digest
 
 
 def weights_of(spec: ExperimentSpec) -> WeightFile | None:
@@ -88,6 +88,6 @@ def _own_identity(spec: ExperimentSpec) -> Mapping[str, str]:
             return {file.address: sha256 or ""}
         case LocalFile():
             path = find_weights(file)
-            return {file.tag: "" if path is None else content_sha256(path)}
+            return {file.tag: "" if path is None else known_digest(path)}
         case _:
             return {file.address: ""}

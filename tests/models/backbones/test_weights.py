@@ -25,7 +25,6 @@ from transferflow.models.spec_weights import (
 )
 from transferflow.models.weights.files import WeightFile, is_offline
 from transferflow.models.weights.lock import (
-    content_sha256,
     lock_weights,
     read_lock,
     verified_weights,
@@ -195,14 +194,6 @@ def test_every_file_of_a_spec_is_in_its_identity(tmp_path, lock):
     some.write_bytes(b"x")
     write_lock(lock, [lock_weights(file, some) for file in files_of(mine)])
     assert len(weights_identity(mine)) == 3
-
-
-def test_a_file_that_was_replaced_is_hashed_anew(tmp_path):
-    path = tmp_path / "file"
-    for content in (b"one", b"two", b"three"):
-        path.write_bytes(content)
-        os.utime(path, ns=(0, 0))
-        assert content_sha256(path) == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format": 9}', '{"format": 1, "weights": [{}]}', "[1]"])

@@ -7,14 +7,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from transferflow.errors import MissingDependencyError, Problem, WeightsError
 from transferflow.models.weights.downloads import OnBytes
 from transferflow.models.weights.files import WeightFile, fetch_weights, find_weights
-from transferflow.store import file_digest, write_atomic
+from transferflow.store import file_digest, known_digest, write_atomic
 
 FORMAT = 1
 NAME = "weights.lock"
@@ -126,7 +125,7 @@ def verified_weights(file: WeightFile, *, offline: bool = False, progress: OnByt
     """
     locked = locked_sha256(file)
     path = fetch_weights(file, offline=offline, progress=progress)
-    found = content_sha256(path) if locked else None
+    found = known_digest(path) if locked else None
     if found != locked:
         raise WeightsError(
             "the weights file is not the one that was locked",
@@ -184,17 +183,6 @@ def for_each_file(files: Iterable[WeightFile], act: Callable[[WeightFile], objec
     if problems:
         # What is wrong with the lock file as a whole is said once.
         raise WeightsError.from_problems(list(dict.fromkeys(problems)))
-
-
-def content_sha256(path: Path) -> str:
-    """sha256 (hex) of a file, computed once for as long as nothing writes to it."""
-    status = path.stat()
-    return _sha256_of(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-@lru_cache(maxsize=64)
-def _sha256_of(path: Path, *version: int) -> str:
-    return file_digest(path)
 
 
 def _entry(values: Mapping[str, Any]) -> LockEntry:
