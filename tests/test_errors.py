@@ -26,3 +26,24 @@ def test_the_tree_in_the_docstring_names_every_error():
     for kind in kinds:
         if issubclass(kind, TransferflowError):
             assert kind.__name__ in (errors.__doc__ or "")
+
+
+def test_a_reason_that_libraries_wrapped_is_one_line():
+    refused = ConnectionRefusedError(111, "Connection refused")
+    pool = RuntimeError("HTTPConnectionPool(host='h', port=9): Max retries exceeded (Caused by …)")
+    pool.reason = RuntimeError("<object at 0x7f>: Failed to establish a new connection")
+    pool.reason.__cause__ = refused
+    outer = OSError(pool)
+    wrapped = ValueError(f"API request failed with {pool}")
+    wrapped.__cause__ = outer
+    assert errors.root_reason(wrapped) == "[Errno 111] Connection refused"
+    assert errors.root_reason(KeyError()) == "KeyError"
+    assert errors.root_reason(KeyError("id")) == "KeyError: 'id'"
+    assert errors.root_reason(ValueError("\n the first\nsecond")) == "the first"
+    assert len(errors.root_reason(ValueError("x y" * 999))) == 300
+
+
+def test_a_reason_that_goes_in_a_circle_ends():
+    one, two = ValueError("one of"), ValueError("two of")
+    one.__cause__, two.__cause__ = two, one
+    assert errors.root_reason(one) in ("one of", "two of")

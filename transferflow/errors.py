@@ -6,6 +6,7 @@ TransferflowError            exit code 1
 ├── PlanError                exit code 2: the spec is well formed but can't be met (unknown layer group, …)
 ├── DataError                the data set is unreadable, leaks, or has too many bad files
 ├── WeightsError             pretrained weights are missing, damaged or do not fit
+│   └── DownloadError        the server that has them is not reached, or refuses
 ├── TrainingError            training can't go on (loss is not finite, a frozen parameter changed, …)
 ├── EvaluationError          a metric can't be computed
 ├── StoreError               an artifact is missing or damaged
@@ -24,6 +25,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
+
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,27 @@ class TransferflowError(Exception):
         return (type(self).from_problems, (self.problems,))
 
 
+def root_reason(error: BaseException) -> str:
+    """What an error comes down to, in one line: libraries of the network wrap one reason many times."""
+    seen = {id(error)}
+    while True:
+        inner = _inner(error)
+        if inner is None or id(inner) in seen:
+            break
+        seen.add(id(inner))
+        error = inner
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if " " not in text:  # a bare word says little without its kind
+        text = f"{type(error).__name__}: {text}".removesuffix(": ")
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    reason = getattr(error, "reason", None)
+    wrapped = next((part for part in (reason, *error.args) if isinstance(part, BaseException)), None)
+    return wrapped or error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
 class SpecError(TransferflowError):
     """The spec can't be read or breaks the rules; all problems are reported together."""
 
@@ -94,6 +118,10 @@ class DataError(TransferflowError):
 
 class WeightsError(TransferflowError):
     """Pretrained weights are missing, damaged, or do not fit the model."""
+
+
+class DownloadError(WeightsError):
+    """The server that has the weights can't be reached, or refuses."""
 
 
 class TrainingError(TransferflowError):

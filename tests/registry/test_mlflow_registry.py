@@ -131,8 +131,11 @@ def test_what_is_not_there_is_said_with_what_is(registry, make_entry):
         registry.find("brain")
     with pytest.raises(RegistryError, match=r"no version or alias 'champion'(?s:.*)chest-xray@challenger"):
         registry.find("chest-xray")
-    with pytest.raises(RegistryError, match="no version or alias '7'"):
+    with pytest.raises(RegistryError, match="no version or alias '7'") as caught:
         registry.find("chest-xray", "7")
+    assert caught.value.problems[0].allowed == "chest-xray@challenger, chest-xray/1"
+    with pytest.raises(RegistryError, match="did you mean `chest-xray`"):
+        registry.find("chest-xry")
     assert registry.lookup("chest-xray", "7") is None
     assert registry.lookup("brain", "1") is None
     assert registry.lookup("chest-xray", "1").version == 1

@@ -103,6 +103,16 @@ def test_a_folder_with_a_models_name_hides_it_not(build_spec, context, tmp_path,
         open_model("colours/sub", context)
 
 
+def test_a_registry_that_does_not_answer_is_not_taken_for_a_folder_without_a_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "colours").mkdir()
+    nobody = RunContext(tmp_path / "home", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(RegistryError, match="refused or did not answer") as caught:
+        open_model("colours", nobody)
+    assert caught.value.problems[0].found == "[Errno 111] Connection refused"
+
+
 def test_an_image_more_is_a_new_snapshot(build_spec, context, colour_folder):
     spec = build_spec()
     before = run_plan(spec, context)

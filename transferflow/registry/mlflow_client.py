@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from transferflow.errors import RegistryError
+from transferflow.errors import RegistryError, root_reason
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,7 +48,7 @@ def answered(location: str) -> Iterator[None]:
         raise RegistryError(
             "the model registry refused or did not answer",
             where=without_password(location),
-            found=_first_line(error),
+            found=root_reason(error),
             hint="check the tracking URI (`--tracking-uri` or MLFLOW_TRACKING_URI) and that its server runs",
         ) from error
 
@@ -59,9 +59,3 @@ def without_password(uri: str) -> str:
     if not parts.hostname or "@" not in parts.netloc:
         return uri
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    line = text.splitlines()[0]
-    return line if len(line) <= 300 else line[:299] + "…"

@@ -25,10 +25,12 @@ from transferflow.registry.mlflow_versions import (
     THERE,
     ensure_model,
     read_version,
+    references_of,
     registered_model,
     version_of,
     versions_of_evaluation,
 )
+from transferflow.spec.wording import did_you_mean
 from transferflow.store import default_home, digest
 
 if TYPE_CHECKING:
@@ -257,11 +259,10 @@ class MlflowRegistry:
         with self._session() as client:
             registered = registered_model(client, model)
             if registered is not None:
-                aliases = ", ".join(f"{model}@{alias}" for alias in sorted(registered.aliases))
                 return RegistryError(
                     f"the model {model!r} has no version or alias {alias_or_version!r}",
                     where=self.location,
-                    allowed=f"{model}/VERSION" + (f", {aliases}" if aliases else ""),
+                    allowed=", ".join(references_of(client, registered)),
                     hint="a version that its gate rejected has no alias: name its number",
                 )
             names = sorted(str(known.name) for known in client.search_registered_models(max_results=20))
@@ -269,8 +270,13 @@ class MlflowRegistry:
             f"no model {model!r} in the registry",
             where=self.location,
             allowed=", ".join(names) or "(the registry is empty)",
-            hint="`transferflow run SPEC` registers one",
+            hint=did_you_mean(model, names) or "`transferflow run SPEC` registers one",
         )
+
+
+def is_reference(model: str, alias_or_version: str) -> bool:
+    """Whether these may name a model's version."""
+    return bool(_MODEL_NAME.fullmatch(model) and _ALIAS.fullmatch(alias_or_version))
 
 
 def _check_model(model: str) -> None:

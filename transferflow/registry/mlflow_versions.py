@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 THERE = "RESOURCE_ALREADY_EXISTS"
+SHOWN = 10
+"""Versions that a message lists."""
 
 
 def registered_model(client: MlflowClient, model: str) -> RegisteredModel | None:
@@ -58,6 +60,17 @@ def versions_of_evaluation(client: MlflowClient, model: str, key: str) -> list[R
     found = client.search_model_versions(f"name='{model}' and tags.`{TAG_PREFIX}evaluation_key`='{key}'")
     numbers = sorted(int(each.version) for each in found)
     return [read_version(client.get_model_version(model, str(n)), created=False) for n in numbers]
+
+
+def references_of(client: MlflowClient, model: RegisteredModel) -> list[str]:
+    """What names a version of the model: its aliases, then the newest numbers, the newest first."""
+    found = client.search_model_versions(
+        f"name='{model.name}'", max_results=SHOWN + 1, order_by=["version_number DESC"]
+    )
+    numbers = sorted((int(each.version) for each in found), reverse=True)
+    aliases = [f"{model.name}@{alias}" for alias in sorted(model.aliases)]
+    shown = [f"{model.name}/{number}" for number in numbers[:SHOWN]]
+    return [*aliases, *shown, *(["…"] if numbers[SHOWN:] else [])]
 
 
 def read_version(version: ModelVersion, *, created: bool) -> RegisteredVersion:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transferflow.errors import RegistryError
 from transferflow.registry.base import parse_reference
-from transferflow.registry.mlflow_registry import MlflowRegistry
+from transferflow.registry.mlflow_registry import is_reference
 from transferflow.stages.context import RunContext
 from transferflow.tasks.bundle import Bundle, load_bundle
 from transferflow.tasks.bundle_files import DESCRIPTION
@@ -22,18 +22,19 @@ def find_bundle(model: str, context: RunContext) -> Path:
     folder = Path(model)
     if (folder / DESCRIPTION).is_file():
         return folder
-    registry = MlflowRegistry(context.home, context.tracking_uri)
-    try:
-        return registry.bundle(registry.find(*parse_reference(model)))
-    except RegistryError as error:
-        if not folder.is_dir():
-            raise
-        # A folder may well have the name of a model; only one that is no model either is a mistake.
+    registry, (name, which) = context.registry, parse_reference(model)
+    if not folder.is_dir():
+        return registry.bundle(registry.find(name, which))
+    # A folder may well have the name of a model; only one that is no model either is a mistake.
+    found = registry.lookup(name, which) if is_reference(name, which) else None
+    if found is None:
         raise RegistryError(
             "the folder is no model bundle, and no model has its name",
             where=model,
             allowed=f"a folder with {DESCRIPTION}, or a model's name",
-        ) from error
+            hint="`transferflow run SPEC` registers a model under the spec's name",
+        )
+    return registry.bundle(found)
 
 
 def open_model(model: str, context: RunContext) -> Bundle:

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from filelock import FileLock
 
-from transferflow.errors import MissingDependencyError, WeightsError
+from transferflow.errors import DownloadError, MissingDependencyError, WeightsError
 from transferflow.store import file_digest
 
 OnBytes = Callable[[int, int | None], None]
@@ -57,7 +57,8 @@ def download(
         patience: Timeouts and retries.
 
     Raises:
-        WeightsError: If the server refuses, keeps cutting, or the content has another hash.
+        DownloadError: If the server is not reached, refuses, or keeps cutting.
+        WeightsError: If the content has another hash, or can't be written.
     """
     part = target.with_name(f"{target.name}.part")
     with _locked(target):
@@ -210,9 +211,9 @@ def _open_with_fsspec(url: str, offset: int) -> Iterator[tuple[_Reader, int, int
         yield stream, offset, total
 
 
-def _refused(url: str, reason: str, part: Path | None = None) -> WeightsError:
+def _refused(url: str, reason: str, part: Path | None = None) -> DownloadError:
     kept = part is not None and part.is_file() and part.stat().st_size > 0
-    return WeightsError(
+    return DownloadError(
         "the weights could not be downloaded",
         where=public_address(url),
         found=reason,

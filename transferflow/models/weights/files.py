@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import assert_never
 
-from transferflow.errors import Problem, WeightsError
+from transferflow.errors import DownloadError, Problem, WeightsError, root_reason
 from transferflow.models.weights.downloads import OnBytes, download, public_address
 from transferflow.store import file_digest
 
@@ -145,7 +146,10 @@ def fetch_weights(file: WeightFile, *, offline: bool = False, progress: OnBytes 
             if not target.is_file():
                 if is_offline(offline):
                     raise missing_error(file)
-                return download(url, target, sha256=sha256, progress=progress)
+                try:
+                    return download(url, target, sha256=sha256, progress=progress)
+                except DownloadError as error:
+                    raise _with_other_ways(file, error) from error
             return _checked(target, sha256, hint="delete it: the next run fetches it again")
         case HubFile(repository=repository, names=names):
             return _cached_hub_file(repository, names) or _fetch_from_hub(file, repository, names, offline)
@@ -169,10 +173,8 @@ def missing_error(*files: WeightFile) -> WeightsError:
 
 def _missing(file: WeightFile) -> Problem:
     match file.location:
-        case Url(target=target):
-            hint = f"{FETCH_HINT}, or put {file.address} at {target}"
-        case HubFile(repository=repository):
-            hint = f"{FETCH_HINT}, or `hf download {repository}` with the same HF_HOME"
+        case Url() | HubFile():
+            hint = _other_ways(file)
         case LocalFile():
             hint = "correct backbone.weights: the path is relative to the folder the command runs in"
         case PackageFile(distribution=distribution):
@@ -181,6 +183,23 @@ def _missing(file: WeightFile) -> Problem:
             assert_never(file.location)
     what = f"the weights {file.tag} of {file.name} are not on this machine"
     return Problem(what, where="backbone.weights", found=f"no {file.address}", hint=hint)
+
+
+def _with_other_ways(file: WeightFile, error: DownloadError) -> DownloadError:
+    problem = error.problems[0]
+    hint = f"{problem.hint}; or {_other_ways(file)}"
+    return DownloadError.from_problems([replace(problem, hint=hint)])
+
+
+def _other_ways(file: WeightFile) -> str:
+    """How a file comes to this machine other than by a download now."""
+    match file.location:
+        case Url(target=target):
+            return f"{FETCH_HINT}, or put {file.address} at {target}"
+        case HubFile(repository=repository):
+            return f"{FETCH_HINT}, or `hf download {repository}` with the same HF_HOME"
+        case _:
+            return ""
 
 
 def _checked(path: Path, sha256: str | None, *, hint: str) -> Path:
@@ -222,6 +241,8 @@ def _fetch_from_hub(file: WeightFile, repository: str, names: Sequence[str], off
 
     if is_offline(offline):
         raise missing_error(file)
+    # Its client tells of each of its own tries; the last one's reason is in the error.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     reason: BaseException | None = None
     for name in names:
         try:
@@ -235,9 +256,9 @@ def _fetch_from_hub(file: WeightFile, repository: str, names: Sequence[str], off
         except Exception as error:
             reason = error
             break
-    raise WeightsError(
+    raise DownloadError(
         f"the weights {file.tag} of {file.name} could not be downloaded",
         where=file.address,
-        found=f"{type(reason).__name__}: {str(reason).strip().splitlines()[0] if str(reason) else ''}"[:300],
-        hint="check the network; gated repositories need HF_TOKEN",
+        found=root_reason(reason) if reason else "",
+        hint=f"check the network, or {_other_ways(file)}; gated repositories need HF_TOKEN",
     ) from reason
