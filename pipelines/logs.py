@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-OURS = "transferflow"
+from transferflow.logs import get_logger
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def logs_sent_to_server() -> Iterator[None]:
 
     The setting must stand in the environment before Prefect is imported; this works in any process.
     """
-    logger = logging.getLogger(OURS)
+    logger = get_logger()
     level = logger.level
     with ExitStack() as undo:
         for handler in logging.getLogger("prefect.extra").handlers:
@@ -40,7 +40,7 @@ def plain_terminal() -> Iterator[None]:
     if os.environ.get("PREFECT_LOGGING_LEVEL"):
         yield
         return
-    logger = logging.getLogger(OURS)
+    logger = get_logger()
     with ExitStack() as undo:
         for handler in logging.getLogger().handlers:
             handler.addFilter(concerns_a_person)

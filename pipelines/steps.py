@@ -7,7 +7,6 @@ without Prefect nor whether the files are still there.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +16,12 @@ from prefect.client.schemas import State
 from prefect.states import Completed, Failed
 
 from transferflow.errors import InterruptedRunError, TransferflowError
+from transferflow.logs import get_logger
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.outcome import StageOutcome
 
-logger = logging.getLogger("transferflow")
+logger = get_logger()
 Reference = dict[str, Any]
 
 

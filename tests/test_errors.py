@@ -1,7 +1,10 @@
 import pickle
 
+import pytest
+
 from transferflow import errors
 from transferflow.errors import Problem, SpecError, TransferflowError
+from transferflow.limits import MAX_MESSAGE, MAX_PROBLEMS
 
 
 def test_message_has_all_four_parts():
@@ -47,3 +50,27 @@ def test_a_reason_that_goes_in_a_circle_ends():
     one, two = ValueError("one of"), ValueError("two of")
     one.__cause__, two.__cause__ = two, one
     assert errors.root_reason(one) in ("one of", "two of")
+
+
+PARTS = ("what", "where", "found", "allowed", "hint")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_part_of_a_message_steers_leaks_or_goes_on_for_ever(part):
+    text = "https://me:hunter2@host\x1b[2J " + "x" * 10_000_000
+    problem = Problem(**{"what": "bad", part: text})
+    assert getattr(problem, part).startswith(r"https://***@host\x1b[2J xxx")
+    assert len(str(problem)) < 2 * MAX_MESSAGE
+
+
+def test_a_name_with_a_new_line_is_no_message_of_its_own():
+    problem = Problem("bad", where="a\nerror: b", found="c\nerror: d", hint="e\nerror: f")
+    assert not any(line.startswith("error") for line in str(problem).splitlines())
+
+
+def test_an_error_carries_a_bounded_number_of_problems():
+    problems = [Problem(f"problem {number}") for number in range(100_000)]
+    error = SpecError.from_problems(problems)
+    assert len(error.problems) == MAX_PROBLEMS
+    assert error.problems[-1].what == f"and {100_000 - MAX_PROBLEMS + 1:,} more problems"
+    assert SpecError.from_problems(problems[:MAX_PROBLEMS]).problems == tuple(problems[:MAX_PROBLEMS])

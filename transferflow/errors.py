@@ -26,12 +26,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from transferflow.limits import MAX_MESSAGE, MAX_PROBLEMS
+from transferflow.text import one_line, printable
+
 _LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong, in the four parts that a reader needs.
+
+    Parts quote files and addresses of any origin, and end on terminals, in logs and in registries: control
+    characters and credentials are blanked here, and what is endless is cut.
 
     Attributes:
         what: The problem in one sentence.
@@ -47,12 +53,28 @@ class Problem:
     allowed: str = ""
     hint: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("what", "where"):
+            object.__setattr__(self, name, one_line(getattr(self, name), MAX_MESSAGE))
+        for name in ("found", "allowed", "hint"):
+            object.__setattr__(self, name, printable(getattr(self, name), MAX_MESSAGE))
+
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.what}" if self.where else self.what]
         for title, text in (("found", self.found), ("allowed", self.allowed), ("hint", self.hint)):
             if text:
-                lines.append(f"    {title}: {text}")
+                # Further lines are set in, so that none of them can pose as a message of its own.
+                lines.append(f"    {title}: {text}".replace("\n", f"\n{' ' * 8}"))
         return "\n".join(lines)
+
+
+def bounded_problems(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """The problems, or the first `MAX_PROBLEMS` of them and a last one that counts the rest."""
+    if len(problems) <= MAX_PROBLEMS:
+        return tuple(problems)
+    kept = problems[: MAX_PROBLEMS - 1]
+    more = Problem(f"and {len(problems) - len(kept):,} more problems", hint="mend these first")
+    return (*kept, more)
 
 
 class TransferflowError(Exception):
@@ -68,9 +90,9 @@ class TransferflowError(Exception):
 
     @classmethod
     def from_problems(cls, problems: Sequence[Problem]) -> Self:
-        """Build one error that carries every problem."""
+        """Build one error that carries every problem, or the first ones and how many more there are."""
         error = cls.__new__(cls)
-        error.problems = tuple(problems)
+        error.problems = bounded_problems(problems)
         Exception.__init__(error, "\n".join(str(problem) for problem in problems))
         return error
 

@@ -17,3 +17,9 @@ def test_a_csv_without_boxes_has_the_header_of_one_with_boxes(detector):
     header, *rows = csv_text(detector, [box]).splitlines()
     assert rows == ["a.png,x,0.5,0,0,1,1"]
     assert csv_text(detector, []).splitlines() == [header]
+
+
+def test_names_in_a_csv_are_no_formulas():
+    classifier = SimpleNamespace(spec=SimpleNamespace(task=SimpleNamespace(kind="classification")))
+    row = {"image": "=1+1.png", "labels": ["@x"], "score": 0.5, "probabilities": {"@x": 0.5}}
+    assert csv_text(classifier, [row]).splitlines()[1] == "'=1+1.png,'@x,0.5,0.500000"

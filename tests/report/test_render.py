@@ -53,6 +53,14 @@ def test_the_same_data_gives_the_same_page(make_report):
     assert render_report(make_report()) == render_report(make_report())
 
 
+def test_no_control_character_and_no_password_is_on_the_page(make_report):
+    names = ("\x1b[2Jred\x9b", "a\u202eb", "https://me:hunter2@host/x", "猫")
+    page = render_report(make_report(4, 80, names=names, hostile="\x1b]0;title\x07\u2028"))
+    assert not set(page) & set("\x1b\x07\x9b\u202e\u2028")
+    assert "hunter2" not in page
+    assert r"\x1b[2Jred\x9b" in page
+
+
 def test_hostile_text_stays_text(make_report):
     page = render_report(make_report(4, 80, names=ODD_NAMES, hostile=HOSTILE))
     found = tags(page)

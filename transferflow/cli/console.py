@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.segment import Segment
 from rich.text import Text
 
 from transferflow.errors import Problem
+from transferflow.text import printable
 
 _PIPED = (120, 40)
 
@@ -27,19 +29,33 @@ def errors() -> Console:
 def _console(*, stderr: bool) -> Console:
     # rich takes a dumb terminal for 80 columns whatever COLUMNS says, and CI often is one.
     width, height = shutil.get_terminal_size(_PIPED)
-    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, width=width, height=height)
-
-
-def printable(text: str) -> str:
-    """Show control characters as escapes, so that a file's content can't steer the terminal."""
-    return "".join(
-        c if c in "\n\t" or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Co", "Cn"} else _escape(c)
-        for c in text
+    console = Console(
+        stderr=stderr, soft_wrap=True, highlight=False, markup=False, width=width, height=height
     )
+    console.push_render_hook(_PrintableOnly())
+    return console
 
 
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+class _PrintableOnly(RenderHook):
+    """Keeps control characters and credentials from the terminal, whatever is printed.
+
+    What is laid out in a table should be made printable before, so that its width is right.
+    """
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Wrap what is about to be printed."""
+        return [_Shown(renderable) for renderable in renderables]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What is printed, with its text made printable; rich's own control codes are kept."""
+
+    content: ConsoleRenderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.content, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
 def problem_text(problem: Problem, title: str = "error") -> Text:
@@ -47,12 +63,12 @@ def problem_text(problem: Problem, title: str = "error") -> Text:
     text = Text()
     text.append(f"{title}: ", style="bold red")
     if problem.where:
-        text.append(f"{printable(problem.where)}: ", style="bold")
-    text.append(printable(problem.what))
+        text.append(f"{problem.where}: ", style="bold")
+    text.append(problem.what)
     for label, value in (("found", problem.found), ("allowed", problem.allowed), ("hint", problem.hint)):
         if value:
             text.append(f"\n    {label + ':':<9}", style="dim" if label != "hint" else "green")
-            text.append(printable(value).replace("\n", "\n             "))
+            text.append(value.replace("\n", "\n             "))
     return text
 
 

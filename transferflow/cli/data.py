@@ -14,9 +14,10 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from transferflow.cli.console import output, printable
+from transferflow.cli.console import output
 from transferflow.cli.options import Home, Json, Override, SpecFile
 from transferflow.errors import DataError
+from transferflow.text import printable
 
 if TYPE_CHECKING:
     from transferflow.data.records import DatasetSnapshot, Finding, Severity

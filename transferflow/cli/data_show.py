@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from transferflow.cli.console import output, printable
+from transferflow.cli.console import output
 from transferflow.cli.options import Home, Override, SpecFile, build_context
+from transferflow.text import printable
 
 
 def show(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from transferflow.cli.console import output, printable
+from transferflow.cli.console import output
 from transferflow.cli.options import Home, Override, TrackingUri
 from transferflow.errors import Problem, SpecError
+from transferflow.text import printable
 
 if TYPE_CHECKING:
     from pipelines.deployments import DeployReport

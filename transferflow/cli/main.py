@@ -11,8 +11,9 @@ import typer
 
 from transferflow import __version__
 from transferflow.cli import data, data_show, datasets, deploy, models, predict, run, spec
-from transferflow.cli.console import errors, output, print_problems, printable
+from transferflow.cli.console import errors, output, print_problems
 from transferflow.errors import TransferflowError
+from transferflow.text import printable
 
 INTERRUPTED = 130
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=words, prog_name="transferflow")
     except TransferflowError as error:
         if debug:
-            traceback.print_exc()
+            _print_traceback()
         print_problems(error.problems)
         return error.exit_code
     except KeyboardInterrupt:
@@ -93,9 +94,14 @@ def _take_debug(words: list[str]) -> tuple[list[str], bool]:
     return options + words[end:], len(options) < end
 
 
+def _print_traceback() -> None:
+    # Through the console: a traceback may quote a file's content or an address, too.
+    errors().print(traceback.format_exc(), end="")
+
+
 def _report_unexpected(error: Exception, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
+        _print_traceback()
     text = printable(str(error)).strip()
     first_line = text.splitlines()[0] if text else "no message"
     errors().print(f"unexpected error: {type(error).__name__}: {first_line}", style="bold red", markup=False)

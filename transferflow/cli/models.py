@@ -13,11 +13,12 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from transferflow.cli.console import output, printable
+from transferflow.cli.console import output
 from transferflow.cli.options import Json, Override
 from transferflow.errors import WeightsError
 from transferflow.spec.load import load_spec
 from transferflow.stages.progress import download_bar
+from transferflow.text import printable
 
 if TYPE_CHECKING:
     from transferflow.models.catalog import BackboneInfo, BackboneShape, PublishedWeights

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferflow.errors import TransferflowError
+from transferflow.errors import PlanError, TransferflowError
 from transferflow.spec.load import read_document, with_places
+from transferflow.text import holds_secret
 
 if TYPE_CHECKING:
     from transferflow.stages.context import RunContext
@@ -28,9 +29,27 @@ Home = Annotated[
     Path | None,
     typer.Option("--home", help="Artifacts and cache; default: $TRANSFERFLOW_HOME or .transferflow"),
 ]
+
+
+def _without_secret(uri: str | None) -> str | None:
+    """Refuse a password on the command line: histories, process lists and Prefect's server would keep it."""
+    if uri is not None and holds_secret(uri):
+        raise PlanError(
+            "an address with a user, a password or a token",
+            where="--tracking-uri",
+            found=uri,
+            hint="set MLFLOW_TRACKING_URI to it, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        )
+    return uri
+
+
 TrackingUri = Annotated[
     str | None,
-    typer.Option("--tracking-uri", help="MLflow server; default: $MLFLOW_TRACKING_URI or local files."),
+    typer.Option(
+        "--tracking-uri",
+        callback=_without_secret,
+        help="MLflow server; default: $MLFLOW_TRACKING_URI or local files.",
+    ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Never download weights.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

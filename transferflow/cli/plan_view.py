@@ -9,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from transferflow.cli.console import printable
 from transferflow.report.contents import LayerRow
 from transferflow.spec.sections.metrics import positive_class
 from transferflow.stages.plan.compile import Plan, StagePlan
+from transferflow.text import printable
 
 
 def plan_view(plan: Plan) -> Group:

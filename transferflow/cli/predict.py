@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferflow.cli.console import errors, output, printable
+from transferflow.cli.console import errors, output
 from transferflow.cli.options import Home, TrackingUri, build_context
+from transferflow.text import printable
 
 if TYPE_CHECKING:
     from transferflow.cli.predictions_view import Rows

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from transferflow.cli.console import printable
+from transferflow.text import printable, to_csv
 
 if TYPE_CHECKING:
     from transferflow.evaluation.pictures import ImageArray
@@ -94,11 +92,8 @@ def csv_text(bundle: Bundle, rows: Rows) -> str:
     """Rows as CSV; nested values become columns of their own; the header stays where no box was found."""
     flat = [_flat(row) for row in rows]
     empty = ("image", *BOX_COLUMNS) if bundle.spec.task.kind == "detection" else ("image",)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(flat[0]) if flat else empty, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    return text.getvalue()
+    header = tuple(flat[0]) if flat else empty
+    return to_csv(header, ([row[name] for name in header] for row in flat))
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

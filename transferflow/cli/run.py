@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferflow.cli.console import output, printable
+from transferflow.cli.console import output
 from transferflow.cli.options import (
     Home,
     Json,
@@ -22,7 +22,9 @@ from transferflow.cli.options import (
     build_context,
     naming_the_spec,
 )
+from transferflow.logs import get_logger
 from transferflow.spec.load import load_spec
+from transferflow.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +102,7 @@ def plan(
 
 def _log_to_terminal() -> None:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    logging.getLogger("transferflow").setLevel(logging.INFO)
+    get_logger().setLevel(logging.INFO)
 
 
 def _print_stage(outcome: StageOutcome) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from transferflow.cli.console import output, printable, problem_text
+from transferflow.cli.console import output, problem_text
 from transferflow.errors import Problem, TransferflowError
+from transferflow.text import printable
 
 if TYPE_CHECKING:
     from transferflow.spec.load import Document

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from transferflow.text import one_line
+
 SplitName = Literal["train", "val", "test"]
 Severity = Literal["error", "warning", "quarantine"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -79,14 +81,19 @@ class Finding:
         kind: Short slug such as `unreadable`, `box_outside`, `leak`.
         severity: Errors stop the run; warnings do not; quarantined files count against
             `data.max_bad_fraction`.
-        where: File and line.
-        reason: One sentence.
+        where: File and line, in one line.
+        reason: One sentence, in one line.
     """
 
     kind: str
     severity: Severity
     where: str
     reason: str
+
+    def __post_init__(self) -> None:
+        # Both quote names and labels out of files, which may hold anything and be of any length.
+        object.__setattr__(self, "where", one_line(self.where))
+        object.__setattr__(self, "reason", one_line(self.reason))
 
 
 def about(record: Record, kind: str, severity: Severity, reason: str) -> Finding:

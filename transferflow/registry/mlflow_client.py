@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 from transferflow.errors import RegistryError, root_reason
 
@@ -20,6 +19,8 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # It would print the server's address, password and all.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 
@@ -47,15 +48,7 @@ def answered(location: str) -> Iterator[None]:
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
         raise RegistryError(
             "the model registry refused or did not answer",
-            where=without_password(location),
+            where=location,
             found=root_reason(error),
             hint="check the tracking URI (`--tracking-uri` or MLFLOW_TRACKING_URI) and that its server runs",
         ) from error
-
-
-def without_password(uri: str) -> str:
-    """Return the URI as it may be printed and stored."""
-    parts = urlsplit(uri)
-    if not parts.hostname or "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

@@ -19,7 +19,7 @@ from filelock import FileLock
 from transferflow.errors import ChampionChangedError, RegistryError
 from transferflow.registry.base import CHALLENGER, CHAMPION, RegisteredVersion, RegistryEntry
 from transferflow.registry.gate import Verdict, VerdictKind
-from transferflow.registry.mlflow_client import answered, build_client, without_password
+from transferflow.registry.mlflow_client import answered, build_client
 from transferflow.registry.mlflow_run import BUNDLE, log_run, prefixed
 from transferflow.registry.mlflow_versions import (
     THERE,
@@ -32,6 +32,7 @@ from transferflow.registry.mlflow_versions import (
 )
 from transferflow.spec.wording import did_you_mean
 from transferflow.store import default_home, digest
+from transferflow.text import BLANK, without_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,7 +68,7 @@ class MlflowRegistry:
     @property
     def location(self) -> str:
         """Where it is, without any password; tells two registries apart."""
-        return without_password(self._uri)
+        return without_secrets(self._uri).replace(f"{BLANK}@", "")  # who asks is no part of where it is
 
     def champion(self, model: str) -> RegisteredVersion | None:
         """The promoted version, or `None` when there is none (or no such model)."""

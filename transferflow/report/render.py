@@ -28,6 +28,7 @@ from transferflow.report.sections import (
 )
 from transferflow.report.wording import count, fraction, number
 from transferflow.store import write_atomic
+from transferflow.text import printable
 
 TEMPLATE = "report.html"
 
@@ -46,7 +47,7 @@ def write_report(data: ReportData, path: Path) -> None:
 
 
 def render_report(data: ReportData) -> str:
-    """The page as text."""
+    """The page as text; control characters of names in it are escapes."""
     environment = Environment(
         loader=PackageLoader("transferflow.report", "templates"),
         autoescape=True,
@@ -55,7 +56,7 @@ def render_report(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(count=count, fraction=fraction, number=number)
-    return environment.get_template(TEMPLATE).render(
+    page = environment.get_template(TEMPLATE).render(
         data=data,
         cards=metric_cards(data),
         chosen_by=metric_title(data, data.training.metric),
@@ -74,6 +75,7 @@ def render_report(data: ReportData) -> str:
         data_table=data_table(data.data, data.classes),
         samples=[inline_picture(picture) for picture in data.data.samples],
     )
+    return printable(page)
 
 
 def task_charts(data: ReportData) -> list[Chart]:

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from transferflow.evaluation.pictures import Picture
 from transferflow.report.inline_images import inline_picture
 from transferflow.store import write_atomic
+from transferflow.text import printable
 
 
 def write_sample_sheet(
@@ -45,4 +46,4 @@ def write_sample_sheet(
         pictures=[inline_picture(picture) for picture in pictures],
         wide=any(len(picture.panels) > 1 for picture in pictures),
     )
-    write_atomic(path, page)
+    write_atomic(path, printable(page))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,7 +16,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-logger = logging.getLogger("transferflow")
+from transferflow.logs import get_logger
+
+logger = get_logger()
 
 
 @contextmanager

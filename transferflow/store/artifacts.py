@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from transferflow.errors import StoreError
+from transferflow.logs import get_logger
 from transferflow.store.files import default_home, name_beside
 from transferflow.store.litter import litter_of, sweep_home
 from transferflow.store.locks import KeyLock
 from transferflow.store.record import damage_of, describe_damage, read_record, write_record
 from transferflow.store.sealed import read_sealed, write_sealed
 
-logger = logging.getLogger("transferflow.store")
+logger = get_logger("store")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ the owner's record does: another host takes over when it has not been touched fo
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -21,8 +20,9 @@ from pathlib import Path
 from filelock import FileLock, LeaseCompromise, OwnerRecord, SoftFileLease, Timeout
 
 from transferflow.errors import StoreError
+from transferflow.logs import get_logger
 
-logger = logging.getLogger("transferflow.store")
+logger = get_logger("store")
 
 LEASE_SECONDS = 30.0
 """How long an owner on another host may show no sign of life."""

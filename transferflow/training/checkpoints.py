@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import pickle
 import shutil
 import uuid
@@ -30,10 +29,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from transferflow.errors import StoreError, TrainingError
+from transferflow.logs import get_logger
 from transferflow.store import file_digest, write_atomic
 from transferflow.training.job import PhaseProof
 
-logger = logging.getLogger("transferflow.training")
+logger = get_logger("training")
 STATE, WEIGHTS, EMA, OPTIMIZER = "state.json", "weights.safetensors", "ema.safetensors", "optimizer.pt"
 KEPT = 2
 Tensors = dict[str, Tensor]

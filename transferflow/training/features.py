@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
+from transferflow.logs import get_logger
 from transferflow.models.layers import LayerGroup
 from transferflow.training.device import Arithmetic, pick_device
 from transferflow.training.job import FreezeSchedule, Losses, TrainJob
 from transferflow.training.loop import arithmetic_of
 
-logger = logging.getLogger("transferflow.training")
+logger = get_logger("training")
 
 
 class OrderedLoader(Protocol):

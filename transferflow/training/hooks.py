@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from transferflow.logs import get_logger
 from transferflow.training.job import Hook
 
-logger = logging.getLogger("transferflow.training")
+logger = get_logger("training")
 SHOWN_METRICS = 3
 _NOT_METRICS = frozenset({"epoch", "lr", "seconds", "images_per_second"})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import time
 from dataclasses import asdict, replace
@@ -11,6 +10,7 @@ from dataclasses import asdict, replace
 import torch
 
 from transferflow.errors import InterruptedRunError, TrainingError
+from transferflow.logs import get_logger
 from transferflow.store import digest
 from transferflow.training.checkpoints import Checkpoint, Checkpoints, LoopState, tensors_of
 from transferflow.training.device import Arithmetic, decide_arithmetic, has_bf16, has_depthwise, pick_device
@@ -22,7 +22,7 @@ from transferflow.training.proof import close_phase, count_left_out, tensor_dige
 from transferflow.training.schedule import scale_at
 from transferflow.training.selection import decide_best, decide_stop
 
-logger = logging.getLogger("transferflow.training")
+logger = get_logger("training")
 
 
 def train(job: TrainJob) -> TrainingResult:

@@ -82,12 +82,13 @@ def test_another_range_than_asked_for_is_not_appended(served, tmp_path):
         fetch(served, tmp_path, patience=Patience(timeout=1, tries=2, pause=0))
 
 
-def test_a_password_is_sent_but_never_shown(served, tmp_path):
-    url = served.url.replace("://", "://user:se%20cret@")
-    options = {"sha256": SHA, "patience": QUICK}
+def test_a_login_comes_from_netrc_and_is_never_shown(served, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text('machine 127.0.0.1 login user password "se cret"\n')
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    url, options = served.url, {"sha256": SHA, "patience": QUICK}
     assert download(f"{url}/weights.pth", tmp_path / "w.pth", **options).read_bytes() == CONTENT
     assert served.authorizations == ["Basic dXNlcjpzZSBjcmV0"]  # what `curl -u "user:se cret"` sends
-    with pytest.raises(WeightsError, match=f"{served.url}/nothing: (.|\n)*HTTP 404") as caught:
+    with pytest.raises(WeightsError, match=f"{served.url}/nothing: (.|\n)*HTTP 404(.|\n)*netrc") as caught:
         download(f"{url}/nothing", tmp_path / "x.pth", **options)
     with pytest.raises(WeightsError, match="not the one") as wrong:
         download(f"{url}/weights.pth", tmp_path / "y.pth", sha256="0" * 8, patience=QUICK)

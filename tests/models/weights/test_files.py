@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import hashlib
-
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from transferflow.errors import DownloadError, WeightsError
-from transferflow.models.backbones.weights import locate_weights
 from transferflow.models.weights import files
 from transferflow.models.weights.files import HubFile, Url, WeightFile, fetch_weights, missing_error
 
@@ -50,17 +47,3 @@ def test_without_a_network_the_other_ways_are_named(tmp_path, monkeypatch):
     offline = missing_error(url).problems[0].hint
     assert caught.value.problems[0].hint == f"check; or {offline}"
     assert str(target) in offline
-
-
-def test_a_password_in_an_address_is_used_but_neither_shown_nor_stored(section, loopback, tmp_path):
-    loopback.files["/weights"] = b"content"
-    sha256 = hashlib.sha256(b"content").hexdigest()
-    address = f"{loopback.url}/weights"
-    secret = address.replace("://", "://user:secret@")
-    file = locate_weights(section(source="checkpoint", name="resnet18", weights=secret, sha256=sha256))
-    assert isinstance(file.location, Url)
-    assert file.address == address
-    for text in (str(file), str(missing_error(file)), file.tag, str(file.location.target)):
-        assert "secret" not in text
-    assert fetch_weights(file).read_bytes() == b"content"
-    assert loopback.authorizations[0].startswith("Basic ")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,6 +10,7 @@ from pathlib import Path
 from transferflow.data.records import Finding, Severity
 from transferflow.errors import DataError
 from transferflow.store import write_atomic
+from transferflow.text import to_csv
 
 QUARANTINE = "quarantine.csv"
 FINDINGS = "findings.json"
@@ -27,11 +26,8 @@ def sort_findings(findings: Sequence[Finding]) -> list[Finding]:
 def write_findings(findings: Sequence[Finding], folder: Path) -> None:
     """Write all findings as JSON, and the quarantined files as CSV."""
     write_atomic(folder / FINDINGS, json.dumps([asdict(f) for f in findings], indent=1, ensure_ascii=False))
-    text = io.StringIO()
-    table = csv.writer(text)
-    table.writerow(["where", "kind", "reason"])
-    table.writerows([f.where, f.kind, f.reason] for f in findings if f.severity == "quarantine")
-    write_atomic(folder / QUARANTINE, text.getvalue())
+    rows = ((f.where, f.kind, f.reason) for f in findings if f.severity == "quarantine")
+    write_atomic(folder / QUARANTINE, to_csv(("where", "kind", "reason"), rows))
 
 
 def load_findings(folder: Path) -> tuple[Finding, ...]:

@@ -11,7 +11,6 @@ checked; an entry that is damaged counts as absent.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import time
@@ -28,9 +27,10 @@ import numpy as np
 from transferflow.data.files.geometry import Pixels, Size
 from transferflow.data.loading.workers import usable_cpus
 from transferflow.data.transforms.sample import Resized
+from transferflow.logs import get_logger
 from transferflow.store import write_atomic
 
-logger = logging.getLogger("transferflow.data")
+logger = get_logger("data")
 
 _CHUNK = 512
 """Images per shard: what an interrupted build loses at most."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from transferflow.errors import WeightsError
+from transferflow.logs import get_logger
 from transferflow.models.backbones.from_timm import create_bare, first_convs, wrap_timm
 from transferflow.models.backbones.from_torchvision import (
     TorchvisionBackbone,
@@ -35,12 +36,12 @@ from transferflow.models.backbones.torchvision_weights import resolve_torchvisio
 from transferflow.models.channels import RGB, ChannelPlan, adapt_input
 from transferflow.models.layers import Backbone, Preprocessing
 from transferflow.models.standardised import plain_state
-from transferflow.models.weights.downloads import public_address
 from transferflow.models.weights.files import LocalFile, Location, Url, WeightFile
-from transferflow.models.weights.state_files import failure, shown
+from transferflow.models.weights.state_files import failure
 from transferflow.spec.sections.backbone import CheckpointBackbone
+from transferflow.text import one_line
 
-log = logging.getLogger(__name__)
+logger = get_logger("models")
 
 
 def checkpoint_file(section: CheckpointBackbone) -> WeightFile:
@@ -48,7 +49,7 @@ def checkpoint_file(section: CheckpointBackbone) -> WeightFile:
     place = section.weights.removeprefix("file://")
     location: Location
     if "://" in place:
-        name = f"{(section.sha256 or '')[:16]}-{public_address(place).rsplit('/', 1)[-1].partition('?')[0]}"
+        name = f"{(section.sha256 or '')[:16]}-{place.partition('?')[0].rsplit('/', 1)[-1]}"
         location = Url(place, Path(torch.hub.get_dir()) / "checkpoints" / name, section.sha256)
     else:
         location = LocalFile(Path(place), section.sha256)
@@ -56,7 +57,7 @@ def checkpoint_file(section: CheckpointBackbone) -> WeightFile:
     return WeightFile(
         "checkpoint",
         section.name,
-        Path(public_address(place)).name,
+        Path(place).name,
         location,
         mean=preprocessing.mean,
         std=preprocessing.std,
@@ -154,7 +155,7 @@ def load_matching(
     random = (*report.missing, *report.misshapen)
     start, end = ("warning: ", f"; these stay random: {list_keys(random, 20)}") if random else ("", "")
     level = logging.WARNING if random else logging.INFO
-    log.log(level, "%sweights of %s: %s%s", start, public_address(section.weights), report, end)
+    logger.log(level, "%sweights of %s: %s%s", start, section.weights, report, end)
     return report
 
 
@@ -163,7 +164,7 @@ def _load(
 ) -> None:
     own = model.state_dict()
     if unfit := unfit_values(model, chosen):
-        raise values_error(unfit, f"backbone.weights: {public_address(section.weights)}")
+        raise values_error(unfit, f"backbone.weights: {section.weights}")
     counters = {key: state[key] for key in own if key.endswith(COUNTERS) and key in state}
     fitting = {key: value for key, value in counters.items() if value.shape == own[key].shape}
     try:
@@ -228,8 +229,8 @@ def _check_input(
     theirs = f"of shape {_shape(state[key])}" if key in state else "missing"
     raise WeightsError(
         "the file does not fill the layer that sees the image",
-        where=f"backbone.weights: {public_address(section.weights)}",
-        found=f"{shown(key)} is {theirs}",
+        where=f"backbone.weights: {section.weights}",
+        found=f"{one_line(key)} is {theirs}",
         allowed=f"shape {_shape(own[key])}: a file for 3 channels, or for data.channels",
         hint="set data.channels to the file's own, or rename its keys with backbone.key_map",
     )
@@ -264,12 +265,12 @@ def _explain(
         if size != parts.size and match_state(usual, renamed).share > report.share:
             return WeightsError(
                 f"the file's tables can't be fitted to images of {parts.size} pixels",
-                where=f"backbone.weights: {public_address(section.weights)}",
+                where=f"backbone.weights: {section.weights}",
                 found=str(report),
                 allowed=f"data.image_size: {size}, which {section.name} is trained with",
             )
     prefix = suggest_prefix(list(parts.model.state_dict()), list(renamed))
-    whole = shown(f"{section.prefix}{prefix}")
+    whole = one_line(f"{section.prefix}{prefix}")
     hint = f"the file puts {whole!r} before its keys: set backbone.prefix" if prefix else ""
     return _poor_match(section, str(report), hint)
 
@@ -277,7 +278,7 @@ def _explain(
 def _poor_match(section: CheckpointBackbone, found: str, hint: str) -> WeightsError:
     return WeightsError(
         f"the file fills too little of {section.name}",
-        where=f"backbone.weights: {public_address(section.weights)}",
+        where=f"backbone.weights: {section.weights}",
         found=found,
         allowed=f"at least {section.min_match * 100:.10g}% matched (backbone.min_match)",
         hint=hint or "check backbone.name, or rename keys with backbone.prefix and backbone.key_map",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from transferflow.errors import Problem, WeightsError
-from transferflow.models.weights.state_files import shown
+from transferflow.text import one_line
 
 COUNTERS = "num_batches_tracked"
 
@@ -48,7 +48,7 @@ class MatchReport:
 
 def list_keys(keys: Sequence[str], limit: int = 4) -> str:
     """The first keys, safe to print."""
-    return ", ".join(map(shown, keys[:limit])) + (", …" if len(keys) > limit else "")
+    return ", ".join(map(one_line, keys[:limit])) + (", …" if len(keys) > limit else "")
 
 
 def rename_keys(
@@ -103,7 +103,7 @@ def unfit_values(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[str, ..
     statistics = [(key, own) for key, own in model.named_buffers() if "running_" in key]
     wanted = dict([*model.named_parameters(), *statistics])
     found = ((key, _unfit(key, own, state[key])) for key, own in wanted.items() if key in state)
-    return tuple(f"{shown(key)} ({why})" for key, why in found if why)
+    return tuple(f"{one_line(key)} ({why})" for key, why in found if why)
 
 
 def values_error(unfit: Sequence[str], where: str) -> WeightsError:
@@ -145,7 +145,9 @@ def _unused_prefix(prefix: str, file_keys: Sequence[str], model_keys: Sequence[s
         "no key of the file begins with the prefix",
         where="backbone.prefix",
         found=f"{prefix}; the file has {list_keys(file_keys)}",
-        hint=f"the file puts {shown(better)!r} before its keys" if better else "correct it, or leave it out",
+        hint=f"the file puts '{one_line(better)}' before its keys"
+        if better
+        else "correct it, or leave it out",
     )
 
 
@@ -156,7 +158,7 @@ def _unused_entry(old: str, file_keys: Sequence[str], prefix: str) -> Problem:
         "the entry renames no key of the file",
         where=f"backbone.key_map.{old}",
         found=f"the file has {list_keys(short)}" + (" once the prefix is off" if prefix else ""),
-        allowed=f"the start of a key: did you mean {', '.join(map(shown, close))}?" if close else "",
+        allowed=f"the start of a key: did you mean {', '.join(map(one_line, close))}?" if close else "",
         hint="correct it, or leave it out; of two entries that fit, the longer one is taken",
     )
 
@@ -171,7 +173,7 @@ def _collision(first: str, second: str, new: str) -> WeightsError:
     return WeightsError(
         "two keys of the file become one",
         where="backbone.key_map",
-        found=f"{shown(first)} and {shown(second)} both become {shown(new)}",
+        found=f"{one_line(first)} and {one_line(second)} both become {one_line(new)}",
         allowed="one key each",
         hint="rename one of them out of the way in backbone.key_map",
     )

@@ -22,6 +22,7 @@ from transferflow.store import file_digest
 OnBytes = Callable[[int, int | None], None]
 CHUNK = 1 << 20
 TRIES = 6
+LOGIN_HINT = "a login goes into ~/.netrc for http(s), and to where fsspec looks for s3, gs and others"
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,6 @@ def download(
                 raise _wrong_hash(url, sha256, found)
         part.replace(target)
     return target
-
-
-def public_address(url: str) -> str:
-    """The address without the user and password that may stand in it: what is shown and stored."""
-    scheme, mark, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}" if mark else url
 
 
 class _Reader(Protocol):
@@ -173,11 +167,13 @@ def _open(url: str, offset: int, timeout: float) -> Iterator[tuple[_Reader, int,
         with _open_with_fsspec(url, offset) as opened:
             yield opened
         return
+    from requests.utils import get_netrc_auth
+
     headers = {"User-Agent": "transferflow"} | ({"Range": f"bytes={offset}-"} if offset else {})
-    request = urllib.request.Request(public_address(url), headers=headers)  # noqa: S310 - checked above
-    if secret := urllib.parse.unquote(urllib.parse.urlsplit(url).netloc.rpartition("@")[0]):
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - checked above
+    if login := get_netrc_auth(url):
+        encoded = base64.b64encode(":".join(login).encode()).decode()
         # Unredirected: a server that sends us on must not hand our password to another.
-        encoded = base64.b64encode(secret.encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {encoded}")
     with urllib.request.urlopen(request, timeout=timeout) as reply:  # noqa: S310
         start = offset if reply.status == 206 else 0
@@ -196,7 +192,7 @@ def _open_with_fsspec(url: str, offset: int) -> Iterator[tuple[_Reader, int, int
     except ImportError as error:
         raise MissingDependencyError(
             f"no support for {url.partition('://')[0]}:// is installed",
-            where=public_address(url),
+            where=url,
             hint=str(error),
         ) from error
     except ValueError as error:
@@ -215,9 +211,9 @@ def _refused(url: str, reason: str, part: Path | None = None) -> DownloadError:
     kept = part is not None and part.is_file() and part.stat().st_size > 0
     return DownloadError(
         "the weights could not be downloaded",
-        where=public_address(url),
+        where=url,
         found=reason,
-        hint="check the address and the network"
+        hint=f"check the address and the network; {LOGIN_HINT}"
         + ("; what has come is kept, and the next try goes on from there" if kept else ""),
     )
 
@@ -225,7 +221,7 @@ def _refused(url: str, reason: str, part: Path | None = None) -> DownloadError:
 def _wrong_hash(url: str, wanted: str, found: str) -> WeightsError:
     return WeightsError(
         "the downloaded file is not the one that was asked for",
-        where=public_address(url),
+        where=url,
         found=f"sha256 {found[: max(len(wanted), 12)]}",
         allowed=f"sha256 {wanted}",
         hint="do not use it: the file was replaced or damaged on its way",

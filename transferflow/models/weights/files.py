@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import assert_never
 
 from transferflow.errors import DownloadError, Problem, WeightsError, root_reason
-from transferflow.models.weights.downloads import OnBytes, download, public_address
+from transferflow.models.weights.downloads import OnBytes, download
 from transferflow.store import file_digest
+from transferflow.text import without_secrets
 
 FETCH_HINT = "get the file with `transferflow weights fetch SPEC` where there is a network"
 
@@ -103,7 +104,7 @@ class WeightFile:
         """The one line that names the file's origin."""
         match self.location:
             case Url():
-                return public_address(self.location.url)
+                return without_secrets(self.location.url)
             case HubFile():
                 return f"hf://{self.location.repository}/{self.location.names[0]}"
             case LocalFile():

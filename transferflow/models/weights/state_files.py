@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from transferflow.errors import WeightsError
+from transferflow.text import one_line
 
 WRAPPERS = (
     *("state_dict", "model_state_dict", "model", "teacher", "model_ema", "network", "net"),
@@ -71,13 +72,6 @@ def check_file(path: Path) -> Literal["safetensors", "pickle"]:
     )
 
 
-def shown(text: object, limit: int = 120) -> str:
-    """Show a file's words in a message: control characters escaped, and cut."""
-    words = str(text)[: limit + 1]
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in words)
-    return safe if len(safe) <= limit else f"{safe[:limit]}…"
-
-
 def failure(error: Exception, lines: int = 1) -> str:
     """What went wrong while reading, without the libraries' advice to read unsafely.
 
@@ -87,12 +81,12 @@ def failure(error: Exception, lines: int = 1) -> str:
     """
     text = str(error)
     if blamed := re.search(r"(?:GLOBAL|unsupported class|Unsupported globals:) ([\w.]+)", text):
-        return f"it needs {shown(blamed[1])}"
+        return f"it needs {one_line(blamed[1])}"
     if "TorchScript" in text:
         return "a TorchScript archive, which is a program"
     if "weights_only" in text or "nsupported" in text:
         return "a pickle of more than tensors, or not from torch.save"
-    told = "\n".join(shown(line, 300) for line in text.strip().splitlines()[:lines])
+    told = "\n".join(one_line(line, 300) for line in text.strip().splitlines()[:lines])
     return f"{type(error).__name__}: {told}"
 
 
@@ -129,7 +123,7 @@ def _check_archive(path: Path) -> None:
                 raise WeightsError(
                     "not a weights file",
                     where=str(path),
-                    found=f"a zip archive of {', '.join(shown(entry.filename) for entry in entries[:4])}",
+                    found=f"a zip archive of {', '.join(one_line(entry.filename) for entry in entries[:4])}",
                     allowed=READABLE,
                 )
             # TorchScript compresses its code: that torch.load names it says more.
@@ -148,7 +142,7 @@ def _check_archive(path: Path) -> None:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         raise _damaged(path, failure(error)) from error
     if broken is not None:
-        raise _damaged(path, f"the checksum of {shown(broken)} is wrong")
+        raise _damaged(path, f"the checksum of {one_line(broken)} is wrong")
 
 
 def _unwrap(loaded: object, path: Path) -> dict[str, Tensor]:
@@ -181,7 +175,7 @@ def _plain(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
             raise WeightsError(
                 "the weights file holds a tensor that is not a plain one",
                 where=str(path),
-                found=f"{shown(key)} ({kind})",
+                found=f"{one_line(key)} ({kind})",
                 allowed="dense tensors of floating-point numbers",
                 hint="convert it where the file was made (`.to_dense()`, `.dequantize()`) and save it again",
             )
@@ -190,7 +184,7 @@ def _plain(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 def _outline(loaded: object) -> str:
     if isinstance(loaded, Mapping):
-        return f"a dict with the keys {', '.join(map(shown, list(loaded)[:8])) or '(none)'}"
+        return f"a dict with the keys {', '.join(map(one_line, list(loaded)[:8])) or '(none)'}"
     return type(loaded).__name__
 
 
@@ -202,7 +196,7 @@ def _beginning(head: bytes) -> str:
     if not head:
         return "0 bytes"
     if _is_text(head):
-        return f"text: {shown(' '.join(head.decode('utf-8', 'replace').split()), 60)}"
+        return f"text: {one_line(' '.join(head.decode('utf-8', 'replace').split()), 60)}"
     return f"a file that begins with the bytes {head[:8].hex(' ')}"
 
 

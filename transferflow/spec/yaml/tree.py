@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from transferflow.text import printable
+
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 Key = str | int
 
 _SIMPLE_KEY = re.compile(r"[^\s.=\"']+")
 _LONGEST_SHOWN = 60
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,8 @@ def path_text(path: Sequence[Key]) -> str:
 
 
 def shorten(text: str, limit: int = _LONGEST_SHOWN) -> str:
-    """Cut long text and blank passwords in URIs: a message may end up in a public log."""
-    text = _CREDENTIALS.sub("***@", text)
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    """Cut long text and blank credentials in it: a message may end up in a public log."""
+    return printable(text, limit)
 
 
 def show(node: Node) -> str:

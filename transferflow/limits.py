@@ -1,0 +1,21 @@
+"""Every limit on what files and specs may ask of this machine; docs/limits.md is the same table in words.
+
+Work and memory grow with the bytes of the input. Where a small input can ask for more, a limit stands here.
+"""
+
+from __future__ import annotations
+
+MAX_MESSAGE = 4_000
+"""Characters of each part of a message."""
+MAX_LINE = 1_000
+"""Characters of a text that stands in one line: a log line's value, a finding."""
+MAX_PROBLEMS = 100
+"""Problems that one error carries; the rest is counted."""
+MAX_PIXELS = 178_956_970
+"""Pixels of an image or mask; more is taken for a decompression bomb. The number is Pillow's own."""
+MAX_IMAGE_BYTES = 1 << 30
+"""Bytes of the decoded values of one image, all bands and pages."""
+MAX_DECODING_BYTES = 2 << 30
+"""Bytes of the decoded values of all images that the threads of a process decode at once; others wait."""
+MAX_JPEG_WORK = 10_000_000_000
+"""Pixels times scans of a JPEG: a progressive file of 1 MB can ask for thousands of passes."""
