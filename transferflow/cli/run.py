@@ -117,7 +117,8 @@ def _print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
     for name, metric in by_stage["evaluate"].summary["metrics"].items():
         interval = "" if metric["low"] is None else f"  (95 % {metric['low']:.4f} to {metric['high']:.4f})"
         value = "not defined" if metric["value"] is None else f"{metric['value']:.4f}"
-        out.print(f"{name:<28} {value}{interval}")
+        note = f"  {printable(metric['reason'])}" if metric["reason"] else ""
+        out.print(f"{name:<28} {value}{interval}{note}")
     registered = by_stage["register"].summary
     out.print(f"\nkept      {by_stage['train'].summary['kept']}")
     out.print(f"verdict   {registered['verdict']}: {printable('; '.join(registered['reasons']))}")

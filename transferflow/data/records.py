@@ -113,6 +113,23 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class MaskCoding:
+    """What the values in masks mean.
+
+    Attributes:
+        values: Class name by value; with `colours` by packed RGB value (0xRRGGBB).
+        void: Values of pixels that count neither in the loss nor in the metrics.
+        ignored: What such pixels have in the truth, where classes are their places in the class list.
+        colours: Whether masks are read as RGB.
+    """
+
+    values: Mapping[int, str]
+    void: frozenset[int]
+    ignored: int
+    colours: bool = False
+
+
+@dataclass(frozen=True)
 class DatasetSnapshot:
     """A data set at one moment, on disk.
 
@@ -126,7 +143,7 @@ class DatasetSnapshot:
         class_counts: Images (detection: boxes; segmentation: images) of each class per split.
         quarantined: Number of files left out.
         view: How the images were looked at: facts of another view can't be reused.
-        colours: Class name by packed RGB value (0xRRGGBB), for colour masks.
+        coding: What the values in its masks mean, for segmentation.
     """
 
     path: Path
@@ -138,4 +155,4 @@ class DatasetSnapshot:
     class_counts: Mapping[SplitName, Mapping[str, int]]
     quarantined: int
     view: Mapping[str, Any] = field(default_factory=dict)
-    colours: Mapping[int, str] | None = None
+    coding: MaskCoding | None = None

@@ -16,8 +16,16 @@ from transferflow.evaluation.classification_statistics import (
 )
 from transferflow.evaluation.clusters import decide_clusters
 from transferflow.evaluation.intervals import metric_values
+from transferflow.evaluation.left_out import say_left_out
 from transferflow.evaluation.ranking import auroc, average_precision, build_ranking, cumulative_counts
 from transferflow.evaluation.results import Evaluation
+
+_MEANS = {
+    "balanced_accuracy": "recall",
+    "macro_f1": "f1",
+    "auroc": "auroc",
+    "average_precision": "average_precision",
+}
 
 
 def evaluate_classification(
@@ -57,7 +65,7 @@ def evaluate_classification(
     """
     sample = build_sample(probabilities, targets, len(classes), multilabel=multilabel)
     clusters = decide_clusters(groups)
-    return Evaluation(
+    evaluation = Evaluation(
         metrics=metric_values(
             build_statistic(sample, metrics, specificity),
             metrics,
@@ -72,6 +80,7 @@ def evaluate_classification(
         drawn=clusters.drawn,
         curves=classification_curves(sample, classes, specificity),
     )
+    return say_left_out(evaluation, _MEANS)
 
 
 def _undefined_reason(sample: ClassificationSample, classes: Sequence[str]) -> str:

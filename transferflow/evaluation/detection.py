@@ -28,11 +28,13 @@ from transferflow.evaluation.detection_statistics import (
     threshold_counts,
 )
 from transferflow.evaluation.intervals import metric_values
+from transferflow.evaluation.left_out import say_left_out
 from transferflow.evaluation.results import Evaluation
 
 IOU50 = 0
 """Index of IoU 0.5 among the thresholds: the one that the curves are drawn at."""
 SWEEP_POINTS = 100
+_MEANS = {"map": "ap", "map50": "ap50", "map75": "ap75", "average_recall": "average_recall"}
 
 
 def evaluate_detection(
@@ -73,7 +75,7 @@ def evaluate_detection(
     matches = match_classes(predictions, truths, classes, tuple(AREAS))
     statistic = build_detection_statistic(matches, metrics)
     clusters = decide_clusters(groups)
-    return Evaluation(
+    evaluation = Evaluation(
         metrics=metric_values(
             statistic,
             metrics,
@@ -90,6 +92,7 @@ def evaluate_detection(
         drawn=clusters.drawn,
         curves=detection_curves(matches, classes),
     )
+    return say_left_out(evaluation, _MEANS)
 
 
 def detection_statistic(

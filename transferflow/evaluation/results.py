@@ -18,7 +18,7 @@ class MetricValue:
         value: The metric; `nan` where it can't be computed.
         low: Lower end of the interval.
         high: Upper end of the interval.
-        reason: Why the value is `nan`; empty otherwise.
+        reason: Why the value is `nan`, or which classes a mean leaves out; empty otherwise.
     """
 
     value: float

@@ -12,11 +12,13 @@ from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean, r
 from transferflow.evaluation.classification_curves import CONFUSION_CLASSES
 from transferflow.evaluation.clusters import decide_clusters
 from transferflow.evaluation.intervals import metric_values
+from transferflow.evaluation.left_out import say_left_out
 from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.segmentation_counts import MaskCounts
 
 KNOWN_METRICS = ("miou", "dice", "pixel_accuracy", "boundary_f1")
 HISTOGRAM_BINS = 20
+_MEANS = {"miou": "iou", "dice": "dice", "boundary_f1": "boundary_f1"}
 
 
 def evaluate_segmentation(
@@ -57,7 +59,7 @@ def evaluate_segmentation(
         pixels = np.sum([image.confusion for image in counts], axis=0)
         curves["confusion"] = {"classes": list(classes), "counts": pixels.tolist()}
     clusters = decide_clusters(groups)
-    return Evaluation(
+    evaluation = Evaluation(
         metrics=metric_values(
             statistic,
             metrics,
@@ -72,6 +74,7 @@ def evaluate_segmentation(
         drawn=clusters.drawn,
         curves=curves,
     )
+    return say_left_out(evaluation, _MEANS)
 
 
 def segmentation_statistic(counts: Sequence[MaskCounts], metric: str) -> Statistic:

@@ -71,7 +71,7 @@ class NotComparable:
 
 
 def decide_verdict(
-    rule: GateRule, value: float, champion: ChampionComparison | NotComparable | None
+    rule: GateRule, value: float, champion: ChampionComparison | NotComparable | None, note: str = ""
 ) -> Verdict:
     """Decide whether a challenger becomes the champion.
 
@@ -83,8 +83,11 @@ def decide_verdict(
         rule: The gate.
         value: The challenger's metric on the test images.
         champion: The comparison with the champion; `None` when there is no champion yet.
+        note: What there is to say about the value, such as classes that it leaves out.
     """
     met, reasons = _meets_minimum(rule, value)
+    if note and not math.isnan(value):
+        reasons = (*reasons, f"{rule.metric}: {note}")
     if not met:
         return Verdict(VerdictKind.REJECT, reasons)
     kind, reason = _against_champion(rule, champion)

@@ -14,7 +14,7 @@ from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.metrics import SENSITIVITY
 from transferflow.stages.outcome import StageName
 
-VERSIONS: Mapping[StageName, int] = {"prepare": 2, "train": 4, "evaluate": 2, "register": 1}
+VERSIONS: Mapping[StageName, int] = {"prepare": 3, "train": 4, "evaluate": 3, "register": 1}
 
 
 def prepare_inputs(spec: ExperimentSpec, listing_digest: str) -> dict[str, Any]:

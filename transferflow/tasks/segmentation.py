@@ -183,7 +183,7 @@ class Segmentation:
 
 def build_segmentation(task: SegmentationTask) -> Segmentation:
     """Build from the `task` section."""
-    return Segmentation(task.ignore_index)
+    return Segmentation(task.ignored_value)
 
 
 def classify_pixels(scores: Tensor, inputs: PredictionInputs, image: str) -> Pixels:

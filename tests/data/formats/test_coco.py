@@ -67,8 +67,8 @@ def test_the_area_of_an_object_is_kept_in_the_snapshot(coco, snapshot_of, list_d
         root = coco({number: {}}, mine, name)
     snapshot = snapshot_of(root, "detection", format="coco", annotations=splits)
     for row in read_rows(snapshot):
-        assert [b.area for b in row.boxes] == [7.25, None, None, None, None, None, None, 8]
-        assert [b.object_area for b in row.boxes] == [7.25, *[12] * 6, 8]
+        assert [b.area for b in row.boxes] == [7.25, None, None, 9, None, None, None, 8]
+        assert [b.object_area for b in row.boxes] == [7.25, 12, 12, 9, 12, 12, 12, 8]
     before = listing_digest(list_data(root, "detection", format="coco", annotations=splits))
     coco({3: {}}, [notes[0] | {"image_id": 3, "area": 7.5}, *mine[1:]], "test.json")
     again = snapshot_of(root, "detection", format="coco", annotations=splits)
@@ -110,7 +110,7 @@ def test_each_bad_entry_has_its_place(coco, list_data):
         ("a.json:annotations[3]", "bad_box", "quarantine"),
         ("a.json:annotations[4]", "bad_box", "quarantine"),
         ("a.json:annotations[5]", "unknown_label", "error"),
-        ("a.json:annotations[6]", "unknown_image", "warning"),
+        ("a.json:annotations[6]", "unknown_image", "error"),
         ("a.json:images[5]", "outside_root", "error"),
         ("a.json:images[6]", "missing", "quarantine"),
     }

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from transferflow.data.files.boxes import Seen
 from transferflow.data.files.pixels import orient
+from transferflow.data.formats.mask_coding import index_coding
+from transferflow.data.formats.mask_pixels import read_mask_values
 from transferflow.data.formats.masks import MaskFiles, inspect_mask
 from transferflow.errors import DataError
 
@@ -17,7 +22,7 @@ CLASSES = ("sky", "tree", "road")
 
 @pytest.fixture
 def files(tmp_path: Path) -> MaskFiles:
-    return MaskFiles(tmp_path, CLASSES, 255)
+    return MaskFiles(tmp_path, CLASSES, index_coding(CLASSES, 255))
 
 
 def save(files, values, name="m.png", **options):
@@ -90,7 +95,8 @@ def test_coco_masks_follow_their_annotations(tmp_path):
         }
         (tmp_path / "a.json").write_text(json.dumps(whole))
 
-    files = MaskFiles(tmp_path, ("background", "tree"), 255)
+    classes = ("background", "tree")
+    files = MaskFiles(tmp_path, classes, index_coding(classes, 255))
     write([1, 1, 5, 1, 5, 4, 1, 4])
     with pytest.raises(DataError, match="no such image"):
         files.read_raw("a.json#7")
@@ -102,3 +108,62 @@ def test_coco_masks_follow_their_annotations(tmp_path):
         (tmp_path / "b.json").read_text().replace("[1, 1, 5, 1", "[0, 1, 5, 1").replace("1, 4]", "0, 4]")
     )
     assert inspect_mask(files, "b.json#1").mask_sha256 != facts.mask_sha256
+
+
+def gray_png(values, bits, transparent=None):
+    """A gray PNG of few bits, written after the PNG specification: Pillow writes none."""
+    rows = b"".join(
+        b"\0" + np.packbits(np.unpackbits(row[:, None], axis=1)[:, -bits:]).tobytes() for row in values
+    )
+    height, width = values.shape
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))]
+    if transparent is not None:
+        chunks.append((b"tRNS", struct.pack(">H", transparent)))
+    chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    framed = (
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+@pytest.mark.parametrize("transparent", [None, 1])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_gray_of_few_bits_is_read_as_stored(tmp_path, bits, transparent):
+    stored = (np.arange(24).reshape(3, 8) % 2**bits).astype(np.uint8)
+    (tmp_path / "m.png").write_bytes(gray_png(stored, bits, transparent))
+    assert np.array_equal(read_mask_values(tmp_path / "m.png", colours=False), stored)
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.bool_])
+def test_inverted_gray_is_read_as_stored(tmp_path, dtype, compression):
+    """ImageJ writes its binary masks so: 0 is shown white, and the object is 255."""
+    stored = np.array([[0, 1, 1], [0, 0, 1]], np.uint8)
+    if compression is None:
+        values = stored.astype(dtype) if dtype == np.bool_ else stored * 255
+        tifffile.imwrite(tmp_path / "m.tif", values, photometric="miniswhite")
+    else:
+        values = stored * (1 if dtype == np.bool_ else 255)
+        image = Image.fromarray(~(stored * 255)).convert("1" if dtype == np.bool_ else "L")
+        image.save(tmp_path / "m.tif", compression=compression, tiffinfo={262: 0})
+    assert np.array_equal(read_mask_values(tmp_path / "m.tif", colours=False), values)
+
+
+def test_transparency_is_left_aside(tmp_path):
+    values = np.array([[0, 1, 2], [2, 2, 0]], np.uint8)
+    alpha = np.array([[0, 255, 9], [0, 0, 0]], np.uint8)
+    Image.merge("LA", [Image.fromarray(values), Image.fromarray(alpha)]).save(tmp_path / "la.png")
+    assert np.array_equal(read_mask_values(tmp_path / "la.png", colours=False), values)
+    bands = [Image.fromarray(values * 100), *(Image.fromarray(values) for _ in range(2))]
+    Image.merge("RGBA", [*bands, Image.fromarray(alpha)]).save(tmp_path / "rgba.png")
+    assert read_mask_values(tmp_path / "rgba.png", colours=True).tolist() == [
+        [0, 0x640101, 0xC80202],
+        [0xC80202, 0xC80202, 0],
+    ]
+
+
+def test_wide_values_are_no_colours(tmp_path):
+    Image.fromarray(np.zeros((2, 2), np.uint16)).save(tmp_path / "m.png")
+    with pytest.raises(DataError, match="I;16 image, not one of colours"):
+        read_mask_values(tmp_path / "m.png", colours=True)

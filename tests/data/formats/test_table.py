@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -169,3 +171,36 @@ def test_metadata_without_the_column(root, list_data):
     (root / "metadata.csv").write_text("path,other\nimg/a.png,x\n")
     with pytest.raises(DataError, match=r"metadata\.csv lacks a column"):
         list_data(root, format="image_folder", split={"group_by": "patient"})
+
+
+def test_parquet_cells_of_other_types(tmp_path, paint, list_data):
+    """Pandas makes numbers of whole columns where a cell is missing; some exporters write bytes."""
+    labels = pa.array([0.0, 1.0, math.nan, None, 1.0])
+    names = [f"{i}.png" for i in range(5)]
+    for i, name in enumerate(names):
+        paint(tmp_path / name, seed=i)
+    table = pa.table({"path": names, "label": labels, "group": pa.array([7.0, math.nan, 7.0, 7.0, 8.0])})
+    pq.write_table(table, tmp_path / "t.parquet")
+    listing = list_data(tmp_path, format="parquet", file="t.parquet")
+    assert [(r.id, r.labels, r.group) for r in listing.records] == [
+        ("0.png", ("0",), "7"),
+        ("1.png", ("1",), None),
+        ("4.png", ("1",), "8"),
+    ]
+    assert [(f.kind, f.where) for f in listing.findings if f.severity == "quarantine"] == [
+        ("no_label", "t.parquet:4"),
+        ("no_label", "t.parquet:5"),
+    ]
+
+
+def test_parquet_cells_of_bytes(tmp_path, paint, list_data):
+    for i in range(3):
+        paint(tmp_path / f"{i}.png", seed=i)
+    names = [b"0.png", b"1.png", b"2.png"]
+    columns = {"path": names, "label": ["café".encode(), b"\xff", b"dog"], "unread": [b"\xff"] * 3}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    listing = list_data(tmp_path, format="parquet", file="t.parquet")
+    assert [(r.id, r.labels) for r in listing.records] == [("0.png", ("café",)), ("2.png", ("dog",))]
+    (found,) = listing.findings
+    assert (found.kind, found.where) == ("bad_row", "t.parquet:3")
+    assert found.reason == "the cell 'label' is bytes that are no UTF-8 text"

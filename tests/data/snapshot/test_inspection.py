@@ -13,8 +13,7 @@ from transferflow.data.snapshot.inspection import check_listing
 @pytest.fixture
 def findings_of(data_section, task_section):
     def run(root, task="classification", **fields):
-        multilabel = fields.pop("multilabel", None)
-        options = {} if multilabel is None else {"multilabel": multilabel}
+        options = {name: fields.pop(name) for name in ("multilabel", "ignore_index") if name in fields}
         data, chosen = data_section(root=str(root), **fields), task_section(task, **options)
         return check_listing(data, chosen, load_listing(data, chosen))
 
@@ -260,7 +259,8 @@ def test_masks_without_a_pixel_of_a_class(tmp_path, paint, findings_of):
             mask = tmp_path / "masks" / split / f"{i}.png"
             mask.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((16, 24), 255 if split == "val" else i % 2, np.uint8)).save(mask)
-    found = findings_of(tmp_path, "segmentation", format="mask_folder", classes=["sky", "tree"])
+    fields = {"classes": ["sky", "tree"], "ignore_index": 255}
+    found = findings_of(tmp_path, "segmentation", format="mask_folder", **fields)
     errors = [f for f in found if f.severity == "error"]
     assert [(f.kind, f.where) for f in errors] == [("no_labels", "data.split.val")]
     assert "no mask in val has a pixel of a class: no epoch can be told" in errors[0].reason

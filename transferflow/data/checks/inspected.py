@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from transferflow.data.files.boxes import Seen
-from transferflow.data.records import Finding, Record, SplitName
+from transferflow.data.records import Finding, MaskCoding, Record, SplitName
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Inspected:
         mask_classes: Classes in each mask, for segmentation.
         splits: Split of each.
         findings: Everything that is odd or wrong, quarantined files included.
+        coding: What the values in the masks mean, for segmentation.
     """
 
     records: list[Record]
@@ -27,6 +28,7 @@ class Inspected:
     mask_classes: list[tuple[str, ...]] = field(default_factory=list)
     splits: list[SplitName] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    coding: MaskCoding | None = None
 
     def labels_of(self, row: int) -> tuple[str, ...]:
         """Labels of an image: its own, those of its boxes (each box counts), or those in its mask."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from transferflow.data.checks.inspected import Inspected
+from transferflow.data.checks.mask_coding import values_note
 from transferflow.data.checks.split_sizes import check_shares
 from transferflow.data.records import SPLITS, Finding, Listing, Severity, SplitName, about
 from transferflow.data.split import cut_splits
-from transferflow.spec.sections.data import Split
+from transferflow.spec.sections.data import Data, MaskFolderData
 from transferflow.spec.sections.task import ClassificationTask, DetectionTask, SegmentationTask, Task
 from transferflow.spec.wording import did_you_mean
 
@@ -21,19 +22,37 @@ _NOTHING: Mapping[SplitName, str] = {
 }
 
 
-def check_labels(task: Task, classes: Sequence[str], found: Inspected, split: Split) -> list[Finding]:
+def check_labels(data: Data, task: Task, classes: Sequence[str], found: Inspected) -> list[Finding]:
     """Check that labels are known, and that every class is in every split."""
     if not found.records:
         return [Finding("no_images", "error", "data.root", "no image can be used")]
     counts = class_counts(classes, found)
     labelled = [(r.source or r.path, found.labels_of(row)) for row, r in enumerate(found.records)]
+    needed = needed_classes(data, counts)
+    note = values_note(found.coding, found.facts) if isinstance(data, MaskFolderData) else ""
     return [
         *check_names(task, classes, labelled),
         *_check_cut(found),
-        *(f for split in SPLITS if split in found.splits for f in _check_split(task, split, counts[split])),
-        *check_shares(found, split),
+        *(
+            finding
+            for split in SPLITS
+            if split in found.splits
+            for finding in _check_split(task, split, counts[split], needed, note)
+        ),
+        *check_shares(found, data.split),
         *_check_notes(found),
     ]
+
+
+def needed_classes(data: Data, counts: Mapping[SplitName, Mapping[str, int]]) -> frozenset[str]:
+    """Classes that have to be in train: those that the spec names, and those that any split shows.
+
+    The category list of a COCO or YOLO file often names more than the set has.
+    """
+    named = data.classes or ()
+    if isinstance(data, MaskFolderData) and data.colours:
+        named = (*named, *data.colours)
+    return frozenset(named) | {name for shown in counts.values() for name, count in shown.items() if count}
 
 
 def check_share(findings: Sequence[Finding], listing: Listing, allowed: float) -> list[Finding]:
@@ -101,8 +120,16 @@ def check_names(
         if len(same) > 1:
             reason = f"labels that differ in case or blanks alone: {', '.join(map(repr, same))}"
             yield Finding("similar_labels", "warning", first[same[0]], reason)
-    if isinstance(task, ClassificationTask) and not task.multilabel and len(known) < 2:
-        yield Finding("one_class", "error", "data.classes", f"there is one class alone: {_short(classes)}")
+    if len(known) < 2 and _is_exclusive(task):
+        reason = f"there is one class alone, which every image and pixel would be of: {_short(classes)}"
+        yield Finding("one_class", "error", "data.classes", reason)
+
+
+def _is_exclusive(task: Task) -> bool:
+    """Whether exactly one of the classes holds for an image, or for a pixel."""
+    return not isinstance(task, DetectionTask) and not (
+        isinstance(task, ClassificationTask) and task.multilabel
+    )
 
 
 def _short(names: Sequence[str]) -> str:
@@ -115,7 +142,9 @@ def _check_cut(found: Inspected) -> Iterator[Finding]:
         yield Finding("split_cut", "warning", f"data.split.{name}", reason)
 
 
-def _check_split(task: Task, split: SplitName, counts: Mapping[str, int]) -> Iterator[Finding]:
+def _check_split(
+    task: Task, split: SplitName, counts: Mapping[str, int], needed: Collection[str], note: str
+) -> Iterator[Finding]:
     where = f"data.split.{split}"
     if not any(counts.values()):
         severity: Severity = "warning" if split == "test" else "error"
@@ -128,8 +157,9 @@ def _check_split(task: Task, split: SplitName, counts: Mapping[str, int]) -> Ite
         reason = f"fewer than {_FEW} {many} in {split}: {_short(few)}; figures of such a class say little"
         yield Finding("class_small", "warning", where, reason)
     for label in (label for label, count in counts.items() if not count):
-        severity = "error" if split == "train" and isinstance(task, ClassificationTask) else "warning"
-        yield Finding("class_missing", severity, where, f"class {label!r} has no {one} in {split}")
+        severity = "error" if split == "train" and label in needed else "warning"
+        reason = f"class {label!r} has no {one} in {split}{note if severity == 'error' else ''}"
+        yield Finding("class_missing", severity, where, reason)
 
 
 def _counted(task: Task) -> tuple[str, str]:

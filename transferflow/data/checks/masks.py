@@ -42,7 +42,7 @@ def check_masks(
             if index is None:
                 unknown[value] += 1
                 first.setdefault(value, record.mask or record.path)
-        present = set(indices.values()) - {None, reader.ignore_index}
+        present = set(indices.values()) - {None, reader.coding.ignored}
         classes.append(tuple(name for i, name in enumerate(reader.classes) if i in present))
     return keep, classes, findings + _unknown_findings(reader, unknown, first)
 
@@ -60,8 +60,10 @@ def _unknown_findings(reader: MaskFiles, unknown: Counter[int], first: Mapping[i
 
 
 def _allowed(reader: MaskFiles) -> str:
-    if reader.colours is not None:
-        return f"the {len(reader.colours)} colours of data.colours"
-    return (
-        f"0 to {len(reader.classes) - 1} for the classes, {reader.ignore_index} for pixels that do not count"
-    )
+    coding = reader.coding
+    if coding.colours:
+        return (
+            f"the {len(coding.values)} colours of data.colours; "
+            "list it in data.void_colours if such pixels do not count"
+        )
+    return f"0 to {len(reader.classes) - 1} for the classes, {coding.ignored} for pixels that do not count"

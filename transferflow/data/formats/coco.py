@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
 from transferflow.data.files.boxes import bad_boxes_finding
 from transferflow.data.files.paths import Members, Refusal, require_file, require_folder
 from transferflow.data.formats.coco_file import CocoAnnotation, CocoFile, CocoImage, load_coco_file
+from transferflow.data.formats.exact import InexactError, exact_text
 from transferflow.data.formats.groups import decide_group_name, group_finding
+from transferflow.data.formats.orphans import orphans_finding
 from transferflow.data.formats.rle import segmentation_problem
 from transferflow.data.records import SPLITS, Box, Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
@@ -53,6 +57,9 @@ def list_coco(data: CocoData, task: Task, root: Path) -> Listing:
         reader.take(coco, name, split)
         if reader.masks and data.classes:
             reader.findings += _left_out(coco, name, data.classes)
+        reader.findings += _orphans(coco, name, data.max_bad_fraction)
+        if not reader.masks:
+            reader.findings += _areas(coco, name)
     if not reader.records and not reader.findings:
         raise DataError("the annotations list no image", where=files[0][1])
     classes = data.classes or coco_classes(names or (), isinstance(task, SegmentationTask))
@@ -76,6 +83,23 @@ def _left_out(coco: CocoFile, name: str, classes: Sequence[str]) -> list[Finding
         for label, count in labels.items()
         if label not in classes
     ]
+
+
+def _orphans(coco: CocoFile, name: str, allowed: float) -> Iterator[Finding]:
+    if coco.orphans:
+        index, image = coco.orphans[0]
+        where = f"{name}:annotations[{index}]"
+        what = f"annotations belong to images that are not listed (the first: image_id {image!r})"
+        yield orphans_finding("unknown_image", where, len(coco.orphans), coco.total, what, allowed)
+
+
+def _areas(coco: CocoFile, name: str) -> Iterator[Finding]:
+    notes = (note for of_image in coco.annotations.values() for note in of_image)
+    bad = [note.index for note in notes if note.area is not None and math.isnan(note.area)]
+    if bad:
+        count = f"{len(bad)} of {coco.total} annotations have an `area` that is no number above 0"
+        where = f"{name}:annotations[{min(bad)}]"
+        yield Finding("bad_area", "warning", where, f"{count}: their boxes say how large they are")
 
 
 class _Reader:
@@ -118,25 +142,46 @@ class _Reader:
         path = self._members.locate(f"{self._folder}/{image.file_name}")
         if isinstance(path, Refusal):
             return path.finding(source)
-        group = None
-        if group_name is not None and group_name in image.extra:
-            group = str(image.extra[group_name])
-        elif self._group_by is not None:
+        problem = _problem(image, annotations, name, path)
+        if problem is not None:
+            return problem
+        try:
+            group = exact_text(image.extra.get(group_name)).strip() if group_name is not None else ""
+        except InexactError as error:
+            return Finding("no_group", "error", source, f"`{group_name}` {error}")
+        if not group and self._group_by is not None:
             return Finding("no_group", "error", source, f"the image has no entry {self._group_by!r}")
+        return self._labelled(
+            image,
+            annotations,
+            name,
+            Record(path, path, group=group or None, split=split, source=source, frame=image.size),
+        )
+
+    def _labelled(
+        self, image: CocoImage, annotations: Sequence[CocoAnnotation], name: str, record: Record
+    ) -> Record | Finding:
+        path = record.path
         if self.masks:
             bad = _mask_finding(image, annotations, name, path)
-            mask = f"{name}#{image.id}"
-            return bad or Record(
-                path, path, mask=mask, group=group, split=split, source=source, frame=image.size
-            )
+            return bad or replace(record, mask=f"{name}#{image.id}")
         boxes = _boxes(annotations)
         if isinstance(boxes, int):
             where = f"{name}:annotations[{boxes}]"
             return Finding("bad_box", "quarantine", where, f"{path}: `bbox` is not four numbers")
         bad = bad_boxes_finding(path, name, boxes, indexed=True)
-        return bad or Record(
-            path, path, boxes=boxes, group=group, split=split, source=source, frame=image.size
-        )
+        return bad or replace(record, boxes=boxes)
+
+
+def _problem(image: CocoImage, annotations: Sequence[CocoAnnotation], name: str, path: str) -> Finding | None:
+    """What is wrong with the entries themselves."""
+    if image.problem:
+        return Finding("bad_image", "quarantine", f"{name}:images[{image.index}]", f"{path}: {image.problem}")
+    for note in annotations:
+        if note.problem:
+            where = f"{name}:annotations[{note.index}]"
+            return Finding("bad_annotation", "quarantine", where, f"{path}: {note.problem}")
+    return None
 
 
 def _boxes(annotations: Sequence[CocoAnnotation]) -> tuple[Box, ...] | int:
@@ -146,7 +191,8 @@ def _boxes(annotations: Sequence[CocoAnnotation]) -> tuple[Box, ...] | int:
         if note.bbox is None:
             return note.index
         x, y, width, height = note.bbox
-        boxes.append(Box(x, y, x + width, y + height, note.label, note.crowd, note.index, note.area))
+        area = None if note.area is None or math.isnan(note.area) else note.area
+        boxes.append(Box(x, y, x + width, y + height, note.label, note.crowd, note.index, area))
     return tuple(boxes)
 
 

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeVar
 
+from transferflow.data.formats.exact import (
+    InexactError,
+    exact_flag,
+    exact_id,
+    exact_number,
+    exact_text,
+    exact_whole,
+)
 from transferflow.data.records import Finding
 from transferflow.errors import DataError
 
 ImageId = int | str
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class CocoImage:
-    """One entry of `images`; `size` is width and height, if they are given."""
+    """One entry of `images`, and what is wrong with it; `size` is width and height, if they are given."""
 
     id: ImageId
     file_name: str
     size: tuple[int, int] | None
     index: int
     extra: Mapping[str, Any]
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CocoAnnotation:
-    """One entry of `annotations`, with its category by name; `area` only where it is a positive number."""
+    """One entry of `annotations`, with its category by name; `area` is `nan` where it is none above 0."""
 
     label: str
     bbox: tuple[float, float, float, float] | None
@@ -36,6 +46,7 @@ class CocoAnnotation:
     crowd: bool
     index: int
     area: float | None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,12 +58,16 @@ class CocoFile:
         annotations: Annotations by image id.
         categories: Names in the order of their ids.
         findings: Entries that are left out.
+        orphans: Index and image id of the annotations whose image is not listed.
+        total: Number of all annotations.
     """
 
     images: Mapping[ImageId, CocoImage]
     annotations: Mapping[ImageId, list[CocoAnnotation]]
     categories: tuple[str, ...]
     findings: list[Finding] = field(default_factory=list)
+    orphans: tuple[tuple[int, ImageId], ...] = ()
+    total: int = 0
 
 
 def load_coco_file(file: Path, name: str) -> CocoFile:
@@ -80,9 +95,9 @@ def load_coco_file(file: Path, name: str) -> CocoFile:
             findings.append(Finding("duplicate_id", "error", where, reason))
         else:
             images[image.id] = image
-    annotations = _annotations(whole, name, images, categories, findings)
+    annotations, orphans = _annotations(whole, name, images, categories, findings)
     names = tuple(categories[key] for key in sorted(categories, key=lambda k: (isinstance(k, str), k)))
-    return CocoFile(images, annotations, names, findings)
+    return CocoFile(images, annotations, names, findings, orphans, len(whole["annotations"]))
 
 
 def _load_json(file: Path, name: str) -> Mapping[str, Any]:
@@ -120,37 +135,66 @@ def _entries(whole: Mapping[str, Any], key: str, name: str) -> list[Any]:
 def _categories(whole: Mapping[str, Any], name: str) -> dict[ImageId, str]:
     found: dict[ImageId, str] = {}
     for index, entry in enumerate(_entries(whole, "categories", name)):
-        key = entry.get("id") if isinstance(entry, dict) else None
-        label = entry.get("name") if isinstance(entry, dict) else None
-        if not _is_id(key) or not isinstance(label, str) or not label.strip():
+        key, label = _id(entry, "id"), _label(entry)
+        if key is None or not label:
             what = "a category needs `id` and `name`"
         elif key in found:
             what = f"category id {key!r} is used twice"
-        elif label.strip() in found.values():
+        elif label in found.values():
             what = f"category name {label!r} is used twice"
         else:
-            found[key] = label.strip()
+            found[key] = label
             continue
         raise DataError(what, where=f"{name}:categories[{index}]", found=repr(entry)[:200])
     return found
 
 
-def _is_id(value: object) -> TypeGuard[ImageId]:
-    return isinstance(value, int | str) and not isinstance(value, bool)
+def _id(entry: object, key: str) -> ImageId | None:
+    """The id under a key of an entry; `None` if there is none."""
+    try:
+        return exact_id(entry[key]) if isinstance(entry, dict) else None
+    except (KeyError, InexactError):
+        return None
+
+
+def _label(entry: object) -> str:
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return exact_text(name).strip() if isinstance(name, str | int) and not isinstance(name, bool) else ""
 
 
 def _image(entry: object, index: int) -> CocoImage | None:
-    if not isinstance(entry, dict) or not _is_id(entry.get("id")):
+    key = _id(entry, "id")
+    if not isinstance(entry, dict) or key is None:
         return None
     file_name = entry.get("file_name")
     if not isinstance(file_name, str) or not file_name:
         return None
-    width, height = entry.get("width"), entry.get("height")
-    size = None
-    if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
-        size = (width, height)
-    extra = {k: v for k, v in entry.items() if isinstance(v, str | int) and k not in ("file_name", "id")}
-    return CocoImage(entry["id"], file_name, size, index, extra)
+    extra = {k: v for k, v in entry.items() if k not in ("file_name", "id")}
+    try:
+        return CocoImage(key, file_name, _size(entry), index, extra)
+    except InexactError as error:
+        return CocoImage(key, file_name, None, index, extra, str(error))
+
+
+def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Width and height, or `None` where none is given.
+
+    Raises:
+        InexactError: If one is no whole number above 0, or is given alone.
+    """
+    if entry.get("width") is None and entry.get("height") is None:
+        return None
+    width, height = (_read(entry, key, exact_whole) for key in ("width", "height"))
+    if width <= 0 or height <= 0:
+        raise InexactError(f"its size is {width} x {height}")
+    return width, height
+
+
+def _read(entry: Mapping[str, Any], key: str, convert: Callable[[object], _T]) -> _T:
+    try:
+        return convert(entry.get(key))
+    except InexactError as error:
+        raise InexactError(f"`{key}` {error}") from None
 
 
 def _annotations(
@@ -159,51 +203,55 @@ def _annotations(
     images: Mapping[ImageId, CocoImage],
     categories: Mapping[ImageId, str],
     findings: list[Finding],
-) -> dict[ImageId, list[CocoAnnotation]]:
+) -> tuple[dict[ImageId, list[CocoAnnotation]], tuple[tuple[int, ImageId], ...]]:
     found: dict[ImageId, list[CocoAnnotation]] = {key: [] for key in images}
-    orphans: list[int] = []
-    first: dict[object, int] = {}
+    orphans: list[tuple[int, ImageId]] = []
+    first: dict[ImageId, int] = {}
     for index, entry in enumerate(_entries(whole, "annotations", name)):
         where = f"{name}:annotations[{index}]"
-        key = entry.get("id") if isinstance(entry, dict) else None
-        if _is_id(key) and first.setdefault(key, index) != index:
+        key, image, category = (_id(entry, k) for k in ("id", "image_id", "category_id"))
+        if key is not None and first.setdefault(key, index) != index:
             reason = f"annotation id {key!r} is used again; first in annotations[{first[key]}]"
             findings.append(Finding("duplicate_id", "error", where, reason))
-        elif not isinstance(entry, dict) or not _is_id(entry.get("image_id")):
-            findings.append(Finding("bad_annotation", "error", where, "an annotation needs `image_id`"))
-        elif entry["image_id"] not in images:
-            orphans.append(index)
-        elif not _is_id(entry.get("category_id")) or entry["category_id"] not in categories:
+        elif image is None:
+            reason = "an annotation needs `image_id`, a whole number or text"
+            findings.append(Finding("bad_annotation", "error", where, reason))
+        elif image not in images:
+            orphans.append((index, image))
+        elif category is None or category not in categories:
             reason = f"category {entry.get('category_id')!r} is not among the categories"
             findings.append(Finding("unknown_label", "error", where, reason))
         else:
-            label = categories[entry["category_id"]]
-            found[entry["image_id"]].append(
-                CocoAnnotation(
-                    label,
-                    _bbox(entry.get("bbox")),
-                    entry.get("segmentation"),
-                    bool(entry.get("iscrowd", 0)),
-                    index,
-                    _area(entry.get("area")),
-                )
-            )
-    if orphans:
-        reason = f"{len(orphans)} annotations belong to images that are not listed"
-        findings.append(Finding("unknown_image", "warning", f"{name}:annotations[{orphans[0]}]", reason))
-    return found
+            found[image].append(_annotation(entry, categories[category], index))
+    return found, tuple(orphans)
+
+
+def _annotation(entry: Mapping[str, Any], label: str, index: int) -> CocoAnnotation:
+    box, mask = _bbox(entry.get("bbox")), entry.get("segmentation")
+    try:
+        crowd = entry.get("iscrowd") is not None and _read(entry, "iscrowd", exact_flag)
+    except InexactError as error:
+        return CocoAnnotation(label, box, mask, False, index, None, str(error))
+    return CocoAnnotation(label, box, mask, crowd, index, _area(entry))
+
+
+def _area(entry: Mapping[str, Any]) -> float | None:
+    """Pixels of the object; not a number where something else stands there, `None` where nothing does."""
+    if entry.get("area") is None:
+        return None
+    try:
+        area = exact_number(entry["area"])
+    except InexactError:
+        return math.nan
+    return area if area > 0 else math.nan
 
 
 def _bbox(value: object) -> tuple[float, float, float, float] | None:
+    """Four finite numbers; `None` where there are none."""
     if not isinstance(value, list) or len(value) != 4:
         return None
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value):
+    try:
+        x, y, width, height = map(exact_number, value)
+    except InexactError:
         return None
-    x, y, width, height = (float(v) if abs(v) < 1e300 else math.nan for v in value)
     return x, y, width, height
-
-
-def _area(value: object) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    return float(value) if 0 < value < 1e300 else None

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from transferflow.data.files.boxes import Seen
-from transferflow.data.files.decode import MAX_PIXELS
 from transferflow.data.files.geometry import Pixels
 from transferflow.data.files.paths import split_mask
 from transferflow.data.files.pixels import orient
 from transferflow.data.formats.coco import BACKGROUND
 from transferflow.data.formats.coco_file import CocoFile, CocoImage, load_coco_file
+from transferflow.data.formats.mask_coding import index_coding
+from transferflow.data.formats.mask_pixels import Values, read_mask_values
 from transferflow.data.formats.rle import draw_segmentation
-from transferflow.data.records import DatasetSnapshot
+from transferflow.data.records import DatasetSnapshot, MaskCoding
 from transferflow.errors import DataError
-from transferflow.spec.sections.data import Data, MaskFolderData
 from transferflow.store import file_digest
 
 _MAX_VALUES = 300
-_INDEX_MODES = ("1", "L", "P", "I;16", "I")
-Values = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +38,7 @@ class MaskFacts:
         mask_width: Pixels.
         mask_height: Pixels.
         mask_values: Raw values, see `MaskFiles.read_raw`.
+        mask_counts: Pixels of each of them.
         problem_kind: Why it can't be used, as a slug.
         problem: The same in a sentence.
     """
@@ -52,6 +49,7 @@ class MaskFacts:
     mask_width: int = 0
     mask_height: int = 0
     mask_values: tuple[int, ...] = ()
+    mask_counts: tuple[int, ...] = ()
     problem_kind: str | None = None
     problem: str | None = None
 
@@ -63,14 +61,12 @@ class MaskFiles:
     Attributes:
         root: Folder of the data set.
         classes: Class names in order; a class's place is its value in the masks that are returned.
-        ignore_index: Value of pixels that count neither in the loss nor in the metrics.
-        colours: Class name by packed RGB value (0xRRGGBB), for colour masks.
+        coding: What the values in the files mean.
     """
 
     root: Path
     classes: tuple[str, ...]
-    ignore_index: int
-    colours: Mapping[int, str] | None = None
+    coding: MaskCoding
 
     def read(self, mask: str, seen: Seen) -> Pixels:
         """Class index of every pixel of the image as it is seen: uint8, H x W.
@@ -103,7 +99,7 @@ class MaskFiles:
         file, image_id = split_mask(mask)
         if image_id is not None:
             return self._draw(load_annotations(self.root, file), image_id)
-        return _read_file(self.root / file, colours=self.colours is not None)
+        return read_mask_values(self.root / file, colours=self.coding.colours)
 
     def to_classes(self, raw: Values, mask: str) -> Pixels:
         """Map raw values to class indices.
@@ -119,15 +115,15 @@ class MaskFiles:
         return np.array(indices, np.uint8)[places].reshape(raw.shape)
 
     def class_of(self, value: int) -> int | None:
-        """Class index (or `ignore_index`) of a raw value; `None` if it is neither."""
-        if self.colours is not None:
-            name = self.colours.get(value)
-            return self.classes.index(name) if name in self.classes else None
-        return value if 0 <= value < len(self.classes) or value == self.ignore_index else None
+        """Class index (or the ignored value) of a raw value; `None` if it is neither."""
+        if value in self.coding.void:
+            return self.coding.ignored
+        name = self.coding.values.get(value)
+        return self.classes.index(name) if name in self.classes else None
 
     def show(self, value: int) -> str:
         """A raw value for people."""
-        if self.colours is None:
+        if not self.coding.colours:
             return f"value {value}"
         return f"colour [{value >> 16}, {value >> 8 & 255}, {value & 255}]"
 
@@ -136,7 +132,7 @@ class MaskFiles:
         image = _find_image(coco, image_id)
         if image.size is None:
             raise DataError("an image of the COCO file has no size", where=f"images[{image.index}]")
-        unlabelled = self.classes.index(BACKGROUND) if BACKGROUND in self.classes else self.ignore_index
+        unlabelled = self.classes.index(BACKGROUND) if BACKGROUND in self.classes else self.coding.ignored
         canvas = np.full((image.size[1], image.size[0]), unlabelled, np.int32)
         layers = [(a, draw_segmentation(a.segmentation, image.size)) for a in coco.annotations[image.id]]
         layers.sort(key=lambda layer: (not layer[0].crowd, -int(layer[1].sum())))
@@ -146,16 +142,10 @@ class MaskFiles:
         return canvas
 
 
-def pack_colours(data: Data) -> dict[int, str] | None:
-    """Class name by packed RGB value, for a format with colour masks."""
-    if not isinstance(data, MaskFolderData) or data.colours is None:
-        return None
-    return {r << 16 | g << 8 | b: name for name, (r, g, b) in data.colours.items()}
-
-
-def mask_files_of(snapshot: DatasetSnapshot, ignore_index: int) -> MaskFiles:
-    """Masks of a snapshot."""
-    return MaskFiles(snapshot.root, snapshot.classes, ignore_index, snapshot.colours)
+def mask_files_of(snapshot: DatasetSnapshot, ignored: int) -> MaskFiles:
+    """Masks of a snapshot; pixels that do not count become `ignored`."""
+    coding = snapshot.coding or index_coding(snapshot.classes, ignored)
+    return MaskFiles(snapshot.root, snapshot.classes, replace(coding, ignored=ignored))
 
 
 def inspect_mask(files: MaskFiles, mask: str) -> MaskFacts:
@@ -173,8 +163,9 @@ def inspect_mask(files: MaskFiles, mask: str) -> MaskFacts:
         return MaskFacts(problem_kind="bad_mask", problem=f"the mask can't be read: {reason}")
     except DataError as error:
         return MaskFacts(problem_kind="bad_mask", problem=_in_a_line(error))
-    values = tuple(int(value) for value in np.unique(raw)[:_MAX_VALUES])
-    return MaskFacts(sha256, status.st_size, status.st_mtime_ns, raw.shape[1], raw.shape[0], values)
+    values, counts = (found[:_MAX_VALUES].tolist() for found in np.unique(raw, return_counts=True))
+    height, width = raw.shape
+    return MaskFacts(sha256, status.st_size, status.st_mtime_ns, width, height, tuple(values), tuple(counts))
 
 
 def _in_a_line(error: DataError) -> str:
@@ -182,31 +173,6 @@ def _in_a_line(error: DataError) -> str:
     problem = error.problems[0]
     what = f"{problem.what} ({problem.found})" if problem.found else problem.what
     return f"{what}: {problem.hint}" if problem.hint else what
-
-
-def _read_file(file: Path, *, colours: bool) -> Values:
-    try:
-        with Image.open(file) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError("the mask is too large", where=str(file))
-            mode = image.mode
-            seen = ImageOps.exif_transpose(image)
-            array = np.asarray(seen.convert("RGB") if colours else seen)
-    except DataError:
-        raise
-    except Exception as error:  # a damaged file makes decoders raise anything
-        reason = f"the mask can't be read: {error or type(error).__name__}"
-        raise DataError(reason, where=str(file)) from error
-    if colours:
-        wide = array.astype(np.int32)
-        return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
-    if mode not in _INDEX_MODES:
-        raise DataError(
-            f"the mask is a {mode} image, not one of indices",
-            where=str(file),
-            hint="set data.encoding: rgb with data.colours, or save the masks with one channel",
-        )
-    return array.astype(np.int32)
 
 
 def load_annotations(root: Path, file: str) -> CocoFile:

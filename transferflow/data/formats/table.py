@@ -83,6 +83,10 @@ def _needed_columns(data: TableData | DicomData) -> dict[str, str]:
     return needed
 
 
+def _names(columns: Columns) -> tuple[str, ...]:
+    return columns.path, columns.label, columns.group, columns.split
+
+
 class _RowReader:
     """Turns lines into records and findings."""
 
@@ -116,8 +120,11 @@ class _RowReader:
 
     def _record(self, line: Line, where: str) -> Record | Finding:
         columns, cells = self._columns, line.cells
-        if line.problem:
-            return Finding("bad_row", "error", where, line.problem)
+        problem = line.problem or next(
+            (line.unreadable[name] for name in _names(columns) if name in line.unreadable), ""
+        )
+        if problem:
+            return Finding("bad_row", "error", where, problem)
         text = cells[columns.path].strip()
         if not text:
             return Finding("bad_row", "error", where, f"the column {columns.path!r} is empty")

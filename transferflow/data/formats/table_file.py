@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transferflow.data.formats.exact import InexactError, exact_text
 from transferflow.errors import DataError
 
 _DELIMITERS = (",", ";", "\t")
@@ -23,11 +24,13 @@ class Line:
         number: Line in the file, the header being line 1.
         cells: Text per column name; a list cell of Parquet comes joined by the label separator.
         problem: What is wrong with the row as such.
+        unreadable: What is wrong with single cells, by column; their text is empty.
     """
 
     number: int
     cells: Mapping[str, str]
     problem: str = ""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def _parquet_lines(file: Path, separator: str) -> Iterator[Line]:
             for batch in table.iter_batches(batch_size=20_000):
                 for row in batch.to_pylist():
                     number += 1
-                    yield Line(number, {name: _text(value, separator) for name, value in row.items()})
+                    yield _parquet_line(number, row, separator)
     except (pa.ArrowException, OSError) as error:
         raise _no_parquet(file, error) from error
 
@@ -130,15 +133,13 @@ def _no_parquet(file: Path, error: Exception) -> DataError:
     return DataError("the table can't be read as Parquet", where=str(file), found=str(error))
 
 
-def _text(value: object, separator: str) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case float() if value.is_integer():
-            return str(int(value))
-        case list():
-            return separator.join(_text(item, separator) for item in value)
-        case _:
-            return str(value)
+def _parquet_line(number: int, row: Mapping[str, object], separator: str) -> Line:
+    cells: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
+    for name, value in row.items():
+        try:
+            parts = value if isinstance(value, list) else [value]
+            cells[name] = separator.join(map(exact_text, parts))
+        except InexactError as error:
+            cells[name], unreadable[name] = "", f"the cell {name!r} {error}"
+    return Line(number, cells, unreadable=unreadable)

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from transferflow.data.files.decode import decode_image
 from transferflow.data.files.geometry import scale_boxes
+from transferflow.data.formats.mask_coding import store_coding
 from transferflow.data.formats.masks import MaskFiles
 from transferflow.data.loading.cache import CacheFolder, DecodedCache, build_cache
 from transferflow.data.loading.seeds import derive_seed
@@ -102,6 +103,7 @@ class ImageDataset(Dataset[Any]):
 
     def use_cache(self, place: CacheFolder) -> bool:
         """Decode and resize all images now, unless the cache has them; `False` if they do not fit."""
+        masks = self._masks
         settings = digest(
             {
                 "version": _DECODER_VERSION,
@@ -110,7 +112,7 @@ class ImageDataset(Dataset[Any]):
                 "interpolation": self._base.interpolation,
                 "mode": self._base.mode,
                 "resize": self._base.resize,
-                "masks": None if self._masks is None else [self._masks.classes, self._masks.colours],
+                "masks": masks and [masks.classes, store_coding(masks.coding)],
             }
         )
         bands = self._base.channels + (self._kind == "segmentation")

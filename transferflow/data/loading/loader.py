@@ -87,7 +87,7 @@ class Targets:
                 return self.per_image[raw.places]
             case DetectionTask():
                 return [{"boxes": b, "labels": n} for b, n in zip(raw.boxes, raw.labels, strict=True)]
-            case SegmentationTask(ignore_index=ignored):
+            case SegmentationTask(ignored_value=ignored):
                 if raw.masks is None:
                     raise TypeError("segmentation needs masks")
                 masks = raw.masks.long()
@@ -196,7 +196,7 @@ def build_loader(
     rows = read_rows(snapshot, split)
     if not rows:
         raise DataError(f"the split {split!r} has no images", where=str(snapshot.root))
-    masks = mask_files_of(snapshot, task.ignore_index) if isinstance(task, SegmentationTask) else None
+    masks = mask_files_of(snapshot, task.ignored_value) if isinstance(task, SegmentationTask) else None
     dataset = ImageDataset(rows, snapshot.classes, transform, task.kind, masks=masks, seed=seed)
     cached = cache is not None and dataset.use_cache(cache)
     base = transform.base if isinstance(transform, TrainTransform) else transform

@@ -12,7 +12,7 @@ from pathlib import Path
 from transferflow.data.checks.findings import refuse_errors, write_findings
 from transferflow.data.checks.inspected import Inspected
 from transferflow.data.checks.labels import class_counts
-from transferflow.data.formats.masks import pack_colours
+from transferflow.data.formats.mask_coding import load_coding, store_coding
 from transferflow.data.records import SPLITS, Box, DatasetSnapshot, Listing
 from transferflow.data.snapshot.inspection import OnFile, build_reader, inspect_listing
 from transferflow.data.snapshot.manifest import MANIFEST, build_table, write_table
@@ -58,7 +58,11 @@ def build_snapshot(
     refuse_errors(inspected.findings)
     write_table(build_table(inspected.records, inspected.splits, inspected.facts), folder)
     snapshot = _describe(data, listing, inspected, folder)
-    fields = asdict(snapshot) | {"root": str(snapshot.root), "split": data.split.model_dump(mode="json")}
+    fields = asdict(snapshot) | {
+        "root": str(snapshot.root),
+        "split": data.split.model_dump(mode="json"),
+        "coding": store_coding(snapshot.coding),
+    }
     del fields["path"]
     write_atomic(folder / SNAPSHOT, json.dumps(fields, indent=1, ensure_ascii=False))
     return snapshot
@@ -76,12 +80,15 @@ def _describe(data: Data, listing: Listing, inspected: Inspected, folder: Path) 
         class_counts=class_counts(listing.classes, inspected),
         quarantined=sum(finding.severity == "quarantine" for finding in inspected.findings),
         view=build_reader(data, listing.root).view,
-        colours=pack_colours(data),
+        coding=inspected.coding,
     )
 
 
 def fingerprint(inspected: Inspected, classes: Sequence[str]) -> str:
-    """sha256 (hex) over contents, labels and splits; names, folders, times and order do not count."""
+    """sha256 (hex) over contents, labels, what mask values mean, and splits.
+
+    Names, folders, times and order do not count.
+    """
     lines = []
     masks: list[str | None] = [None] * len(inspected.records)
     if inspected.mask_classes:
@@ -92,7 +99,10 @@ def fingerprint(inspected: Inspected, classes: Sequence[str]) -> str:
         boxes = sorted(_box_values(box) for box in record.boxes)
         line = json.dumps([sha, split, sorted(record.labels), boxes, mask])
         lines.append(hashlib.sha256(line.encode()).digest())
-    total = hashlib.sha256(json.dumps(list(classes)).encode())
+    meaning: list[object] = list(classes)
+    if inspected.coding is not None:
+        meaning.append(store_coding(inspected.coding))
+    total = hashlib.sha256(json.dumps(meaning).encode())
     for digest in sorted(lines):
         total.update(digest)
     return total.hexdigest()
@@ -123,7 +133,7 @@ def load_snapshot(folder: Path) -> DatasetSnapshot:
             class_counts={split: dict(fields["class_counts"][split]) for split in SPLITS},
             quarantined=int(fields["quarantined"]),
             view=dict(fields["view"]),
-            colours={int(k): v for k, v in fields["colours"].items()} if fields["colours"] else None,
+            coding=load_coding(fields["coding"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(

@@ -12,14 +12,16 @@ from transferflow.data.checks.findings import sort_findings
 from transferflow.data.checks.inspected import Inspected, seen_of
 from transferflow.data.checks.labels import check_labels, check_share
 from transferflow.data.checks.leaks import check_leaks
+from transferflow.data.checks.mask_coding import check_coding, mask_values
 from transferflow.data.checks.masks import check_masks
 from transferflow.data.files.boxes import fit_boxes
 from transferflow.data.formats.json_lines import with_lines
-from transferflow.data.formats.masks import MaskFiles, pack_colours
+from transferflow.data.formats.mask_coding import build_coding, decide_coding
+from transferflow.data.formats.masks import MaskFiles
 from transferflow.data.records import DatasetSnapshot, Finding, Listing, Record, about
 from transferflow.data.snapshot.former_splits import load_former_splits
 from transferflow.data.snapshot.manifest import IMAGE_FIELDS, MASK_FIELDS, read_table
-from transferflow.data.snapshot.shards import ImageReader, Inspect, collect_facts, inspect_here
+from transferflow.data.snapshot.shards import FACTS_VERSION, ImageReader, Inspect, collect_facts, inspect_here
 from transferflow.data.split import assign_splits
 from transferflow.spec.sections.data import CocoData, Data, DicomData, VocData, YoloData
 from transferflow.spec.sections.task import SegmentationTask, Task
@@ -88,7 +90,7 @@ def inspect_listing(
         former = load_former_splits(previous, data.split, found.records, content)
     assigned = assign_splits(found.records, data.split, content=content, former=former)
     found = replace(found, splits=[assigned[record.id] for record in found.records])
-    findings = [*found.findings, *check_labels(task, listing.classes, found, data.split)]
+    findings = [*found.findings, *check_labels(data, task, listing.classes, found)]
     findings += check_leaks(found, data.near_duplicates)
     findings = check_share(findings, listing, data.max_bad_fraction) + findings
     return replace(found, findings=with_lines(findings, listing.root))
@@ -177,16 +179,29 @@ def _read_masks(
     previous: DatasetSnapshot | None,
     inspect: Inspect,
 ) -> Inspected:
-    reader = MaskFiles(listing.root, listing.classes, task.ignore_index, pack_colours(data))
+    reader = MaskFiles(listing.root, listing.classes, build_coding(data, task, listing.classes))
     before = None
-    # COCO masks are drawn with the class list, so that their values depend on it.
-    if previous is not None and (previous.root, previous.classes) == (reader.root, reader.classes):
+    if previous is not None and _reads_alike(reader, previous):
         before = read_table(previous, ["mask", *(field.name for field in MASK_FIELDS)])
     names = [record.mask or "" for record in found.records]
     masks = collect_facts(reader, names, before, inspect, lambda _: None)
     for name in found.facts.column_names:
         masks = masks.append_column(name, found.facts[name])
     found = _drop_bad(replace(found, facts=masks))
-    wanted, classes, findings = check_masks(reader, found.records, seen_of(found.facts), found.facts)
-    found = _keep(replace(found, findings=found.findings + findings), wanted)
-    return replace(found, mask_classes=classes)
+    coding = decide_coding(reader.coding, task, listing.classes, mask_values(found.facts))
+    findings = check_coding(coding, reader.coding, data, task, found.facts)
+    reader = replace(reader, coding=coding)
+    wanted, classes, bad = check_masks(reader, found.records, seen_of(found.facts), found.facts)
+    found = _keep(replace(found, findings=found.findings + findings + bad), wanted)
+    return replace(found, mask_classes=classes, coding=coding)
+
+
+def _reads_alike(reader: MaskFiles, previous: DatasetSnapshot) -> bool:
+    """Whether former facts about masks still hold: COCO masks are drawn with classes and ignored value."""
+    coding = previous.coding
+    return (
+        coding is not None
+        and (previous.root, previous.classes) == (reader.root, reader.classes)
+        and (coding.colours, coding.ignored) == (reader.coding.colours, reader.coding.ignored)
+        and previous.view.get("facts") == FACTS_VERSION
+    )

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from transferflow.data.files.paths import split_mask
+from transferflow.data.formats.mask_coding import store_coding
 from transferflow.data.formats.masks import MaskFiles, inspect_mask
 from transferflow.data.snapshot.image_facts import inspect_image
 from transferflow.data.snapshot.manifest import IMAGE_FIELDS, MASK_FIELDS
@@ -23,6 +24,8 @@ from transferflow.spec.sections.data import Intensity
 from transferflow.store import digest, write_atomic
 
 SHARD_SIZE = 500
+FACTS_VERSION = 2
+"""Raised when inspection finds something else in the same files: former facts are not taken over then."""
 _PROBLEMS = (pa.field("problem_kind", pa.string()), pa.field("problem", pa.string()))
 
 
@@ -46,7 +49,12 @@ class ImageReader:
     def view(self) -> dict[str, Any]:
         """What facts depend on besides the files, as JSON data."""
         intensity = self.intensity.model_dump(mode="json")
-        return {"channels": self.channels, "intensity": intensity, "group_tag": self.group_tag}
+        return {
+            "facts": FACTS_VERSION,
+            "channels": self.channels,
+            "intensity": intensity,
+            "group_tag": self.group_tag,
+        }
 
 
 @dataclass(frozen=True)
@@ -175,9 +183,9 @@ def inspect_into(shard: Shard, folder: Path) -> Path:
     off goes on where it was.
     """
     reader = shard.reader
-    view = reader.view if isinstance(reader, ImageReader) else [*reader.classes, sorted(reader.colours or {})]
+    view = reader.view if isinstance(reader, ImageReader) else [*reader.classes, store_coding(reader.coding)]
     stamps = [(name, _stamp(f"{reader.root}/{split_mask(name)[0]}")) for name in shard.names]
-    file = folder / f"{digest([str(reader.root), view, stamps])}.parquet"
+    file = folder / f"{digest([FACTS_VERSION, str(reader.root), view, stamps])}.parquet"
     if not file.exists():
         buffer = pa.BufferOutputStream()
         pq.write_table(inspect_shard(shard), buffer)

@@ -76,7 +76,7 @@ def _ignored_pixels_are_no_class(spec: Sections) -> Iterator[Found]:
     colours = spec.data.colours if isinstance(spec.data, MaskFolderData) else None
     classes = spec.data.classes or tuple(colours or ())
     if isinstance(spec.task, SegmentationTask):
-        message = describe_ignored_class(spec.task.ignore_index, classes)
+        message = describe_ignored_class(spec.task.ignored_value, classes)
         if message:
             yield ("task", "ignore_index"), message
 

@@ -239,13 +239,20 @@ class MaskFolderData(_Data):
     """`index`: pixel value (or palette index) is the class; `rgb`: colour is the class."""
     colours: dict[Text, Colour] | None = None
     """RGB colour of each class, for `encoding: rgb`."""
+    void_colours: tuple[Colour, ...] = ()
+    """RGB colours of pixels that count neither in the loss nor in the metrics, for `encoding: rgb`."""
 
     @model_validator(mode="after")
     def _colours_belong_to_rgb(self) -> Self:
         if (self.encoding == "rgb") != (self.colours is not None):
             raise ValueError("`colours` goes with `encoding: rgb`, and is needed there")
-        if self.colours and len(set(self.colours.values())) < len(self.colours):
-            raise ValueError("two classes of `colours` have the same colour")
+        if self.void_colours and self.colours is None:
+            raise ValueError(
+                "`void_colours` goes with `encoding: rgb`; for index masks set task.ignore_index"
+            )
+        used = [*(self.colours or {}).values(), *self.void_colours]
+        if len(set(used)) < len(used):
+            raise ValueError("two entries of `colours` and `void_colours` have the same colour")
         return self
 
 

@@ -8,6 +8,8 @@ from pydantic import Field, StrictInt
 
 from transferflow.spec.sections.base import Flag, Section
 
+_USUAL_VOID = 255
+
 
 class ClassificationTask(Section):
     """One label per image, or several with `multilabel: true`."""
@@ -27,8 +29,14 @@ class SegmentationTask(Section):
     """A class for every pixel."""
 
     kind: Literal["segmentation"]
-    ignore_index: Annotated[StrictInt, Field(ge=0, le=255)] = 255
-    """Mask value that counts neither in the loss nor in the metrics."""
+    ignore_index: Annotated[StrictInt, Field(ge=0, le=255)] | None = None
+    """Mask value that counts neither in the loss nor in the metrics; left out: 255, where the masks hold
+    little of it. Masks of 0 and 255 alone are two classes."""
+
+    @property
+    def ignored_value(self) -> int:
+        """What pixels that do not count have in the truth."""
+        return _USUAL_VOID if self.ignore_index is None else self.ignore_index
 
 
 Task = Annotated[ClassificationTask | DetectionTask | SegmentationTask, Field(discriminator="kind")]

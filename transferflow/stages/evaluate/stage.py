@@ -40,7 +40,8 @@ def evaluate(
     summary = {
         "images": evaluation.images,
         "metrics": {
-            name: {"value": m.value, "low": m.low, "high": m.high} for name, m in evaluation.metrics.items()
+            name: {"value": m.value, "low": m.low, "high": m.high, "reason": m.reason}
+            for name, m in evaluation.metrics.items()
         },
     }
     seconds = time.perf_counter() - started

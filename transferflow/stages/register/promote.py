@@ -76,7 +76,8 @@ def _decide(
         comparison = compare_with_champion(
             spec, context, challenger.snapshot, registry, champion, evaluated, folder, metric
         )
-    return decide_verdict(rule, read_evaluation(evaluated).metrics[metric].value, comparison)
+    measured = read_evaluation(evaluated).metrics[metric]
+    return decide_verdict(rule, measured.value, comparison, measured.reason)
 
 
 def _entry(

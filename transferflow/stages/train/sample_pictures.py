@@ -60,8 +60,8 @@ def sample_pictures(
     rows = read_rows(snapshot, "train")
     masks, hidden = None, [_BACKGROUND, VOID]
     if isinstance(spec.task, SegmentationTask):
-        masks = mask_files_of(snapshot, spec.task.ignore_index)
-        hidden.append(spec.task.ignore_index)
+        masks = mask_files_of(snapshot, spec.task.ignored_value)
+        hidden.append(spec.task.ignored_value)
     plain, varied = (
         ImageDataset(rows, snapshot.classes, choice, spec.task.kind, masks=masks, seed=spec.training.seed)
         for choice in (transform.base, transform)

@@ -1,0 +1,84 @@
+"""The values of a mask file as they are stored: no palette, no scaling of few bits, no transparency."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps
+
+from transferflow.data.files.decode import MAX_PIXELS
+from transferflow.errors import DataError
+
+Values = NDArray[np.int32]
+
+_INDEX_MODES = ("1", "L", "P", "LA", "PA", "I;16", "I;16B", "I;16L", "I;16N", "I")
+_COLOUR_MODES = ("1", "L", "P", "LA", "PA", "RGB", "RGBA")
+_GRAY = re.compile(r"(?P<one>1)?L?(;(?P<bits>[24])?R?(?P<inverted>I)?R?)?")
+"""How Pillow names the layout of gray pixels: `L;2` is 2 bits, an `I` behind them inverted (TIFF)."""
+
+
+def read_mask_values(file: Path, *, colours: bool) -> Values:
+    """Values of every pixel as the file stores them, upright: int32, H x W.
+
+    A gray mask of 1, 2 or 4 bits holds 0 to 15, though image readers stretch it to 0 to 255; a palette's
+    colours and a transparency are left aside.
+
+    Args:
+        file: The mask.
+        colours: Whether colours are read, packed as 0xRRGGBB.
+
+    Raises:
+        DataError: If it can't be read, is too large, or is a colour image and indices are asked for.
+    """
+    try:
+        with Image.open(file) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError("the mask is too large", where=str(file))
+            mode, layout = image.mode, _layout(image)
+            seen = ImageOps.exif_transpose(image)
+            array = np.asarray(seen.convert("RGB") if colours and mode in _COLOUR_MODES else seen)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file makes decoders raise anything
+        reason = f"the mask can't be read: {error or type(error).__name__}"
+        raise DataError(reason, where=str(file)) from error
+    _require_mode(mode, file, colours=colours)
+    if colours:
+        wide = array.astype(np.int32)
+        return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+    return _as_stored(array[..., 0] if array.ndim == 3 else array, layout)
+
+
+def _require_mode(mode: str, file: Path, *, colours: bool) -> None:
+    if mode in (_COLOUR_MODES if colours else _INDEX_MODES):
+        return
+    if colours:
+        raise DataError(f"the mask is a {mode} image, not one of colours with 8 bits each", where=str(file))
+    raise DataError(
+        f"the mask is a {mode} image, not one of indices",
+        where=str(file),
+        hint="set data.encoding: rgb with data.colours, or save the masks with one channel",
+    )
+
+
+def _layout(image: ImageFile.ImageFile) -> str:
+    """How the pixels are stored, in Pillow's words; known only before they are loaded."""
+    for tile in image.tile:
+        layout = tile.args[0] if isinstance(tile.args, tuple) and tile.args else tile.args
+        return layout if isinstance(layout, str) else ""
+    return ""
+
+
+def _as_stored(array: NDArray[np.generic], layout: str) -> Values:
+    values = array.astype(np.int32)
+    kind = _GRAY.fullmatch(layout)
+    if kind is None:
+        return values
+    bits = 1 if kind["one"] else int(kind["bits"] or 8)
+    top = 2**bits - 1
+    if 1 < bits < 8:
+        values //= 255 // top
+    return top - values if kind["inverted"] else values
