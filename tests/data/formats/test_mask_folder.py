@@ -116,10 +116,56 @@ def test_pairing(masks, paint, list_data):
         "images/train/a.png": ("masks/train/a_mask.png", "train"),
     }
     assert [(f.kind, f.where) for f in listing.findings] == [
-        ("duplicate_id", "images/b.png"),
-        ("ambiguous_mask", "images/c.png"),
+        ("shared_annotation", "images/b.png"),
+        ("ambiguous", "images/c.png"),
         ("lone_mask", "masks/lone.png"),
     ]
+
+
+@pytest.mark.parametrize(("images", "severity"), [(99, "warning"), (90, "error")])
+def test_masks_without_images_above_one_percent_are_an_error(tmp_path, list_data, images, severity):
+    for folder, count in (("images", images), ("masks", 100)):
+        (tmp_path / folder).mkdir()
+        for i in range(count):
+            (tmp_path / folder / f"{i:03}.png").touch()
+    listing = list_data(tmp_path, "segmentation", format="mask_folder", classes=CLASSES)
+    assert [(f.kind, f.severity, f.where) for f in listing.findings] == [
+        ("lone_mask", severity, f"masks/{images:03}.png")
+    ]
+    assert f"{100 - images} of 100 masks have no image" in listing.findings[0].reason
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "files", "expected"),
+    [
+        ("all", "all", ["all/a.tif", "all/a_mask.tif", "all/b.tif", "all/b_mask.tif"], "all/{}_mask.tif"),
+        (".", ".", ["p/a.tif", "p/a_mask.tif", "p/b.tif", "p/b_mask.tif"], "p/{}_mask.tif"),
+        ("d", "d/masks", ["d/a.tif", "d/masks/a.tif", "d/b.tif", "d/masks/b.tif"], "d/masks/{}.tif"),
+        (".", "masks", ["a.tif", "masks/a.tif", "b.tif", "masks/b.tif"], "masks/{}.tif"),
+        ("raw", ".", ["raw/a.tif", "a.tif", "raw/b.tif", "b.tif"], "{}.tif"),
+    ],
+)
+def test_one_folder_or_one_inside_the_other(tmp_path, list_data, images, masks, files, expected):
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    listing = list_data(
+        tmp_path, "segmentation", format="mask_folder", classes=CLASSES, images=images, masks=masks
+    )
+    assert [r.mask for r in listing.records] == [expected.format(name) for name in "ab"]
+    assert [f.kind for f in listing.findings] == (["mixed_folder"] if images == masks else [])
+
+
+def test_images_and_masks_of_the_same_name_in_two_folders(tmp_path, list_data):
+    for file in ("images/a/1.png", "images/b/1.png", "images/c/2.png", "masks/b/1.png", "masks/2.png"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    listing = list_data(tmp_path, "segmentation", format="mask_folder", classes=CLASSES)
+    assert {r.id: r.mask for r in listing.records} == {
+        "images/b/1.png": "masks/b/1.png",
+        "images/c/2.png": "masks/2.png",
+    }
+    assert [(f.kind, f.where) for f in listing.findings] == [("no_mask", "images/a/1.png")]
 
 
 def test_classes_are_needed(masks, list_data):

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from transferflow.data.files.boxes import bad_boxes_finding
 from transferflow.data.files.paths import Members, Refusal, require_folder, scan_folder
+from transferflow.data.formats.image_sets import ImageSets, load_image_sets
+from transferflow.data.formats.pairing import Partners, ambiguous_finding, key_of, shared_finding
+from transferflow.data.formats.voc_file import VocError, read_boxes, read_size
 from transferflow.data.formats.xml import Node, XmlError, parse_xml
-from transferflow.data.records import SPLITS, Box, Finding, Listing, Record, SplitName
+from transferflow.data.records import SPLITS, Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
 from transferflow.spec.sections.data import VocData
 
 
 def list_voc(data: VocData, root: Path) -> Listing:
-    """List the XML files; splits come from `ImageSets/Main/{train,val,test}.txt` where they exist.
+    """List the XML files; where `ImageSets` has lists, those that they name, with their splits.
 
     Raises:
-        DataError: If a folder is missing or holds no XML file.
+        DataError: If a folder is missing or holds no XML file, or a list can't be read.
     """
     folder = require_folder(root, data.annotations, "data.annotations")
     images = require_folder(root, data.images, "data.images")
@@ -27,32 +31,41 @@ def list_voc(data: VocData, root: Path) -> Listing:
             "the folder of annotations holds no XML file", where="data.annotations", found=str(root / folder)
         )
     scan = scan_folder(root, images)
-    reader = _Reader(data, root, images, scan.files)
+    sets = load_image_sets(root, folder, images, files.files)
+    reader = _Reader(data, root, folder, images, scan.files)
+    unlisted = [file for file in files.files if sets.folder is not None and file not in sets.splits]
     for file in files.files:
-        reader.take(file)
-    findings = [*files.findings, *scan.findings, *reader.findings, *_unlabelled(scan.files, reader.records)]
+        if sets.folder is None or file in sets.splits:
+            reader.take(file, sets.splits.get(file))
+    findings = [*files.findings, *scan.findings, *sets.findings, *reader.findings, *reader.stale_names()]
+    findings += _unlisted(unlisted, len(files.files), sets)
+    findings += reader.unlabelled(unlisted)
     labels = {box.label for record in reader.records for box in record.boxes}
     return Listing(root, data.classes or tuple(sorted(labels)), tuple(reader.records), tuple(findings))
 
 
-def _unlabelled(files: list[str], records: list[Record]) -> Iterator[Finding]:
-    rest = sorted(set(files) - {record.path for record in records})
+def _unlisted(rest: Sequence[str], total: int, sets: ImageSets) -> Iterator[Finding]:
     if rest:
-        reason = f"{len(rest)} images have no annotation that can be used and are left out"
-        yield Finding("no_annotation", "warning", rest[0], reason)
+        counts = Counter(sets.splits.values())
+        named = ", ".join(f"{split} {counts[split]}" for split in SPLITS)
+        reason = f"{len(rest)} of {total} annotations are in no list and are left out, such as {rest[0]}"
+        yield Finding("unlisted", "warning", str(sets.folder), f"{reason}; the lists name {named}")
 
 
 class _Reader:
-    def __init__(self, data: VocData, root: Path, images: str, files: list[str]) -> None:
+    def __init__(
+        self, data: VocData, root: Path, annotations: str, images: str, files: Sequence[str]
+    ) -> None:
         self.records: list[Record] = []
         self.findings: list[Finding] = []
-        self._data, self._root, self._images = data, root, images
-        self._by_stem = {PurePosixPath(file).stem: file for file in files}
+        self._data, self._root, self._annotations, self._images = data, root, annotations, images
+        self._files = files
+        self._partners = Partners(files, images)
         self._members = Members(root)
-        self._splits = _image_sets(root)
         self._seen: dict[str, str] = {}
+        self._stale: list[str] = []
 
-    def take(self, file: str) -> None:
+    def take(self, file: str, split: SplitName | None) -> None:
         """Add the image of one XML file."""
         try:
             tree = parse_xml((self._root / file).read_bytes())
@@ -64,70 +77,73 @@ class _Reader:
             reason = f"not Pascal VOC: <{tree.tag[:60]}> instead of <annotation>"
             self.findings.append(Finding("bad_annotation", "quarantine", f"{file}:{tree.line}", reason))
             return
-        record = self._record(file, tree)
+        record = self._record(file, tree, split)
         if isinstance(record, Finding):
             self.findings.append(record)
         elif record.id in self._seen:
-            reason = f"{record.id!r} is annotated again; first in {self._seen[record.id]}"
-            self.findings.append(Finding("duplicate_id", "error", file, reason))
+            self.findings.append(shared_finding(file, self._seen[record.id], record.id))
         else:
             self._seen[record.id] = file
             self.records.append(record)
 
-    def _record(self, file: str, tree: Node) -> Record | Finding:
-        named = tree.value("filename")
-        stem = PurePosixPath(file).stem
-        path = self._members.locate(f"{self._images}/{named}") if named else None
-        if path is None or (isinstance(path, Refusal) and path.kind in ("missing", "not_a_file")):
-            # Many tools write the name without its extension, or under another one.
-            found = self._by_stem.get(stem)
-            path = found if found else path or Refusal("missing", f"no image is named {stem}")
-        if isinstance(path, Refusal):
-            return path.finding(file)
-        boxes = []
-        for node in tree.find_all("object"):
-            if self._data.skip_difficult and node.value("difficult") == "1":
-                continue
-            box = _box(node, self._data.one_based)
-            if isinstance(box, str):
-                return Finding("bad_box", "quarantine", f"{file}:{node.line}", f"{path}: {box}")
-            boxes.append(box)
+    def _record(self, file: str, tree: Node, split: SplitName | None) -> Record | Finding:
+        path = self._image_of(file, tree.value("filename"))
+        if isinstance(path, Finding):
+            return path
+        try:
+            boxes = tuple(
+                read_boxes(tree, skip_difficult=self._data.skip_difficult, one_based=self._data.one_based)
+            )
+            frame = read_size(tree)
+        except VocError as error:
+            return Finding(error.kind, "quarantine", f"{file}:{error.line}", f"{path}: {error}")
         bad = bad_boxes_finding(path, file, boxes)
-        split = self._splits.get(stem)
-        return bad or Record(
-            path, path, boxes=tuple(boxes), split=split, source=f"{file}:{tree.line}", frame=_frame(tree)
-        )
+        return bad or Record(path, path, boxes=boxes, split=split, source=f"{file}:{tree.line}", frame=frame)
 
+    def _image_of(self, file: str, named: str) -> str | Finding:
+        """The image of the file's own name; where there is none, the one that its `filename` names.
 
-def _box(node: Node, one_based: bool) -> Box | str:
-    corners = node.find("bndbox")
-    label = node.value("name")
-    if corners is None or not label:
-        return "an object needs `name` and `bndbox`"
-    try:
-        x_min, y_min, x_max, y_max = (float(corners.value(t)) for t in ("xmin", "ymin", "xmax", "ymax"))
-    except ValueError:
-        return f"the box of {label!r} needs the numbers xmin, ymin, xmax, ymax"
-    first = 1.0 if one_based else 0.0
-    return Box(x_min - first, y_min - first, x_max, y_max, label, line=corners.line)
+        Tools copy and rename annotations and leave `filename` as it was.
+        """
+        key, name = key_of(file, self._annotations), PurePosixPath(named.replace("\\", "/"))
+        own = self._partners.of(key)
+        if len(own) > 1:  # the same name with two extensions, of which `filename` may tell one
+            own = [image for image in own if PurePosixPath(image).name == name.name] or own
+        if len(own) > 1:
+            return ambiguous_finding(file, own)
+        found = self._named_image(key, name) if named else None
+        if own:
+            if isinstance(found, str) and found != own[0]:
+                self._stale.append(file)
+            return own[0]
+        if isinstance(found, str):
+            return found
+        if found is None or found.kind in ("missing", "not_a_file"):
+            found = Refusal("missing", f"no image is named {key}" + (f" or {named}" if named else ""))
+        return found.finding(file)
 
+    def _named_image(self, key: str, name: PurePosixPath) -> str | Refusal:
+        """The image that `filename` names, in the folder of the annotation or the uppermost one."""
+        images, parent = PurePosixPath(self._images), PurePosixPath(key).parent
+        found = [self._members.locate(str(folder / name)) for folder in (images / parent, images)]
+        image = next((choice for choice in found if not isinstance(choice, Refusal)), None)
+        alike = self._partners.of((parent / name.with_suffix("")).as_posix()) if name.name else []
+        return image or (alike[0] if len(alike) == 1 else found[-1])
 
-def _frame(tree: Node) -> tuple[int, int] | None:
-    size = tree.find("size")
-    if size is None:
-        return None
-    try:
-        width, height = int(size.value("width")), int(size.value("height"))
-    except ValueError:
-        return None
-    return (width, height) if width > 0 and height > 0 else None
+    def stale_names(self) -> Iterator[Finding]:
+        """Files whose `filename` names another image than their own."""
+        if self._stale:
+            reason = (
+                f"`filename` of {len(self._stale)} files names another image: that of their own name is taken"
+            )
+            yield Finding("stale_filename", "warning", self._stale[0], reason)
 
-
-def _image_sets(root: Path) -> Mapping[str, SplitName]:
-    splits: dict[str, SplitName] = {}
-    for split in SPLITS:
-        file = root / "ImageSets" / "Main" / f"{split}.txt"
-        if file.is_file():
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-            splits |= {line.split()[0]: split for line in lines if line.split()}
-    return splits
+    def unlabelled(self, unlisted: Sequence[str]) -> Iterator[Finding]:
+        """Images that no annotation is of."""
+        taken = {record.path for record in self.records}
+        for file in unlisted:
+            taken.update(self._partners.of(key_of(file, self._annotations)))
+        rest = sorted(set(self._files) - taken)
+        if rest:
+            reason = f"{len(rest)} images have no annotation that can be used and are left out"
+            yield Finding("no_annotation", "warning", rest[0], reason)
