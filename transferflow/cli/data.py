@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transferflow.cli.console import output
-from transferflow.cli.options import Home, Json, Override, SpecFile
+from transferflow.cli.options import Home, Json, Override, SpecFile, naming_the_spec
 from transferflow.errors import DataError
 from transferflow.text import printable
 
@@ -48,7 +48,8 @@ def check(
     from transferflow.store import ArtifactStore
 
     loaded = load_spec(spec, overrides or ())
-    listing = load_listing(loaded.data, loaded.task)
+    with naming_the_spec(spec, overrides or ()):
+        listing = load_listing(loaded.data, loaded.task)
     with file_bar("checking images", sys.stderr.isatty()) as progress:
         findings = check_listing(
             loaded.data,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from transferflow.cli.console import output
-from transferflow.cli.options import Home, Override, SpecFile, build_context
+from transferflow.cli.options import Home, Override, SpecFile, build_context, naming_the_spec
 from transferflow.text import printable
 
 
@@ -31,7 +31,8 @@ def show(
     from transferflow.tasks.rendering.drawing import class_colour
 
     loaded = load_spec(spec, overrides or ())
-    outcome = prepare(loaded, build_context(home, None))
+    with naming_the_spec(spec, overrides or ()):
+        outcome = prepare(loaded, build_context(home, None))
     snapshot = load_snapshot(outcome.folder)
     transform = train_transform_of(loaded, snapshot.classes)
     pictures = sample_pictures(loaded, snapshot, transform, images=images, epochs=epochs)

@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from transferflow.cli.console import output
-from transferflow.cli.options import Json, Override
+from transferflow.cli.options import Json, Override, naming_the_spec
 from transferflow.errors import WeightsError
 from transferflow.spec.load import load_spec
 from transferflow.stages.progress import download_bar
@@ -112,7 +112,8 @@ def _files(specs: Sequence[Path], overrides: Sequence[str]) -> Iterator[WeightFi
 
     found: dict[str, WeightFile] = {}
     for path in specs:
-        needed = files_of(load_spec(path, overrides))
+        with naming_the_spec(path, overrides):
+            needed = files_of(load_spec(path, overrides))
         if not needed:
             output().print(f"{printable(str(path))}: starts from random weights, nothing to fetch")
         found.update((file.address, file) for file in needed)

@@ -76,7 +76,7 @@ def naming_the_spec(spec: Path, overrides: Sequence[str]) -> Iterator[None]:
     except TransferflowError as error:
         words = shlex.join([str(spec), *(word for value in overrides for word in ("--set", value))])
         found = [
-            replace(problem, hint=problem.hint.replace("fetch SPEC`", f"fetch {words}`"))
+            replace(problem, hint=problem.hint.replace(" SPEC`", f" {words}`"))
             for problem in with_places(read_document(spec, overrides), error.problems)
         ]
         raise type(error).from_problems(found) from error

@@ -112,6 +112,25 @@ def test_no_images_says_where_it_looked(tmp_path, list_data):
     assert str(tmp_path) in str(error.value)
 
 
+def test_a_flat_folder_is_told_what_says_the_labels(tmp_path, paint, list_data):
+    paint(tmp_path / "cat" / "a.png")
+    with pytest.raises(DataError, match="1 images in no folder; folders: none") as error:
+        list_data(tmp_path / "cat", format="image_folder")
+    hint = error.value.problems[0].hint
+    assert f"the folder above, {tmp_path}" in hint
+    assert "`format: csv`" in hint
+
+
+def test_a_root_that_is_one_folder_too_high(tmp_path, paint, list_data):
+    for name in ("cat", "dog"):
+        paint(tmp_path / "all" / name / "a.png")
+    (finding,) = list_data(tmp_path, format="image_folder").findings
+    assert (finding.kind, finding.severity, finding.where) == ("one_class_folder", "error", "all")
+    assert "there in cat, dog" in finding.reason
+    paint(tmp_path / "other" / "deep" / "er" / "b.png")
+    assert not list_data(tmp_path, format="image_folder").findings
+
+
 def test_missing_root_says_the_absolute_path(tmp_path, list_data):
     with pytest.raises(DataError, match="does not exist") as error:
         list_data(tmp_path / "nowhere", format="image_folder")

@@ -167,6 +167,43 @@ def test_a_column_that_the_spec_names_has_to_be_there(root, list_data, key):
     assert list_data(root, format="csv", file="t.csv", columns={key: "fold"}).records
 
 
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("path label", "columns are separated by commas, semicolons or tabs, not by blanks"),
+        ("img/a.png,cat", "put a first line with the names of the columns, such as path,label"),
+        ("image,class", "put `columns: {path: image, label: class}` into `data`"),
+        ("Image Path;label", "put `columns: {path: Image Path}` into `data`"),
+        ("path,cat,dog", "labels stand in one column"),
+        ("pat,label", "did you mean `pat`?"),
+        ("PK\x03\x04junk", "this is an Excel workbook"),
+    ],
+)
+def test_a_header_that_is_another_one_gets_a_hint(root, list_data, header, hint):
+    (root / "t.csv").write_text(f"{header}\nimg/a.png,x,y\n")
+    with pytest.raises(DataError, match="the table has no column") as caught:
+        list_data(root, format="csv", file="t.csv")
+    assert caught.value.problems[0].hint.startswith(hint)
+
+
+def test_the_columns_of_the_hint_are_right(root, list_data):
+    (root / "t.csv").write_text("image,class\nimg/a.png,x\nimg/b.png,y\n")
+    assert list_data(root, format="csv", file="t.csv", columns={"path": "image", "label": "class"}).records
+
+
+def test_a_csv_that_is_called_parquet(root, list_data):
+    (root / "t.csv").write_text("path,label\nimg/a.png,x\n")
+    with pytest.raises(DataError, match="set `format: csv`"):
+        list_data(root, format="parquet", file="t.csv")
+
+
+def test_a_table_of_a_near_name_is_suggested(root, list_data):
+    (root / "labels.csv").write_text("path,label\nimg/a.png,x\n")
+    with pytest.raises(DataError, match=r"no such file: 'label\.csv'") as caught:
+        list_data(root, format="csv", file="label.csv")
+    assert caught.value.problems[0].hint == "did you mean `labels.csv`?"
+
+
 def test_metadata_without_the_column(root, list_data):
     (root / "metadata.csv").write_text("path,other\nimg/a.png,x\n")
     with pytest.raises(DataError, match=r"metadata\.csv lacks a column"):

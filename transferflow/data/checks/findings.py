@@ -58,10 +58,11 @@ def refuse_errors(findings: Sequence[Finding]) -> None:
         return
     bad = [f for f in findings if f.severity == "quarantine"]
     shown = [f"{f.where}: {f.reason}" for f in [*errors, *bad][:_SHOWN]]
+    rest = len(errors) + len(bad) > _SHOWN
     raise DataError(
         f"the data set has {len(errors)} errors" if len(errors) > 1 else "the data set has an error",
         found="\n".join(shown),
-        hint=f"`transferflow data check SPEC` lists all {len(errors) + len(bad)}",
+        hint=f"`transferflow data check SPEC` lists all {len(errors) + len(bad)}" if rest else "",
     )
 
 

@@ -120,7 +120,7 @@ def check_names(
         if len(same) > 1:
             reason = f"labels that differ in case or blanks alone: {', '.join(map(repr, same))}"
             yield Finding("similar_labels", "warning", first[same[0]], reason)
-    if len(known) < 2 and _is_exclusive(task):
+    if len(known) == 1 and _is_exclusive(task):
         reason = f"there is one class alone, which every image and pixel would be of: {_short(classes)}"
         yield Finding("one_class", "error", "data.classes", reason)
 

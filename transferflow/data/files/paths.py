@@ -12,8 +12,11 @@ from typing import Literal
 
 from transferflow.data.records import Finding
 from transferflow.errors import DataError
+from transferflow.spec.wording import did_you_mean
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+_LOOKED_AT = 1000
+"""Files of a folder among which a near name is looked for."""
 _NOT_DATA = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 DESCRIPTION = "dataset.json"
 """What `datasets fetch` says, at the root, of the set that it wrote; no part of the data."""
@@ -60,12 +63,22 @@ def require_file(root: Path, name: str, key: str) -> Path:
     found = Members(root).locate(name)
     if isinstance(found, Refusal):
         raise DataError(
-            f"{name!r}: {found.reason}",
+            found.reason,
             where=key,
             found=str(root / name),
-            hint=f"put the file there, or change {key}; it is a path below data.root",
+            hint=_near_file(root, name)
+            or f"put the file there, or change {key}; it is a path below data.root",
         )
     return root / found
+
+
+def _near_file(root: Path, name: str) -> str:
+    """`did you mean …`, where a file of a near name lies at the root or where the name says."""
+    folders = {root, (root / name).parent}
+    inside = (folder for folder in folders if folder.is_dir() and folder.resolve().is_relative_to(root))
+    files = [file for folder in inside for file in sorted(folder.iterdir())[:_LOOKED_AT] if file.is_file()]
+    near = {file.relative_to(root).as_posix() for file in files if file.suffix == PurePosixPath(name).suffix}
+    return did_you_mean(name, near) or (f"did you mean `{near.pop()}`?" if len(near) == 1 else "")
 
 
 def require_folder(root: Path, name: str, key: str) -> str:
@@ -126,7 +139,8 @@ class Members:
                     return Refusal("outside_root", f"{text!r} is a link that leaves the data folder")
                 status = os.stat(path)  # noqa: PTH116 - called for every row of large tables
         except OSError as error:
-            return Refusal("missing", f"no such file: {text!r} ({error.strerror or error})")
+            reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror or error})"
+            return Refusal("missing", f"no such file: {text!r}{reason}")
         if not self._folder_is_below(path.rpartition(os.sep)[0]):
             return Refusal("outside_root", f"{text!r} goes through a link that leaves the data folder")
         if not stat.S_ISREG(status.st_mode):

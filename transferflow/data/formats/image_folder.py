@@ -21,15 +21,28 @@ def list_image_folder(data: ImageFolderData, root: Path) -> Listing:
     scan = scan_folder(root, suffixes=IMAGE_SUFFIXES)
     records, findings = records_of_folders(scan)
     if not records:
-        raise DataError(
-            "no image stands in a class folder",
-            where="data.root",
-            found=f"{root}: {len(scan.files)} images and the folders {scan.folders[:10]}",
-            allowed="root/CLASS/image.jpg, or root/train/CLASS/image.jpg with val and test beside train",
-            hint="check data.root; images are known by " + " ".join(sorted(IMAGE_SUFFIXES)),
-        )
+        raise _no_class_folder(root, scan)
     classes = data.classes or tuple(sorted({label for record in records for label in record.labels}))
     return Listing(root, classes, tuple(records), tuple(findings))
+
+
+def _no_class_folder(root: Path, scan: Scan) -> DataError:
+    folders = ", ".join(scan.folders[:10]) or "none"
+    if scan.files and not scan.folders:
+        # Either the labels are elsewhere, or this is one of the class folders.
+        hint = (
+            "a folder per class says the labels; if this is one of the class folders, set data.root to the "
+            f"folder above, {root.parent}; a table of images and labels is `format: csv`"
+        )
+    else:
+        hint = f"check data.root; images are known by {' '.join(sorted(IMAGE_SUFFIXES))}"
+    return DataError(
+        "no image stands in a class folder",
+        where="data.root",
+        found=f"{root}: {len(scan.files)} images in no folder; folders: {folders}",
+        allowed="root/CLASS/image.jpg, or root/train/CLASS/image.jpg with val and test beside train",
+        hint=hint,
+    )
 
 
 def records_of_folders(scan: Scan) -> tuple[list[Record], list[Finding]]:
@@ -48,7 +61,7 @@ def records_of_folders(scan: Scan) -> tuple[list[Record], list[Finding]]:
         else:
             label = labels.setdefault(parts[depth - 1], (parts[depth - 1],))
             records.append(Record(id=path, path=path, labels=label, split=split, source=path))
-    findings = [*scan.findings, *_layout_findings(scan, loose, beside)]
+    findings = [*scan.findings, *_layout_findings(scan, loose, beside), *_one_folder(records, depth)]
     if not splits:
         findings += [
             Finding("empty_class", "warning", name, "the class folder holds no image")
@@ -56,6 +69,19 @@ def records_of_folders(scan: Scan) -> tuple[list[Record], list[Finding]]:
             if name not in labels
         ]
     return records, findings
+
+
+def _one_folder(records: Sequence[Record], depth: int) -> list[Finding]:
+    """Where all images stand in one class folder that has folders of its own, the root is one too high."""
+    if len({record.labels for record in records}) != 1:
+        return []
+    below = dict.fromkeys(parts[depth] for r in records if len(parts := r.path.split("/")) > depth + 1)
+    if len(below) < 2:
+        return []
+    top = records[0].path.split("/")[depth - 1]
+    names = ", ".join(list(below)[:8])
+    reason = f"all images stand in this folder, and there in {names}: is data.root one folder too high?"
+    return [Finding("one_class_folder", "error", top, reason)]
 
 
 def _layout_findings(scan: Scan, loose: Sequence[str], beside: Sequence[str]) -> list[Finding]:

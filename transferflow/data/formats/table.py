@@ -9,11 +9,11 @@ from transferflow.data.files.paths import Members, Refusal, require_file
 from transferflow.data.formats.folders import SPLIT_WORDS, split_of
 from transferflow.data.formats.groups import patient_names
 from transferflow.data.formats.table_file import Line, TableFile, open_csv, open_parquet
+from transferflow.data.formats.table_header import missing_column_hint
 from transferflow.data.records import Finding, Listing, Record
 from transferflow.errors import DataError
 from transferflow.spec.sections.data import Columns, DicomData, TableData
 from transferflow.spec.sections.task import ClassificationTask, Task
-from transferflow.spec.wording import did_you_mean
 
 
 def list_table(data: TableData, task: Task, root: Path) -> Listing:
@@ -65,7 +65,7 @@ def decide_columns(data: TableData | DicomData, header: Sequence[str], name: str
                 f"the table has no column {column!r}",
                 where=f"{name}:1",
                 found=", ".join(header) or "no columns",
-                hint=did_you_mean(column, header) or f"name the right column under {key}",
+                hint=missing_column_hint(column, key, header),
             )
     return columns
 

@@ -14,6 +14,7 @@ from transferflow.data.formats.exact import InexactError, exact_text
 from transferflow.errors import DataError
 
 _DELIMITERS = (",", ";", "\t")
+_CSV = frozenset({".csv", ".tsv", ".txt"})
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ def _parquet_lines(file: Path, separator: str) -> Iterator[Line]:
 
 
 def _no_parquet(file: Path, error: Exception) -> DataError:
-    return DataError("the table can't be read as Parquet", where=str(file), found=str(error))
+    hint = "set `format: csv`" if file.suffix.lower() in _CSV else ""
+    return DataError("the table can't be read as Parquet", where=str(file), found=str(error), hint=hint)
 
 
 def _parquet_line(number: int, row: Mapping[str, object], separator: str) -> Line:

@@ -151,8 +151,8 @@ def _unknown_name(name: str) -> str:
     if name in _REFUSED:
         return f"{name} can't be used: {_REFUSED[name]}"
     near = difflib.get_close_matches(name, transform_names(), n=3)
-    meant = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"there is no transform {name!r}; {meant}there are: {', '.join(transform_names())}"
+    there = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(transform_names())}"
+    return f"there is no transform {name!r}; {there}"
 
 
 def _unknown_argument(transform: str, name: str, known: tuple[str, ...]) -> str:

@@ -88,7 +88,7 @@ def resolve_torchvision(name: str, weights: str) -> WeightsEnum | None:
         f"{name} has no such weights",
         where="backbone.weights",
         found=weights,
-        allowed=", ".join(["DEFAULT", "none", *known.__members__, *dense_weights(name)]),
+        allowed=", ".join(dict.fromkeys(("DEFAULT", "none", *known.__members__, *dense_weights(name)))),
     )
 
 

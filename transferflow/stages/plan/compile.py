@@ -119,7 +119,7 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
     snapshot = load_snapshot(artifact.path) if artifact else None
     classes = snapshot.classes if snapshot else listing.classes
     require_known_classes(spec, classes)
-    refuse_errors(check_listed_names(spec.task, listing))
+    refuse_errors([*listing.findings, *check_listed_names(spec.task, listing)])
     parts = build_task(spec.task).build_model(spec, classes, pretrained=False, device="meta")
     training = compile_training_plan(spec, parts)
     stages = _stages(spec, context, prepared, snapshot)
