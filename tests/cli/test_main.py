@@ -98,9 +98,10 @@ def test_an_interrupted_run_is_130(failing, capsys: pytest.CaptureFixture[str]) 
     assert "go on" in capsys.readouterr().err
 
 
-def test_ctrl_c_is_130(failing) -> None:
+def test_ctrl_c_is_130_and_says_what_is_kept(failing, capsys: pytest.CaptureFixture[str]) -> None:
     failing(KeyboardInterrupt())
     assert main(["fail"]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
 
 
 def test_a_bug_is_one_line_and_says_how_to_see_more(failing, capsys: pytest.CaptureFixture[str]) -> None:

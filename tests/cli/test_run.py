@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from transferflow.cli.main import main
+from transferflow.stages.outcome import StageOutcome
 
 Write = Callable[[str], str]
 
@@ -66,3 +67,29 @@ def test_a_narrow_terminal_cuts_no_number(
     assert "from the first to the last step" in out
     assert "…" not in out
     assert max(map(len, out.splitlines()[:-1])) <= 80  # the last line is a path
+
+
+@pytest.mark.parametrize(
+    ("verdict", "fail_on", "code"),
+    [
+        ("PROMOTE", "hold", 0),
+        ("HOLD", "hold", 3),
+        ("REJECT", "hold", 3),
+        ("HOLD", "reject", 0),
+        ("REJECT", "reject", 3),
+        ("REJECT", None, 0),
+    ],
+)
+def test_a_verdict_fails_the_command_where_that_is_asked_for(
+    write: Write, monkeypatch: pytest.MonkeyPatch, verdict: str, fail_on: str | None, code: int
+) -> None:
+    registered = {"verdict": verdict, "reasons": ["a reason"], "model": "m", "version": 1, "report": "r"}
+    summaries = {
+        "train": {"kept": "epoch 1 of 1"},
+        "evaluate": {"metrics": {}},
+        "register": registered | {"aliases": []},
+    }
+    outcomes = [StageOutcome(stage, "k", "p", False, 0.0, summary) for stage, summary in summaries.items()]
+    monkeypatch.setattr("transferflow.stages.run.run_plan", lambda *_, **__: outcomes)
+    words = ["run", write(""), "--no-prefect", *(["--fail-on", fail_on] if fail_on else [])]
+    assert main(words) == code

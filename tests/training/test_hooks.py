@@ -21,8 +21,26 @@ def test_a_bar_with_time_left_and_live_loss(build_job):
     console = Console(file=screen, force_terminal=True, width=160)
     train(build_job(hooks=[BarHook(console)]))
     text = screen.getvalue()
-    for part in ("epoch 1/3", "loss", "lr", "left", "images/s"):
+    for part in ("epoch 1/3", "train loss", "lr", "left", "images/s"):
         assert part in text
+
+
+def test_the_bar_fits_a_narrow_terminal():
+    screen = io.StringIO()
+    bar = BarHook(Console(file=screen, force_terminal=True, width=80))
+    bar.on_start(100, 10, 0)
+    bar.on_epoch(8, {"balanced_accuracy": 0.9, "lr": 1e-3, "seconds": 100.0, "images_per_second": 1234.0})
+    bar.on_step(99, 5, 0.5, 1e-3)
+    bar.on_end()
+    assert "balanced_accuracy 0.900" in screen.getvalue()
+    assert "…" not in screen.getvalue()
+
+
+def test_a_line_fits_a_narrow_terminal():
+    values = {"train_loss": 0.5, "sensitivity_at_specificity": 0.9, "auroc": 0.9, "lr": 1e-3}
+    line = describe_epoch(98, 100, values | {"seconds": 123.4, "images_per_second": 1234.0})
+    assert len(line) <= 80
+    assert "sensitivity_at_specificity 0.9000" in line
 
 
 def test_who_watches_decides():
@@ -34,5 +52,5 @@ def test_the_line_shows_the_first_metrics():
     values = {"epoch": 2.0, "train_loss": 0.5, "train_cross_entropy": 0.5, "accuracy": 0.9, "auroc": 0.95}
     values |= {"ece": 0.1, "f1": 0.8, "lr": 1e-3, "seconds": 2.0, "images_per_second": 50.0}
     assert describe_epoch(2, 10, values) == (
-        "epoch  3/10  loss 0.5000  accuracy 0.9000  auroc 0.9500  ece 0.1000  lr 1.00e-03  2.0 s  50 images/s"
+        "epoch  3/10  train loss 0.5000  accuracy 0.9000  lr 1.0e-03  2.0 s  50 images/s"
     )

@@ -12,10 +12,13 @@ import typer
 from transferflow import __version__
 from transferflow.cli import data, data_show, datasets, deploy, models, predict, run, spec
 from transferflow.cli.console import errors, output, print_problems
+from transferflow.cli.usage import usage_hint
 from transferflow.errors import TransferflowError
 from transferflow.text import printable
 
 INTERRUPTED = 130
+WRONG_USAGE = 2
+STOPPED = "interrupted: what was finished is kept, and the same command goes on from there"
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 
 app = typer.Typer(
@@ -66,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; left out: those of the process.
 
     Returns:
-        0, or the error's own code: 2 for a bad spec or usage, 130 when stopped, 70 for a bug, else 1.
+        0, or the error's own code: 2 for a bad spec or usage, 3 for a verdict that `run --fail-on` names, 130
+        when stopped, 70 for a bug, else 1.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     words, debug = _take_debug(words)
@@ -78,13 +82,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_problems(error.problems)
         return error.exit_code
     except KeyboardInterrupt:
-        errors().print("interrupted")
+        errors().print(STOPPED)
         return INTERRUPTED
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        return _after_exit(stop, words)
     except Exception as error:  # a bug: the user gets one line, the developer the traceback
         return _report_unexpected(error, debug)
     return 0
+
+
+def _after_exit(stop: SystemExit, words: Sequence[str]) -> int:
+    """Exit code of a command that ended itself; typer turns ctrl-C and wrong usage into one without words."""
+    code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    if code == INTERRUPTED:
+        errors().print(STOPPED)
+    elif code == WRONG_USAGE:
+        whole = typer.main.get_command(app)
+        found = usage_hint(words, _options(whole, words), frozenset(getattr(whole, "commands", {})))
+        if found:
+            errors().print(f"hint: {found}", style="green")
+    return code
+
+
+def _options(command: object, words: Sequence[str]) -> frozenset[str]:
+    """Options of the command that the words name, and of the groups that it is in."""
+    found = {"--help", "--debug"}
+    for parameter in getattr(command, "params", ()):
+        found.update(parameter.opts, parameter.secondary_opts)
+    below = getattr(command, "commands", {})
+    named = next((word for word in words if word in below), None)
+    return frozenset(found) | (_options(below[named], words) if named else frozenset())
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:

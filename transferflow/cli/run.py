@@ -7,7 +7,7 @@ import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from transferflow.stages.outcome import StageOutcome
 
 
+NOT_PROMOTED = 3
+FAILING = {"reject": ("REJECT",), "hold": ("REJECT", "HOLD")}
+"""Verdicts that fail the command, by the value of `--fail-on`."""
+
+
 def run(
     spec: SpecFile,
     overrides: Override = None,
@@ -48,6 +53,12 @@ def run(
             help="Wait for another process that runs the same stage, and reuse its result; or refuse.",
         ),
     ] = True,
+    fail_on: Annotated[
+        Literal["reject", "hold"] | None,
+        typer.Option(
+            "--fail-on", help="Exit code 3 if the gate rejects; with `hold`, if it does not promote."
+        ),
+    ] = None,
 ) -> None:
     """Prepare, train, evaluate and register what SPEC says; stages whose inputs did not change are reused."""
     loaded = load_spec(spec, overrides or ())
@@ -63,6 +74,8 @@ def run(
             _log_to_terminal()
             outcomes = run_plan(loaded, context, on_stage=_print_stage)
     _print_summary(spec, outcomes)
+    if fail_on and str(outcomes[-1].summary["verdict"]) in FAILING[fail_on]:
+        raise typer.Exit(NOT_PROMOTED)
 
 
 def plan(

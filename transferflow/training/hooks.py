@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from transferflow.logs import get_logger
 from transferflow.training.job import Hook
 
 logger = get_logger("training")
-SHOWN_METRICS = 3
+NARROW = 80
+"""Columns that a line of an epoch, and the bar, may take."""
 _NOT_METRICS = frozenset({"epoch", "lr", "seconds", "images_per_second"})
 
 
@@ -21,15 +22,21 @@ def build_hook(interactive: bool) -> Hook:
 
 
 def describe_epoch(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
-    """One line: number, training loss, the first metrics, rate, time and speed."""
-    shown = ["train_loss", *_metrics(values)[:SHOWN_METRICS]]
+    """One line: number, training loss, as many metrics as fit, rate, time and speed."""
     width = len(str(epochs))
-    parts = [f"epoch {epoch + 1:>{width}}/{epochs}"]
-    parts += [f"{name.removeprefix('train_')} {values[name]:.4f}" for name in shown if name in values]
-    parts.append(f"lr {values['lr']:.2e}")
-    parts.append(f"{values['seconds']:.1f} s")
-    parts.append(f"{values['images_per_second']:.0f} images/s")
-    return "  ".join(parts)
+    start = [f"epoch {epoch + 1:>{width}}/{epochs}"]
+    start += [f"train loss {values['train_loss']:.4f}"] if "train_loss" in values else []
+    end = [f"lr {values['lr']:.1e}", f"{values['seconds']:.1f} s"]
+    end.append(f"{values['images_per_second']:.0f} images/s")
+    metrics = [f"{name} {values[name]:.4f}" for name in _metrics(values)]
+    shown = metrics[:1]
+    while end and len("  ".join([*start, *shown, *end])) > NARROW:
+        end.pop(0)  # a long name of the metric that decides is worth more
+    for metric in metrics[1:]:
+        if len("  ".join([*start, *shown, metric, *end])) > NARROW:
+            break
+        shown.append(metric)
+    return "  ".join([*start, *shown, *end])
 
 
 def _metrics(values: Mapping[str, float]) -> list[str]:
@@ -65,11 +72,10 @@ class BarHook:
         self._metric = ""
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=12),
             TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("left"),
-            TimeRemainingColumn(),
             TextColumn("{task.fields[live]}"),
             console=console,
             transient=True,
@@ -88,11 +94,11 @@ class BarHook:
             self._task,
             completed=epoch * self._steps + step + 1,
             description=f"epoch {epoch + 1}/{self._epochs}",
-            live=f"loss {self._loss:.4f}  lr {lr:.1e}{self._metric}",
+            live=f"train loss {self._loss:.3f}{self._metric}",
         )
 
     def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        self._metric = "".join(f"  {name} {values[name]:.4f}" for name in _metrics(values)[:1])
+        self._metric = "".join(f" {name} {values[name]:.3f}" for name in _metrics(values)[:1])
         self._bar.console.print(describe_epoch(epoch, self._epochs, values), highlight=False)
 
     def on_end(self) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
+from transferflow.spec.experiment import ExperimentSpec
+from transferflow.spec.habits.keys import MOVED
 from transferflow.spec.merging.shape import (
     ListShape,
     ScalarShape,
@@ -45,6 +47,14 @@ def _models(shape: Shape) -> list[type[BaseModel]]:
             return []
 
 
+def key_of_habit(word: str) -> tuple[str, ...]:
+    """Key path of a word that this tool or another one has for a setting; empty where it is not known."""
+    if word in MOVED and "." in MOVED[word]:
+        return tuple(MOVED[word].split("."))
+    homes = [home for home in homes_of(word, Slot(SectionShape(ExperimentSpec))) if home]
+    return (*homes[0], word) if len(homes) == 1 else ()
+
+
 def place_in_words(path: Sequence[Key], node: Node | None, tree: MapNode, root: Slot) -> str:
     """Say where something belongs, with the line that says it there.
 
@@ -56,7 +66,7 @@ def place_in_words(path: Sequence[Key], node: Node | None, tree: MapNode, root: 
     """
     here = f"here it is `{path_text(path)}`"
     there, depth = _deepest(path, tree)
-    if depth == len(path):
+    if depth == len(path) and (node is None or node.place.line):
         return f"{here}, which the spec has already: remove this"
     slot = _slot_at(path, root.shape)
     text = in_our_words(path, node, slot) if node is not None else ""
