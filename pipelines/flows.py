@@ -14,12 +14,11 @@ from transferflow.errors import TransferflowError
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.load import load_spec
 from transferflow.stages.context import RunContext
-from transferflow.stages.outcome import StageOutcome
-from transferflow.stages.plan.preflight import require_layers, require_transforms, require_weights
+from transferflow.stages.outcome import StageName, StageOutcome
 
 from .logs import logs_sent_to_server, plain_terminal
 from .server import reachable_server
-from .steps import Reference, evaluate_step, failed_state, prepare_step, register_step, train_step
+from .steps import Reference, failed_state, stage_step
 from .summary import publish_summary
 
 
@@ -67,14 +66,12 @@ def train(
 
 
 def _run_stages(spec: ExperimentSpec, context: RunContext) -> list[Reference]:
-    require_transforms(spec)
-    require_layers(spec, context)
-    require_weights(spec, context)
-    prepared = prepare_step(spec, context).result()
-    trained = train_step(spec, context, prepared).result()
-    evaluated = evaluate_step(spec, context, prepared, trained).result()
-    registered = register_step(spec, context, prepared, trained, evaluated).result()
-    return [prepared, trained, evaluated, registered]
+    from transferflow.stages.run import walk_stages
+
+    def run(stage: StageName, before: tuple[Reference, ...]) -> Reference:
+        return stage_step.with_options(name=stage)(stage, spec, context, before).result()
+
+    return list(walk_stages(spec, context, run))
 
 
 def run_flow(spec: Path, overrides: Sequence[str], context: RunContext) -> tuple[StageOutcome, ...]:
@@ -84,7 +81,7 @@ def run_flow(spec: Path, overrides: Sequence[str], context: RunContext) -> tuple
         TransferflowError: Whatever a stage raises.
         FlowError: If the Prefect server can't be reached.
     """
-    with plain_terminal(), reachable_server(context.home / "prefect", meanwhile=_load_stages):
+    with plain_terminal(), reachable_server(context.server, meanwhile=_load_stages):
         outcomes = train(
             spec=str(spec),
             overrides=list(overrides),

@@ -1,4 +1,4 @@
-"""One step per stage: thin wrappers that turn an outcome, or an expected error, into a run state.
+"""The step that every stage is run as: it turns an outcome, or an expected error, into a run state.
 
 Steps pass on small JSON references, never tensors or models. A stage that was reused shows as `Cached`:
 that is decided by the artifact store, not by Prefect's own cache, which knows neither the runs made
@@ -7,7 +7,7 @@ without Prefect nor whether the files are still there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from prefect import task
@@ -19,58 +19,23 @@ from transferflow.errors import InterruptedRunError, TransferflowError
 from transferflow.logs import get_logger
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
-from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.outcome import StageName, StageOutcome
 
 logger = get_logger()
 Reference = dict[str, Any]
 
 
-@task(name="prepare", cache_policy=NO_CACHE, persist_result=True, result_serializer="json")
-def prepare_step(spec: ExperimentSpec, context: RunContext) -> State[Reference]:
-    """Files become a snapshot; those of a large data set are read by mapped steps."""
-    from transferflow.stages.prepare import prepare
+@task(cache_policy=NO_CACHE, persist_result=True, result_serializer="json")
+def stage_step(
+    stage: StageName, spec: ExperimentSpec, context: RunContext, before: Sequence[Reference]
+) -> State[Reference]:
+    """Run a stage, given the outcomes of those before it; a large data set is read by mapped steps."""
+    from transferflow.stages.run import run_stage
 
     from .inspection import mapped_inspection
 
-    return state_of(lambda: prepare(spec, context, mapped_inspection))
-
-
-@task(name="train", cache_policy=NO_CACHE, persist_result=True, result_serializer="json")
-def train_step(spec: ExperimentSpec, context: RunContext, prepared: Reference) -> State[Reference]:
-    """A snapshot becomes a trained model."""
-    from transferflow.stages.train.stage import train
-
-    return state_of(lambda: train(spec, context, StageOutcome.from_json(prepared)))
-
-
-@task(name="evaluate", cache_policy=NO_CACHE, persist_result=True, result_serializer="json")
-def evaluate_step(
-    spec: ExperimentSpec, context: RunContext, prepared: Reference, trained: Reference
-) -> State[Reference]:
-    """A trained model meets the test images."""
-    from transferflow.stages.evaluate.stage import evaluate
-
-    before = StageOutcome.from_json(prepared), StageOutcome.from_json(trained)
-    return state_of(lambda: evaluate(spec, context, *before))
-
-
-@task(name="register", cache_policy=NO_CACHE, persist_result=True, result_serializer="json")
-def register_step(
-    spec: ExperimentSpec,
-    context: RunContext,
-    prepared: Reference,
-    trained: Reference,
-    evaluated: Reference,
-) -> State[Reference]:
-    """The gate decides, and the registry keeps the model."""
-    from transferflow.stages.register.stage import register
-
-    before = (
-        StageOutcome.from_json(prepared),
-        StageOutcome.from_json(trained),
-        StageOutcome.from_json(evaluated),
-    )
-    return state_of(lambda: register(spec, context, *before))
+    outcomes = tuple(StageOutcome.from_json(outcome) for outcome in before)
+    return state_of(lambda: run_stage(stage, spec, context, outcomes, mapped_inspection))
 
 
 def state_of(stage: Callable[[], StageOutcome]) -> State[Reference]:

@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.sorting import FlowRunSort
 from transferflow.pipelines.inspection import DASK_ADDRESS, decide_place
-from transferflow.pipelines.steps import prepare_step
+from transferflow.pipelines.steps import stage_step
 
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.data.snapshot.manifest import read_table
@@ -40,7 +40,7 @@ def small_shards(monkeypatch):
 
 @flow
 def prepare_in_a_flow(home):
-    return prepare_step(load_spec(SPEC), RunContext(home)).result()
+    return stage_step("prepare", load_spec(SPEC), RunContext(home), ()).result()
 
 
 def manifest(path):

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from transferflow.pipelines.steps import failed_state, prepare_step, state_of
+from transferflow.pipelines.steps import failed_state, stage_step, state_of
 
 from transferflow.errors import DataError, InterruptedRunError, SpecError
 from transferflow.spec.load import load_spec
@@ -43,7 +43,7 @@ def test_a_bug_is_not_hidden():
 
 def test_a_step_runs_its_stage_without_a_server(project, tmp_path):
     spec, context = load_spec(project / "tiny.yaml"), RunContext(tmp_path)
-    first, again = (prepare_step.fn(spec, context) for _ in range(2))
+    first, again = (stage_step.fn("prepare", spec, context, ()) for _ in range(2))
     assert (first.name, again.name) == ("Completed", "Cached")
     assert again.data["key"] == first.data["key"]
     assert again.data["summary"]["classes"] == 3

@@ -107,7 +107,7 @@ def plan(
     out = output()
     out.print(plan_view(compiled), soft_wrap=False)
     if rates:
-        figure = context.home / "reports" / f"{loaded.name}-rates.svg"
+        figure = context.reports / f"{loaded.name}-rates.svg"
         draw_rates(rows, figure)
         out.print(rates_table(rows, out.width), soft_wrap=False)
         out.print(f"figure: {figure}")

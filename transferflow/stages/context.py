@@ -34,3 +34,18 @@ class RunContext:
     def registry(self) -> MlflowRegistry:
         """The registry that the models go to; nothing is opened yet."""
         return MlflowRegistry(self.home, self.tracking_uri)
+
+    @property
+    def decoded_images(self) -> Path:
+        """Folder of the decoded images, which all runs share."""
+        return self.home / "cache" / "decoded"
+
+    @property
+    def reports(self) -> Path:
+        """Folder of each spec's latest report and figures."""
+        return self.home / "reports"
+
+    @property
+    def server(self) -> Path:
+        """Folder of the Prefect server that runs without a configured one start."""
+        return self.home / "prefect"

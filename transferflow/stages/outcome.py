@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 StageName = Literal["prepare", "train", "evaluate", "register"]
-STAGES: tuple[StageName, ...] = ("prepare", "train", "evaluate", "register")
+STAGES: tuple[StageName, ...] = get_args(StageName)
+"""The stages in the order in which they run; each gets the outcomes of those before it."""
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,82 @@
-"""The four stages in order, in this process."""
+"""The stages in their order: walked in this process, or by whoever runs each of them as a step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar, assert_never
 
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.stage import evaluate
-from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.outcome import STAGES, StageName, StageOutcome
 from transferflow.stages.plan.preflight import require_layers, require_transforms, require_weights
-from transferflow.stages.prepare import prepare
+from transferflow.stages.prepare import InspectIn, prepare
 from transferflow.stages.register.stage import register
 from transferflow.stages.train.stage import train
+
+Outcome = TypeVar("Outcome")
+
+
+def walk_stages(
+    spec: ExperimentSpec, context: RunContext, run: Callable[[StageName, tuple[Outcome, ...]], Outcome]
+) -> tuple[Outcome, ...]:
+    """Look at what can be known beforehand, then run the stages one after the other.
+
+    Args:
+        spec: The spec.
+        context: Where and how stages run.
+        run: Runs a stage, given the outcomes of those before it.
+
+    Returns:
+        The outcomes, in the order of the stages.
+    """
+    require_transforms(spec)
+    require_layers(spec, context)
+    require_weights(spec, context)
+    outcomes: tuple[Outcome, ...] = ()
+    for stage in STAGES:
+        outcomes = (*outcomes, run(stage, outcomes))
+    return outcomes
+
+
+def run_stage(
+    stage: StageName,
+    spec: ExperimentSpec,
+    context: RunContext,
+    before: Sequence[StageOutcome],
+    inspect_in: InspectIn | None = None,
+) -> StageOutcome:
+    """Run one stage.
+
+    Args:
+        stage: Which one.
+        spec: The spec.
+        context: Where and how it runs.
+        before: The outcomes of the stages before it, in their order.
+        inspect_in: Opens the files of a data set, see `prepare`.
+    """
+    match stage:
+        case "prepare":
+            return prepare(spec, context, inspect_in)
+        case "train":
+            return train(spec, context, *before)
+        case "evaluate":
+            return evaluate(spec, context, *before)
+        case "register":
+            return register(spec, context, *before)
+        case _:
+            assert_never(stage)
 
 
 def run_plan(
     spec: ExperimentSpec, context: RunContext, on_stage: Callable[[StageOutcome], None] | None = None
 ) -> tuple[StageOutcome, ...]:
     """Run the plan without Prefect; `on_stage` sees each outcome as it comes."""
-    outcomes: list[StageOutcome] = []
 
-    def done(outcome: StageOutcome) -> StageOutcome:
-        outcomes.append(outcome)
+    def run(stage: StageName, before: tuple[StageOutcome, ...]) -> StageOutcome:
+        outcome = run_stage(stage, spec, context, before)
         if on_stage:
             on_stage(outcome)
         return outcome
 
-    require_transforms(spec)
-    require_layers(spec, context)
-    require_weights(spec, context)
-    prepared = done(prepare(spec, context))
-    trained = done(train(spec, context, prepared))
-    evaluated = done(evaluate(spec, context, prepared, trained))
-    done(register(spec, context, prepared, trained, evaluated))
-    return tuple(outcomes)
+    return walk_stages(spec, context, run)

@@ -47,7 +47,7 @@ def predict_split(
 ) -> pa.Table:
     """Predict the snapshot's test images with the bundle in `model`, through the bundle's own transform."""
     bundle = load_bundle(model, pick_device(spec.training.device))
-    cache = context.home / "cache" / "decoded"
+    cache = context.decoded_images
     loader = eval_loader(spec, snapshot, "test", bundle.transform, cache)
     inputs = prediction_inputs(loader, snapshot, "test", bundle.transform, bundle.classes, masks)
     return build_task(bundle.spec.task).predict(bundle.spec, bundle.model, inputs)

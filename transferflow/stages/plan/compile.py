@@ -24,7 +24,7 @@ from transferflow.stages.keys import (
     register_inputs,
 )
 from transferflow.stages.names import require_known_classes
-from transferflow.stages.outcome import StageName
+from transferflow.stages.outcome import STAGES, StageName
 from transferflow.stages.plan.defaults import resolved_values
 from transferflow.stages.plan.preflight import require_right_weights, require_transforms
 from transferflow.stages.plan.warnings import collect_warnings
@@ -165,7 +165,7 @@ def _stages(
     if snapshot is None:
         return (
             first,
-            *(StagePlan(stage, None, False, (), False) for stage in ("train", "evaluate", "register")),
+            *(StagePlan(stage, None, False, (), False) for stage in STAGES[1:]),
         )
     trained = complete_train_inputs(spec, context, snapshot.fingerprint)
     evaluated = evaluate_inputs(spec, snapshot.fingerprint, digest(trained))

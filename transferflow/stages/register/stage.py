@@ -44,7 +44,7 @@ def register(
     )
     context.store.remember_inputs("register", spec.name, inputs)
     summary = json.loads((artifact.path / REGISTRATION).read_text())
-    report = context.home / "reports" / f"{spec.name}.html"
+    report = context.reports / f"{spec.name}.html"
     write_atomic(report, (artifact.path / REPORT).read_bytes())
     seconds = time.perf_counter() - started
     return StageOutcome(

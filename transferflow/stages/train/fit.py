@@ -46,7 +46,7 @@ def fit(
     task = build_task(spec.task)
     parts = task.build_model(spec, snapshot.classes, pretrained=True)
     plan = compile_training_plan(spec, parts)
-    cache = context.home / "cache" / "decoded"
+    cache = context.decoded_images
     apply_head_start(spec, context, snapshot, parts, cache)
     job = compile_job(
         spec,

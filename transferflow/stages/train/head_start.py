@@ -11,7 +11,6 @@ from transferflow.data.records import DatasetSnapshot
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.clip import load_text_classifier, set_text_embeddings
 from transferflow.models.heads import carry_rows, set_prototypes
-from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.head import LinearHead
 from transferflow.stages.context import RunContext
@@ -38,8 +37,7 @@ def apply_head_start(
         set_text_embeddings(model.head, known, features)
     champion = warm_start_champion(spec, context)
     if champion is not None:
-        registry = MlflowRegistry(context.home, context.tracking_uri)
-        bundle = load_bundle(registry.bundle(champion))
+        bundle = load_bundle(context.registry.bundle(champion))
         old_head = bundle.model.get_submodule("head").state_dict()
         kept = carry_rows(model.head, old_head, bundle.classes, snapshot.classes)
         logger.info("head: rows of %s carried over from version %d", ", ".join(kept), champion.version)

@@ -6,7 +6,6 @@ from typing import Any
 
 from transferflow.models.weights.lock import active_lock
 from transferflow.registry.base import RegisteredVersion
-from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.backbone import CheckpointBackbone, PackageBackbone
 from transferflow.spec.sections.head import LinearHead
@@ -40,8 +39,7 @@ def warm_start_champion(spec: ExperimentSpec, context: RunContext) -> Registered
     """The champion whose head rows are carried over; `None` when the spec asks for none or there is none."""
     if not isinstance(spec.head, LinearHead) or spec.head.warm_start is None:
         return None
-    registry = MlflowRegistry(context.home, context.tracking_uri)
-    return registry.champion(spec.registration.model or spec.name)
+    return context.registry.champion(spec.registration.model or spec.name)
 
 
 def _weights_identity(spec: ExperimentSpec) -> dict[str, str]:
