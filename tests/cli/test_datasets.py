@@ -13,7 +13,7 @@ def test_list_shows_every_set(capsys):
 def test_an_unknown_name_is_a_message(capsys, tmp_path):
     assert main(["datasets", "fetch", "nuclie", str(tmp_path / "x")]) == 1
     shown = capsys.readouterr().err
-    assert "did you mean nuclei?" in shown
+    assert "did you mean `nuclei`?" in shown
     assert "Traceback" not in shown
 
 

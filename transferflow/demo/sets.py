@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from transferflow.data.files.paths import DESCRIPTION
@@ -15,7 +13,8 @@ from transferflow.demo import brain_tissue, digits, nuclei, tree_crowns
 from transferflow.demo.packages import PackageFiles, fetch_files
 from transferflow.errors import DataError
 from transferflow.spec.sections.task import TaskKind
-from transferflow.store import write_atomic
+from transferflow.spec.wording import did_you_mean
+from transferflow.store import folder_beside, write_atomic
 
 
 @dataclass(frozen=True)
@@ -103,11 +102,10 @@ def find_demo_set(name: str) -> DemoSet:
         if demo.name == name:
             return demo
     names = [demo.name for demo in DEMO_SETS]
-    near = get_close_matches(name, names, n=1)
     raise DataError(
         f"there is no demo data set {name!r}",
         allowed=", ".join(names),
-        hint=f"did you mean {near[0]}?" if near else "`transferflow datasets list` shows them",
+        hint=did_you_mean(name, names) or "`transferflow datasets list` shows them",
     )
 
 
@@ -129,17 +127,12 @@ def fetch_demo_set(demo: DemoSet, folder: Path) -> bool:
             hint="name a folder that does not exist",
         )
     files = fetch_files(demo.package)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    beside.mkdir()
-    try:
+    with folder_beside(folder) as beside:
         demo.write(files, beside)
         _describe(demo, beside)
         if folder.exists():
             shutil.rmtree(folder)
         beside.rename(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return True
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -31,7 +29,7 @@ from transferflow.registry.mlflow_versions import (
     versions_of_evaluation,
 )
 from transferflow.spec.wording import did_you_mean
-from transferflow.store import default_home, digest
+from transferflow.store import default_home, digest, folder_beside
 from transferflow.text import BLANK, without_secrets
 
 if TYPE_CHECKING:
@@ -236,16 +234,12 @@ class MlflowRegistry:
         final = self._folder / "downloads" / digest([self.location, version.model, version.version, run_id])
         if final.exists():
             return final / BUNDLE
-        beside = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
-        beside.mkdir(parents=True)
-        try:
+        with folder_beside(final) as beside:
             client.download_artifacts(run_id, BUNDLE, str(beside))
             root = beside.resolve()
             if not all(path.resolve().is_relative_to(root) for path in beside.rglob("*")):
                 raise self._no_bundle(version, "a file that lies outside of its folder")
             beside.rename(final)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
         return final / BUNDLE
 
     def _no_bundle(self, version: RegisteredVersion, found: str) -> RegistryError:

@@ -1,9 +1,14 @@
-"""Which metric decides: what the gate asks for also chooses the epoch, unless the spec says otherwise."""
+"""What the spec leaves open and other sections decide: the registered name, and which metric decides."""
 
 from __future__ import annotations
 
 from transferflow.spec.sections.metrics import metric_names
 from transferflow.spec.sections.whole import Sections
+
+
+def registered_model(spec: Sections) -> str:
+    """Name of the model in the registry: the spec's own unless it says otherwise."""
+    return spec.registration.model or spec.name
 
 
 def gate_metric(spec: Sections) -> str:

@@ -1,7 +1,14 @@
 """Content-addressed artifacts: one folder per key, hashed, locked, written beside and renamed into place."""
 
 from transferflow.store.artifacts import Artifact, ArtifactStore
-from transferflow.store.files import default_home, digest, file_digest, known_digest, write_atomic
+from transferflow.store.files import (
+    default_home,
+    digest,
+    file_digest,
+    folder_beside,
+    known_digest,
+    write_atomic,
+)
 from transferflow.store.locks import BusyError
 from transferflow.store.sealed import read_sealed, write_sealed
 
@@ -12,6 +19,7 @@ __all__ = [
     "default_home",
     "digest",
     "file_digest",
+    "folder_beside",
     "known_digest",
     "read_sealed",
     "write_atomic",

@@ -20,7 +20,7 @@ from typing import Any
 
 from transferflow.errors import StoreError
 from transferflow.logs import get_logger
-from transferflow.store.files import default_home, name_beside
+from transferflow.store.files import default_home, folder_beside, name_beside
 from transferflow.store.litter import litter_of, sweep_home
 from transferflow.store.locks import KeyLock
 from transferflow.store.record import damage_of, describe_damage, read_record, write_record
@@ -160,18 +160,15 @@ class ArtifactStore:
             logger.warning("%s: %s is damaged (%s) and is made anew", stage, key[:12], damage)
         for left in litter_of(final):
             shutil.rmtree(left, ignore_errors=True)
-        beside = name_beside(final)
-        beside.mkdir(parents=True)
         try:
-            write(beside)
-            write_record(beside, stage, key, inputs)
-            _move_into_place(beside, final)
+            with folder_beside(final) as beside:
+                write(beside)
+                write_record(beside, stage, key, inputs)
+                _move_into_place(beside, final)
         except BaseException:
             with suppress(OSError):
                 work.rmdir()  # where nothing was kept in it
             raise
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)
 
     def _history(self, stage: str, name: str) -> Path:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -43,6 +46,17 @@ def _digest_of(path: Path, *version: int) -> str:
 def name_beside(path: Path) -> Path:
     """A hidden name in the same folder, for what will be renamed to `path`."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+
+
+@contextmanager
+def folder_beside(final: Path) -> Iterator[Path]:
+    """Yield a new folder beside `final`, to be renamed to it; what is not renamed is removed in the end."""
+    beside = name_beside(final)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from transferflow.spec.sections.augmentation import Augmentation, Custom, OneOf, Transform
 from transferflow.spec.sections.task import TaskKind
+from transferflow.spec.wording import did_you_mean
 
 Found = tuple[tuple[str, ...], str]
 
@@ -158,8 +159,7 @@ def _unknown_name(name: str) -> str:
 def _unknown_argument(transform: str, name: str, known: tuple[str, ...]) -> str:
     if name == "p":
         return "the chance is `probability`, beside `args`"
-    near = difflib.get_close_matches(name, known, n=1)
-    meant = f"did you mean {near[0]}? " if near else ""
+    meant = f"{did_you_mean(name, known)} ".lstrip()
     return f"{transform} has no argument {name!r}; {meant}it has: {', '.join(known) or 'none'}"
 
 

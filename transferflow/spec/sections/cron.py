@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from zoneinfo import ZoneInfo, available_timezones
+
+from transferflow.spec.wording import did_you_mean
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -76,7 +77,7 @@ def check_timezone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # a folder of zones, such as `Europe`, is an OSError
-        near = get_close_matches(name, available_timezones(), n=1)
-        hint = f": did you mean {near[0]}?" if near else ", such as Europe/Zurich"
+        near = did_you_mean(name, available_timezones())
+        hint = f": {near}" if near else ", such as Europe/Zurich"
         raise ValueError(f"no such IANA time zone{hint}") from None
     return name

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.models.spec_weights import weights_of
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.deciding import gate_metric, watched_metric
+from transferflow.spec.deciding import gate_metric, registered_model, watched_metric
 from transferflow.spec.sections.guide import backbone_lr_scale
 from transferflow.spec.sections.metrics import metric_names
 
@@ -34,7 +34,7 @@ def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[s
         ),
         ("backbone.normalization", spec.backbone.normalization, statistics),
         ("evaluation.metrics", spec.evaluation.metrics, list(metric_names(spec.task).names)),
-        ("registration.model", spec.registration.model, spec.name),
+        ("registration.model", spec.registration.model, registered_model(spec)),
         ("registration.gate.metric", spec.registration.gate.metric, gate_metric(spec)),
     )
     values |= {path: meant for path, asked, meant in asked_and_meant if asked is None}

@@ -19,7 +19,7 @@ from transferflow.registry.gate import (
 )
 from transferflow.report.contents import VerdictSummary
 from transferflow.report.render import write_report
-from transferflow.spec.deciding import gate_metric
+from transferflow.spec.deciding import gate_metric, registered_model
 from transferflow.spec.sections.metrics import metric_names
 from transferflow.stages.artifacts import HISTORY, METRICS, PROOF, REGISTRATION, REPORT
 from transferflow.stages.context import RunContext
@@ -36,7 +36,7 @@ from transferflow.training.job import PhaseProof
 def promote(challenger: Challenger, context: RunContext, registry: ModelRegistry, folder: Path) -> None:
     """Write the report and the verdict into `folder`, and move the registry's aliases as it says."""
     spec = challenger.spec
-    model = spec.registration.model or spec.name
+    model = registered_model(spec)
     champion = registry.champion(model)
     if champion is not None and champion.evaluation_key == challenger.evaluated.key:
         verdict = Verdict(VerdictKind.PROMOTE, ("it is the champion already",))

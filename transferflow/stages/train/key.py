@@ -7,6 +7,7 @@ from typing import Any
 from transferflow.models.weights.lock import active_lock
 from transferflow.registry.base import RegisteredVersion
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import registered_model
 from transferflow.spec.sections.backbone import CheckpointBackbone, PackageBackbone
 from transferflow.spec.sections.head import LinearHead
 from transferflow.stages.context import RunContext
@@ -39,7 +40,7 @@ def warm_start_champion(spec: ExperimentSpec, context: RunContext) -> Registered
     """The champion whose head rows are carried over; `None` when the spec asks for none or there is none."""
     if not isinstance(spec.head, LinearHead) or spec.head.warm_start is None:
         return None
-    return context.registry.champion(spec.registration.model or spec.name)
+    return context.registry.champion(registered_model(spec))
 
 
 def _weights_identity(spec: ExperimentSpec) -> dict[str, str]:
