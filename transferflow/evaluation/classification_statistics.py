@@ -20,6 +20,7 @@ from transferflow.evaluation.ranking import (
     cumulative_counts,
     sensitivity_at_specificity,
 )
+from transferflow.evaluation.results import require_images, require_known
 
 MULTILABEL_THRESHOLD = 0.5
 RANK_METRICS = ("auroc", "average_precision", "sensitivity_at_specificity")
@@ -70,8 +71,7 @@ def build_sample(
     """
     scores = np.asarray(probabilities, dtype=np.float64)
     images = len(targets)
-    if images == 0:
-        raise EvaluationError("There is no image to evaluate.", hint="Give the split a share of the data.")
+    require_images(images)
     if scores.shape != (images, classes):
         raise EvaluationError(
             "Predictions and truth do not fit.",
@@ -193,13 +193,7 @@ def build_statistic(sample: ClassificationSample, names: Sequence[str], specific
     Raises:
         EvaluationError: A name is unknown.
     """
-    unknown = [name for name in names if name not in KNOWN_METRICS]
-    if unknown:
-        raise EvaluationError(
-            "There is no such classification metric.",
-            found=", ".join(unknown),
-            allowed=", ".join(KNOWN_METRICS),
-        )
+    require_known(names, KNOWN_METRICS, "classification")
     count = build_class_counter(sample)
     right = right_share(sample)
     ece = calibration_statistic(*confidence_and_correct(sample))

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from transferflow.errors import EvaluationError
 from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean
 from transferflow.evaluation.classification_curves import CURVE_CLASSES, thin
 from transferflow.evaluation.clusters import decide_clusters
@@ -29,7 +28,7 @@ from transferflow.evaluation.detection_statistics import (
 )
 from transferflow.evaluation.intervals import metric_values
 from transferflow.evaluation.left_out import say_left_out
-from transferflow.evaluation.results import Evaluation
+from transferflow.evaluation.results import Evaluation, require_images
 
 IOU50 = 0
 """Index of IoU 0.5 among the thresholds: the one that the curves are drawn at."""
@@ -69,8 +68,7 @@ def evaluate_detection(
         EvaluationError: No image, a prediction of an unknown image or class, numbers that are not finite,
             or an unknown metric.
     """
-    if not truths:
-        raise EvaluationError("There is no image to evaluate.", hint="Give the split a share of the data.")
+    require_images(len(truths))
     needed_areas(metrics)
     matches = match_classes(predictions, truths, classes, tuple(AREAS))
     statistic = build_detection_statistic(matches, metrics)

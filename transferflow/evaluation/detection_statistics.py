@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from transferflow.errors import EvaluationError
 from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean, ratio
 from transferflow.evaluation.detection_matching import IOU_THRESHOLDS, ClassMatches
+from transferflow.evaluation.results import require_known
 
 RECALL_POINTS = np.linspace(0, 1, 101)
 AREA_OF_METRIC = {
@@ -29,11 +29,7 @@ def needed_areas(metrics: Sequence[str]) -> tuple[str, ...]:
     Raises:
         EvaluationError: A metric is unknown.
     """
-    unknown = [name for name in metrics if name not in AREA_OF_METRIC]
-    if unknown:
-        raise EvaluationError(
-            "There is no such detection metric.", found=", ".join(unknown), allowed=", ".join(AREA_OF_METRIC)
-        )
+    require_known(metrics, AREA_OF_METRIC, "detection")
     return tuple(dict.fromkeys(AREA_OF_METRIC[name] for name in metrics))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from transferflow.errors import EvaluationError
@@ -44,6 +44,34 @@ class Evaluation:
     images: int
     drawn: str = "images"
     curves: Mapping[str, object] = field(default_factory=dict)
+
+
+def require_images(images: int) -> None:
+    """Refuse to measure nothing.
+
+    Raises:
+        EvaluationError: If there is no image.
+    """
+    if images == 0:
+        raise EvaluationError("There is no image to evaluate.", hint="Give the split a share of the data.")
+
+
+def require_known(metrics: Iterable[str], known: Collection[str], kind: str) -> None:
+    """Refuse a metric that can't be computed.
+
+    Args:
+        metrics: What is asked for.
+        known: What there is.
+        kind: Of which task, in words.
+
+    Raises:
+        EvaluationError: If one is unknown.
+    """
+    unknown = [name for name in metrics if name not in known]
+    if unknown:
+        raise EvaluationError(
+            f"There is no such {kind} metric.", found=", ".join(unknown), allowed=", ".join(known)
+        )
 
 
 def evaluation_to_json(evaluation: Evaluation) -> str:

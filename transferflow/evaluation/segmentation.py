@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferflow.errors import EvaluationError
 from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean, ratio
 from transferflow.evaluation.classification_curves import CONFUSION_CLASSES
 from transferflow.evaluation.clusters import decide_clusters
 from transferflow.evaluation.intervals import metric_values
 from transferflow.evaluation.left_out import say_left_out
-from transferflow.evaluation.results import Evaluation
+from transferflow.evaluation.results import Evaluation, require_images, require_known
 from transferflow.evaluation.segmentation_counts import MaskCounts
 
 KNOWN_METRICS = ("miou", "dice", "pixel_accuracy", "boundary_f1")
@@ -89,15 +88,8 @@ def build_segmentation_statistic(counts: Sequence[MaskCounts], metrics: Sequence
     Raises:
         EvaluationError: No image, or an unknown metric.
     """
-    if not counts:
-        raise EvaluationError("There is no image to evaluate.", hint="Give the split a share of the data.")
-    unknown = [name for name in metrics if name not in KNOWN_METRICS]
-    if unknown:
-        raise EvaluationError(
-            "There is no such segmentation metric.",
-            found=", ".join(unknown),
-            allowed=", ".join(KNOWN_METRICS),
-        )
+    require_images(len(counts))
+    require_known(metrics, KNOWN_METRICS, "segmentation")
     sums = _stack(counts)
 
     def statistic(weights: FloatArray) -> FloatArray:

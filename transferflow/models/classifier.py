@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Literal
 
 from torch import Tensor, nn
@@ -50,7 +49,7 @@ class ImageClassifier(nn.Module):
         names = tuple(f"head.{name}" for name, _ in self.head.named_parameters())
         head = LayerGroup("head", "head", (Block("head", names),), ("head",))
         self.groups: tuple[LayerGroup, ...] = (
-            *(replace(group.prefixed("backbone"), part="backbone") for group in backbone.groups),
+            *(group.prefixed("backbone") for group in backbone.groups),
             head,
         )
         self.preprocessing: Preprocessing = backbone.preprocessing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -91,7 +91,7 @@ class ZeroShotClassifier(nn.Module):
         self.head = ZeroShotHead(backbone.num_features, dimensions, num_classes)
         head = LayerGroup("head", "head", (), ("head",))
         self.groups: tuple[LayerGroup, ...] = (
-            *(replace(group.prefixed("backbone"), part="backbone") for group in backbone.groups),
+            *(group.prefixed("backbone") for group in backbone.groups),
             head,
         )
         self.preprocessing: Preprocessing = backbone.preprocessing
