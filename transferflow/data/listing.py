@@ -41,27 +41,21 @@ def load_listing(data: Data, task: Task, base: Path | None = None) -> Listing:
     Raises:
         DataError: If the root, a table or an annotation file is missing or can't be read as such.
     """
-    root = resolve_root(data.root, base)
-    listing = _list_format(data, task, root)
-    if isinstance(data, TableData | CocoData | DicomData):
-        return listing
-    return add_groups(listing, data.split.group_by)
-
-
-def _list_format(data: Data, task: Task, root: Path) -> Listing:
+    root, group_by = resolve_root(data.root, base), data.split.group_by
+    # Tables, COCO and DICOM name the groups themselves; a table beside the images does it for the others.
     match data:
         case ImageFolderData():
-            return list_image_folder(data, root)
+            return add_groups(list_image_folder(data, root), group_by)
         case TableData():
             return list_table(data, task, root)
         case CocoData():
             return list_coco(data, task, root)
         case VocData():
-            return list_voc(data, root)
+            return add_groups(list_voc(data, root), group_by)
         case YoloData():
-            return list_yolo(data, root)
+            return add_groups(list_yolo(data, root), group_by)
         case MaskFolderData():
-            return list_mask_folder(data, root)
+            return add_groups(list_mask_folder(data, root), group_by)
         case DicomData():
             return list_dicom(data, task, root)
         case _:

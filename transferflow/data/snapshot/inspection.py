@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, assert_never
 
 import pyarrow as pa
 
@@ -23,7 +24,16 @@ from transferflow.data.snapshot.former_splits import load_former_splits
 from transferflow.data.snapshot.manifest import IMAGE_FIELDS, MASK_FIELDS, read_table
 from transferflow.data.snapshot.shards import FACTS_VERSION, ImageReader, Inspect, collect_facts, inspect_here
 from transferflow.data.split import assign_splits
-from transferflow.spec.sections.data import CocoData, Data, DicomData, VocData, YoloData
+from transferflow.spec.sections.data import (
+    CocoData,
+    Data,
+    DicomData,
+    ImageFolderData,
+    MaskFolderData,
+    TableData,
+    VocData,
+    YoloData,
+)
 from transferflow.spec.sections.task import SegmentationTask, Task
 
 OnFile = Callable[[int, int], None]
@@ -80,8 +90,9 @@ def inspect_listing(
     """
     inspect = inspect or inspect_here(1)
     found = _read_images(data, listing, previous, inspect, progress)
-    if isinstance(data, CocoData | VocData | YoloData):
-        found = _fit_all(found, data)
+    outside = boxes_outside(data)
+    if outside is not None:
+        found = _fit_all(found, outside)
     if isinstance(task, SegmentationTask):
         found = _read_masks(data, task, listing, found, previous, inspect)
     content = dict(zip((record.id for record in found.records), found.hashes, strict=True))
@@ -159,12 +170,23 @@ def _keep(found: Inspected, wanted: Sequence[bool]) -> Inspected:
     return replace(found, records=records, facts=found.facts.filter(pa.array(wanted, pa.bool_())))
 
 
-def _fit_all(found: Inspected, data: CocoData | VocData | YoloData) -> Inspected:
+def boxes_outside(data: Data) -> Literal["clip", "reject"] | None:
+    """What happens to a box that leaves its image; `None` for a format that has no boxes."""
+    match data:
+        case CocoData() | VocData() | YoloData():
+            return data.boxes_outside
+        case ImageFolderData() | TableData() | MaskFolderData() | DicomData():
+            return None
+        case _:
+            assert_never(data)
+
+
+def _fit_all(found: Inspected, outside: Literal["clip", "reject"]) -> Inspected:
     """Lay all boxes onto their images."""
     fitted: list[Record] = []
     findings, wanted = list(found.findings), []
     for record, seen in zip(found.records, seen_of(found.facts), strict=True):
-        laid, odd = fit_boxes(record, seen, data.boxes_outside)
+        laid, odd = fit_boxes(record, seen, outside)
         findings += odd
         wanted.append(laid is not None)
         fitted.append(laid or record)
