@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import assert_never
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from transferflow.report.contents import ReportData
 from transferflow.report.figures.charts import Chart
 from transferflow.report.figures.classification import classification_charts, operating_points
@@ -14,6 +12,7 @@ from transferflow.report.figures.detection import detection_charts
 from transferflow.report.figures.segmentation import segmentation_charts
 from transferflow.report.figures.training import training_charts
 from transferflow.report.inline_images import inline_picture
+from transferflow.report.page import render_page
 from transferflow.report.sections import (
     CLASS_NOTES,
     class_legend,
@@ -26,9 +25,7 @@ from transferflow.report.sections import (
     parameter_share,
     proof_table,
 )
-from transferflow.report.wording import count, fraction, number
 from transferflow.store import write_atomic
-from transferflow.text import printable
 
 TEMPLATE = "report.html"
 
@@ -47,35 +44,27 @@ def write_report(data: ReportData, path: Path) -> None:
 
 
 def render_report(data: ReportData) -> str:
-    """The page as text; control characters of names in it are escapes."""
-    environment = Environment(
-        loader=PackageLoader("transferflow.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(count=count, fraction=fraction, number=number)
-    page = environment.get_template(TEMPLATE).render(
-        data=data,
-        cards=metric_cards(data),
-        chosen_by=metric_title(data, data.training.metric),
-        charts=task_charts(data),
-        legend=class_legend(data),
-        points=operating_points(data.evaluation),
-        confused=confused_pairs(data.evaluation),
-        class_table=class_table(data.evaluation),
-        class_note=CLASS_NOTES[data.task],
-        worst=[inline_picture(picture) for picture in data.worst],
-        examples=[inline_picture(picture) for picture in data.examples],
-        training_charts=training_charts(data.training, data.lower_is_better),
-        layer_table=layer_table(data.training),
-        parameter_share=parameter_share(data.training.layers),
-        proof_table=proof_table(data.training),
-        data_table=data_table(data.data, data.classes),
-        samples=[inline_picture(picture) for picture in data.data.samples],
-    )
-    return printable(page)
+    """The page as text."""
+    values = {
+        "data": data,
+        "cards": metric_cards(data),
+        "chosen_by": metric_title(data, data.training.metric),
+        "charts": task_charts(data),
+        "legend": class_legend(data),
+        "points": operating_points(data.evaluation),
+        "confused": confused_pairs(data.evaluation),
+        "class_table": class_table(data.evaluation),
+        "class_note": CLASS_NOTES[data.task],
+        "worst": [inline_picture(picture) for picture in data.worst],
+        "examples": [inline_picture(picture) for picture in data.examples],
+        "training_charts": training_charts(data.training, data.lower_is_better),
+        "layer_table": layer_table(data.training),
+        "parameter_share": parameter_share(data.training.layers),
+        "proof_table": proof_table(data.training),
+        "data_table": data_table(data.data, data.classes),
+        "samples": [inline_picture(picture) for picture in data.data.samples],
+    }
+    return render_page(TEMPLATE, values)
 
 
 def task_charts(data: ReportData) -> list[Chart]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from transferflow.evaluation.pictures import Picture
 from transferflow.report.inline_images import inline_picture
+from transferflow.report.page import render_page
 from transferflow.store import write_atomic
-from transferflow.text import printable
 
 
 def write_sample_sheet(
@@ -31,19 +29,12 @@ def write_sample_sheet(
         legend: Class name and CSS colour of each class that is drawn; empty where nothing is.
         pictures: The images.
     """
-    environment = Environment(
-        loader=PackageLoader("transferflow.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("samples.html").render(
-        title=title,
-        facts=facts,
-        caption=caption,
-        legend=legend,
-        pictures=[inline_picture(picture) for picture in pictures],
-        wide=any(len(picture.panels) > 1 for picture in pictures),
-    )
-    write_atomic(path, printable(page))
+    values = {
+        "title": title,
+        "facts": facts,
+        "caption": caption,
+        "legend": legend,
+        "pictures": [inline_picture(picture) for picture in pictures],
+        "wide": any(len(picture.panels) > 1 for picture in pictures),
+    }
+    write_atomic(path, render_page("samples.html", values))
