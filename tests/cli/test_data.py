@@ -31,6 +31,30 @@ def test_check_lists_findings(spec_file, colour_folder, tmp_path, capsys):
     assert "\x1b[31m" not in shown
 
 
+def test_check_groups_findings_by_kind_and_says_how_to_see_all(spec_file, colour_folder, tmp_path, capsys):
+    for number in range(5):
+        (colour_folder / "red" / f"{number:02}.png").write_bytes(b"")
+    command = [
+        "data",
+        "check",
+        str(spec_file),
+        "--home",
+        str(tmp_path / "home"),
+        "--set",
+        "data.max_bad_fraction=1",
+    ]
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = lines.index("quarantine  empty_file: 5")
+    files = [line.strip() for line in lines[start + 1 : start + 5]]
+    assert files == [*(f"red/0{n}.png: the file is empty" for n in range(3)), "… and 2 more"]
+    assert lines[-1] == "all of them: --limit 5, or --json for machines"
+    assert main([*command, "--limit", "5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("the file is empty" in line for line in lines) == 5
+    assert not any("more" in line or "--limit" in line for line in lines)
+
+
 def test_check_json(spec_file, colour_folder, tmp_path, capsys):
     (colour_folder / "red" / "00.png").write_bytes(b"")
     assert main(["data", "check", str(spec_file), "--json", "--home", str(tmp_path / "home")]) == 1

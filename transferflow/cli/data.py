@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from transferflow.cli.console import output
+from transferflow.cli.help import examples
 from transferflow.cli.options import Home, Json, Override, SpecFile, naming_the_spec
 from transferflow.errors import DataError
 from transferflow.text import printable
@@ -30,13 +31,20 @@ _MIN_PREFIX = 6
 _COLOURS: dict[Severity, str] = {"error": "bold red", "quarantine": "yellow", "warning": "cyan"}
 
 
-@app.command("check")
+@app.command(
+    "check",
+    epilog=examples(
+        "data check my-spec.yaml", "data check my-spec.yaml --limit 100", "data check my-spec.yaml --json"
+    ),
+)
 def check(
     spec: SpecFile,
     overrides: Override = None,
     home: Home = None,
     as_json: Json = False,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Findings of a kind to print.")] = _SHOWN,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, help="Print up to N findings of each kind.")
+    ] = 3,
 ) -> None:
     """Open every file of a spec's data set and list what is wrong; exit code 1 if it can't be used."""
     from transferflow.data.listing import load_listing
@@ -77,34 +85,38 @@ def check(
 
 
 def _print_findings(findings: Sequence[Finding], limit: int) -> None:
+    from transferflow.data.checks.findings import group_findings
+
+    out = output()
     if not findings:
-        output().print("nothing is wrong")
+        out.print("nothing is wrong")
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("severity", "kind", "where", "reason"):
-        table.add_column(title, overflow="fold")
-    shown: Counter[str] = Counter()
-    for finding in findings:
-        shown[finding.kind] += 1
-        if shown[finding.kind] <= limit:
-            severity = Text(finding.severity, style=_COLOURS[finding.severity])
-            table.add_row(severity, finding.kind, printable(finding.where), printable(finding.reason))
-    output().print(table)
-    hidden = sum(max(0, count - limit) for count in shown.values())
-    if hidden:
-        output().print(f"and {hidden} more; --json and --limit show them")
+    groups = group_findings(findings)
+    for group in groups:
+        heading = Text(f"\n{group.severity}  ", style=_COLOURS[group.severity])
+        out.print(heading + Text(f"{group.kind}: {len(group.findings):,}", style="bold"))
+        for finding in group.findings[:limit]:
+            out.print(f"    {printable(finding.where)}: {printable(finding.reason)}")
+        if len(group.findings) > limit:
+            out.print(f"    … and {len(group.findings) - limit:,} more")
     counts = Counter(finding.severity for finding in findings)
-    output().print("\n" + ", ".join(f"{counts[name]} {name}" for name in _COLOURS if counts[name]))
+    out.print("\n" + ", ".join(f"{counts[name]:,} {name}" for name in _COLOURS if counts[name]))
+    longest = max(len(group.findings) for group in groups)
+    if longest > limit:
+        out.print(f"all of them: --limit {longest}, or --json for machines")
 
 
-@app.command("diff")
+@app.command("diff", epilog=examples("data diff 169731b0 8c1f02ab"))
 def diff(
-    old: Annotated[str, typer.Argument(metavar="A", help="Folder or key of a snapshot.")],
-    new: Annotated[str, typer.Argument(metavar="B", help="Folder or key of a later one.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="Folder or key of a snapshot.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Folder or key of a later one.")],
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Show what changed between two snapshots: images, labels, splits, and shifts."""
+    """Show what changed between two snapshots: images, labels, splits, and shifts.
+
+    A snapshot's key is that of prepare, as `transferflow plan SPEC` shows it.
+    """
     from transferflow.data.snapshot.diff import compare_snapshots
 
     result = compare_snapshots(find_snapshot(old, home), find_snapshot(new, home))

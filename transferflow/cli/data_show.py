@@ -19,8 +19,12 @@ def show(
     file: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="HTML file to write.")] = Path(
         "samples.html"
     ),
-    images: Annotated[int, typer.Option("--images", min=1, max=500, help="Images to draw.")] = 12,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, max=20, help="Variations of each.")] = 3,
+    images: Annotated[
+        int, typer.Option("--images", metavar="N", min=1, max=500, help="Images to draw.")
+    ] = 12,
+    epochs: Annotated[
+        int, typer.Option("--epochs", metavar="N", min=1, max=20, help="Variations of each.")
+    ] = 3,
 ) -> None:
     """Write an HTML sheet of training images as augmentation makes them, with boxes and masks drawn."""
     from transferflow.data.snapshot.build import load_snapshot

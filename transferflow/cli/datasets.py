@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from transferflow.cli.console import output
+from transferflow.cli.help import examples
 
 app = typer.Typer(help="Small real data sets to try things out with.", no_args_is_help=True)
 
@@ -35,10 +36,10 @@ def list_datasets() -> None:
     output().print("\nMake one with `transferflow datasets fetch NAME DIR`.")
 
 
-@app.command("fetch")
+@app.command("fetch", epilog=examples("datasets fetch digits-5k data/digits-5k"))
 def fetch_dataset(
-    name: Annotated[str, typer.Argument(help="Name, as `transferflow datasets list` shows it.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As `transferflow datasets list` shows it.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to make.")],
 ) -> None:
     """Make a data set: ordinary files in an ordinary format.
 

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from transferflow.cli.console import output
-from transferflow.cli.options import Home, Override, TrackingUri
+from transferflow.cli.options import Home, Override, SpecPaths, TrackingUri
 from transferflow.errors import Problem, SpecError
 from transferflow.text import printable
 
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 
 
 def deploy(
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Specs, or folders that are searched for them.")
-    ],
+    paths: SpecPaths,
     overrides: Override = None,
     work_pool: Annotated[
-        str | None, typer.Option("--work-pool", help="Instead of the one that each spec names.")
+        str | None,
+        typer.Option("--work-pool", metavar="NAME", help="Instead of the one that each spec names."),
     ] = None,
     home: Home = None,
     tracking_uri: TrackingUri = None,

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 from transferflow import __version__
 from transferflow.cli import data, data_show, datasets, deploy, models, predict, run, spec
 from transferflow.cli.console import errors, output, print_problems
+from transferflow.cli.help import DATA, MODELS, SPECS, apply_plain_flags, examples
 from transferflow.cli.usage import usage_hint
 from transferflow.errors import TransferflowError
 from transferflow.text import printable
@@ -24,23 +26,30 @@ UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 app = typer.Typer(
     help="Commit a spec, get a trained, measured, explained and promoted vision model.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
+    epilog="Each command has a `--help` of its own.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 # The command groups. Their modules import torch, mlflow, pandas and the like inside the functions only,
 # so that `transferflow --help` and `transferflow validate` stay quick.
-app.command("validate")(spec.validate)
-app.command("plan")(run.plan)
-app.command("run")(run.run)
-app.command("predict")(predict.predict)
-app.command("schema")(spec.schema)
-app.command("deploy")(deploy.deploy)
-app.add_typer(datasets.app, name="datasets")
-data.app.command("show")(data_show.show)
-app.add_typer(data.app, name="data")
-app.add_typer(models.backbones, name="backbones")
-app.add_typer(models.weights, name="weights")
+_validate = examples("validate specs/", "validate my-spec.yaml --set optimizer.lr=3e-4")
+_plan = examples("plan my-spec.yaml", "plan my-spec.yaml --set optimizer.lr=3e-4   # what runs again?")
+_run = examples("run my-spec.yaml", "run my-spec.yaml --set training.epochs=1 --no-prefect")
+_predict = examples("predict my-model photo.jpg", "predict my-model@challenger photos/ --csv")
+_schema = examples("schema --output spec.schema.json")
+app.command("validate", rich_help_panel=SPECS, epilog=_validate)(spec.validate)
+app.command("plan", rich_help_panel=SPECS, epilog=_plan)(run.plan)
+app.command("run", rich_help_panel=SPECS, epilog=_run)(run.run)
+app.command("deploy", rich_help_panel=SPECS, epilog=examples("deploy specs/"))(deploy.deploy)
+app.command("schema", rich_help_panel=SPECS, epilog=_schema)(spec.schema)
+app.command("predict", rich_help_panel=MODELS, epilog=_predict)(predict.predict)
+app.add_typer(models.backbones, name="backbones", rich_help_panel=MODELS)
+app.add_typer(models.weights, name="weights", rich_help_panel=MODELS)
+data.app.command("show", epilog=examples("data show my-spec.yaml --images 24"))(data_show.show)
+app.add_typer(data.app, name="data", rich_help_panel=DATA)
+app.add_typer(datasets.app, name="datasets", rich_help_panel=DATA)
 
 
 def _print_version(wanted: bool) -> None:
@@ -75,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     words, debug = _take_debug(words)
     try:
-        app(args=words, prog_name="transferflow")
+        command = get_command(app)
+        apply_plain_flags(typer.Context(command, **command.context_settings))
+        command(args=words, prog_name="transferflow")
     except TransferflowError as error:
         if debug:
             _print_traceback()

@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from transferflow.cli.console import output
+from transferflow.cli.help import examples
 from transferflow.cli.options import Json, Override, naming_the_spec
 from transferflow.errors import WeightsError
 from transferflow.spec.load import load_spec
@@ -31,16 +32,19 @@ UNSET_OFFLINE = "HF_HUB_OFFLINE forbids downloads: unset it and run the command 
 backbones = typer.Typer(help="The pretrained backbones that a spec can name.", no_args_is_help=True)
 weights = typer.Typer(help="Pretrained weights as dependencies: fetch and lock them.", no_args_is_help=True)
 
-Specs = Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Specs, YAML files.")]
+Specs = Annotated[list[Path], typer.Argument(metavar="SPEC", help="Specs, YAML files.")]
 
 
-@backbones.command("list")
+@backbones.command(
+    "list",
+    epilog=examples("backbones list --search resnet50", "backbones list --source timm --search dinov2"),
+)
 def list_command(
     source: Annotated[
-        Literal["torchvision", "timm", "package"] | None, typer.Option(help="Only this source.")
+        Literal["torchvision", "timm", "package"] | None, typer.Option("--source", help="Only this source.")
     ] = None,
     search: Annotated[
-        str, typer.Option("--search", "-s", help="Only names or weights with these words.")
+        str, typer.Option("--search", "-s", metavar="WORDS", help="Only names or weights with these words.")
     ] = "",
     as_json: Json = False,
 ) -> None:
@@ -64,7 +68,7 @@ def list_command(
         output().print(f"\n{len(found)} models; narrow the list with --search to see sizes and layer groups")
 
 
-@weights.command("fetch")
+@weights.command("fetch", epilog=examples("weights fetch specs/*.yaml"))
 def fetch_command(specs: Specs, overrides: Override = None) -> None:
     """Download ahead what the specs need, so that later runs work offline; a cut download is resumed."""
     from transferflow.models.weights.lock import verified_weights
@@ -77,12 +81,13 @@ def fetch_command(specs: Specs, overrides: Override = None) -> None:
     _for_each(_files(specs, overrides or ()), fetch)
 
 
-@weights.command("lock")
+@weights.command("lock", epilog=examples("weights lock specs/*.yaml"))
 def lock_command(
     specs: Specs,
     overrides: Override = None,
     file: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The lock file; default: weights.lock here.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The lock file; default: weights.lock here."),
     ] = None,
 ) -> None:
     """Write weights.lock: source, address, tag, sha256, licence, mean and std of what the specs need.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferflow.cli.help import SURROUNDINGS
 from transferflow.errors import PlanError, TransferflowError
 from transferflow.spec.load import read_document, with_places
 from transferflow.text import holds_secret
@@ -23,11 +24,18 @@ if TYPE_CHECKING:
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a YAML file.")]
 Override = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Replace a value, as in optimizer.lr=3e-4."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Replace a value, as in optimizer.lr=3e-4; as often as needed."
+    ),
 ]
 Home = Annotated[
     Path | None,
-    typer.Option("--home", help="Artifacts and cache; default: $TRANSFERFLOW_HOME or .transferflow"),
+    typer.Option(
+        "--home",
+        metavar="FOLDER",
+        rich_help_panel=SURROUNDINGS,
+        help="Artifacts and cache; default: $TRANSFERFLOW_HOME or .transferflow.",
+    ),
 ]
 
 
@@ -48,11 +56,19 @@ TrackingUri = Annotated[
     typer.Option(
         "--tracking-uri",
         callback=_without_secret,
+        metavar="URI",
+        rich_help_panel=SURROUNDINGS,
         help="MLflow server; default: $MLFLOW_TRACKING_URI or local files.",
     ),
 ]
-Offline = Annotated[bool, typer.Option("--offline", help="Never download weights.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", rich_help_panel=SURROUNDINGS, help="Never download weights."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+SpecPaths = Annotated[
+    list[Path], typer.Argument(metavar="PATH", help="Specs, or folders that are searched for them.")
+]
 
 
 def build_context(

@@ -21,23 +21,29 @@ if TYPE_CHECKING:
 
 def predict(
     model: Annotated[
-        str, typer.Argument(help="NAME (its champion), NAME@ALIAS, NAME/VERSION, or a bundle's folder.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="NAME (its champion), NAME@ALIAS, NAME/VERSION, or a bundle's folder."
+        ),
     ],
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.")],
     as_json: Annotated[
         bool,
         typer.Option(
             "--json",
-            help="Print JSON for machines. Boxes and masks come as COCO; its category ids count from 1, "
+            help="Print JSON, for machines. Boxes and masks come as COCO; its category ids count from 1, "
             "whatever the training file had: match categories by name.",
         ),
     ] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many classes to show per image.")] = 3,
+    top: Annotated[
+        int, typer.Option("--top", metavar="N", min=1, help="How many classes to show per image.")
+    ] = 3,
     min_score: Annotated[
         float | None,
         typer.Option(
             "--min-score",
+            metavar="SCORE",
             min=0,
             max=1,
             help="Leave out boxes below this score; default: the score of the best F1 on validation images.",
@@ -45,15 +51,18 @@ def predict(
     ] = None,
     tile: Annotated[
         int | None,
-        typer.Option("--tile", min=32, help="Side in pixels of overlapping tiles for large images."),
+        typer.Option("--tile", metavar="PIXELS", min=32, help="Side of overlapping tiles, for large images."),
     ] = None,
     folder: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for masks and overlays (not classification).")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="For masks and overlays; not used in classification."
+        ),
     ] = Path("predictions"),
     home: Home = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Predict on IMAGES with a registered model, through the same transform as in evaluation.
+    """Predict images with a registered model, through the very transform that it was evaluated with.
 
     Boxes are printed as a table, as COCO JSON or as CSV; masks are written as PNG; both are also drawn over
     the images.

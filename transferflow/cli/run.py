@@ -44,7 +44,7 @@ def run(
     tracking_uri: TrackingUri = None,
     offline: Offline = False,
     prefect: Annotated[
-        bool, typer.Option("--prefect/--no-prefect", help="Run as a Prefect flow, or in this process.")
+        bool, typer.Option("--prefect/--no-prefect", help="As a Prefect flow, or in this process alone.")
     ] = True,
     wait: Annotated[
         bool,
@@ -60,7 +60,10 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Prepare, train, evaluate and register what SPEC says; stages whose inputs did not change are reused."""
+    """Prepare, train, evaluate and register what SPEC says; a stage whose inputs did not change is reused.
+
+    A run that was stopped goes on where it was when the same command is given again.
+    """
     loaded = load_spec(spec, overrides or ())
     context = build_context(home, tracking_uri, offline, wait)
     with naming_the_spec(spec, overrides or ()):
@@ -85,11 +88,14 @@ def plan(
     tracking_uri: TrackingUri = None,
     offline: Offline = False,
     rates: Annotated[
-        bool, typer.Option("--rates", help="Also show each group's rate in each epoch, and draw it.")
+        bool, typer.Option("--rates", help="Also show each rate in each epoch, and draw it.")
+    ] = False,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Also show every value that the spec left open.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what `run` would do: stages, layers with their rates, resolved defaults; changes nothing."""
+    """Show what a run would do, and why: stages, images, what trains at which rate; changes nothing."""
     loaded = load_spec(spec, overrides or ())
     from transferflow.cli.plan_view import plan_view
     from transferflow.cli.rates_table import rates_table
@@ -105,7 +111,7 @@ def plan(
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
         return
     out = output()
-    out.print(plan_view(compiled), soft_wrap=False)
+    out.print(plan_view(compiled, defaults), soft_wrap=False)
     if rates:
         figure = context.reports / f"{loaded.name}-rates.svg"
         draw_rates(rows, figure)

@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from transferflow.cli.console import output, problem_text
+from transferflow.cli.options import Json, Override, SpecPaths
 from transferflow.errors import Problem, TransferflowError
 from transferflow.text import printable
 
@@ -23,16 +24,11 @@ _SUFFIXES = {".yaml", ".yml"}
 
 
 def validate(
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Specs, or folders that are searched for them.")
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Replace a value, as in optimizer.lr=3e-4."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    paths: SpecPaths,
+    overrides: Override = None,
+    as_json: Json = False,
 ) -> None:
-    """Check specs without training, data or torch; exit code 2 if any is wrong."""
+    """Check specs, every problem at once; needs no data. Exit code 2 if any is wrong."""
     results = check_files(list(spec_files(paths)), overrides or ())
     if as_json:
         rows = [_as_json(path, problems) for path, problems in results.items()]
@@ -45,7 +41,7 @@ def validate(
 
 def schema(
     file: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; default: print it.")
     ] = None,
 ) -> None:
     """Write the JSON schema of specs, for the YAML support of editors."""

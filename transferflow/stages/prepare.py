@@ -83,8 +83,11 @@ def _build(
             progress=progress,
             inspect=inspect,
         )
-    for sentence in summarize_findings(load_findings(folder)):
+    findings = load_findings(folder)
+    for sentence in summarize_findings(findings):
         logger.warning("warning: %s", sentence)
+    if findings:
+        logger.warning("all findings one by one: `transferflow data check SPEC --limit %d`", len(findings))
 
 
 def remember_snapshot(

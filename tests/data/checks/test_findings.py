@@ -33,11 +33,23 @@ def test_damaged_findings_are_an_error(tmp_path, text):
 
 def test_a_kind_is_one_sentence_and_left_out_files_come_first():
     assert summarize_findings([UNEVEN, *EMPTY]) == (
-        "3 files are left out: 0.png: the file is empty (and 2 more)",
+        "3 files are left out: 0.png, 1.png, 2.png: the file is empty",
         "data.split: chance made the splits uneven",
     )
     assert summarize_findings(EMPTY[:1]) == ("a file is left out: 0.png: the file is empty",)
     assert summarize_findings([]) == ()
+
+
+def test_many_of_a_kind_are_counted_with_the_first_three():
+    alike = [Finding("box_outside", "warning", f"{n}.xml", f"a box leaves by {n} px") for n in range(1200)]
+    empty = [Finding("empty", "quarantine", f"{n}.png", "the file is empty") for n in range(5)]
+    leak = Finding("leak", "error", "a.png", "stands in two splits")
+    assert summarize_findings([alike[0], *empty, leak, *alike[1:]]) == (
+        "a.png: stands in two splits",
+        "5 files are left out: 0.png, 1.png, 2.png: the file is empty (and 2 more)",
+        "box outside, 1,200 times: 0.xml: a box leaves by 0 px; 1.xml: a box leaves by 1 px; "
+        "2.xml: a box leaves by 2 px (and 1,197 more)",
+    )
 
 
 def test_errors_are_refused_and_warnings_are_not():
@@ -45,3 +57,16 @@ def test_errors_are_refused_and_warnings_are_not():
     leak = Finding("leak", "error", "a.png", "stands in two splits")
     with pytest.raises(DataError, match=r"a\.png: stands in two splits"):
         refuse_errors([UNEVEN, leak])
+
+
+def test_a_refusal_groups_what_is_wrong_and_says_how_to_see_all():
+    leaks = [Finding("leak", "error", f"{n}.png", "stands in two splits") for n in range(400)]
+    with pytest.raises(DataError) as refused:
+        refuse_errors([UNEVEN, *EMPTY, *leaks])
+    (problem,) = refused.value.problems
+    assert problem.what == "the data set has 400 errors"
+    assert problem.found == (
+        "leak, 400 times: 0.png, 1.png, 2.png: stands in two splits (and 397 more)\n"
+        "3 files are left out: 0.png, 1.png, 2.png: the file is empty"
+    )
+    assert problem.hint == "`transferflow data check SPEC --limit 403` lists all 403"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from transferflow.data.records import Finding, Severity
@@ -14,13 +14,10 @@ from transferflow.text import to_csv
 
 QUARANTINE = "quarantine.csv"
 FINDINGS = "findings.json"
-_SHOWN = 10
-_ORDER: dict[Severity, int] = {"error": 0, "quarantine": 1, "warning": 2}
-
-
-def sort_findings(findings: Sequence[Finding]) -> list[Finding]:
-    """Errors first, then quarantined files, then warnings; each by kind, in the order they were found."""
-    return sorted(findings, key=lambda finding: (_ORDER[finding.severity], finding.kind))
+SEVERITIES: tuple[Severity, ...] = ("error", "quarantine", "warning")
+"""The worst first."""
+EXAMPLES = 3
+"""Findings of a kind that are shown where nobody asks for more."""
 
 
 def write_findings(findings: Sequence[Finding], folder: Path) -> None:
@@ -47,36 +44,66 @@ def load_findings(folder: Path) -> tuple[Finding, ...]:
         ) from error
 
 
+@dataclass(frozen=True)
+class FindingGroup:
+    """All findings of one kind and severity.
+
+    Attributes:
+        kind: The findings' kind.
+        severity: Their severity.
+        findings: At least one, in the order they were found.
+    """
+
+    kind: str
+    severity: Severity
+    findings: tuple[Finding, ...]
+
+
+def group_findings(findings: Iterable[Finding]) -> tuple[FindingGroup, ...]:
+    """Group findings by kind: errors first, then quarantined files, warnings; each by name."""
+    groups: dict[tuple[Severity, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.severity, finding.kind), []).append(finding)
+    ordered = sorted(groups.items(), key=lambda item: (SEVERITIES.index(item[0][0]), item[0][1]))
+    return tuple(FindingGroup(kind, severity, tuple(found)) for (severity, kind), found in ordered)
+
+
 def refuse_errors(findings: Sequence[Finding]) -> None:
     """Raise if any finding is an error.
 
     Raises:
-        DataError: Shows the first findings and says how to see all.
+        DataError: Tells the errors and the quarantined files, and how to see all of them.
     """
-    errors = [f for f in findings if f.severity == "error"]
+    bad = [f for f in findings if f.severity != "warning"]
+    errors = sum(f.severity == "error" for f in bad)
     if not errors:
         return
-    bad = [f for f in findings if f.severity == "quarantine"]
-    shown = [f"{f.where}: {f.reason}" for f in [*errors, *bad][:_SHOWN]]
-    rest = len(errors) + len(bad) > _SHOWN
+    rest = any(len(group.findings) > EXAMPLES for group in group_findings(bad))
     raise DataError(
-        f"the data set has {len(errors)} errors" if len(errors) > 1 else "the data set has an error",
-        found="\n".join(shown),
-        hint=f"`transferflow data check SPEC` lists all {len(errors) + len(bad)}" if rest else "",
+        f"the data set has {errors:,} errors" if errors > 1 else "the data set has an error",
+        found="\n".join(summarize_findings(bad)),
+        hint=f"`transferflow data check SPEC --limit {len(bad)}` lists all {len(bad):,}" if rest else "",
     )
 
 
 def summarize_findings(findings: Sequence[Finding]) -> tuple[str, ...]:
-    """One sentence per kind: the first finding of it, and how many more there are; left-out files first."""
-    kinds: dict[tuple[bool, str], list[Finding]] = {}
-    for finding in findings:
-        kinds.setdefault((finding.severity == "quarantine", finding.kind), []).append(finding)
-    ordered = sorted(kinds.items(), key=lambda item: not item[0][0])
-    return tuple(_sentence(is_left_out, found) for (is_left_out, _), found in ordered)
+    """One sentence per kind: how many there are, and the first few; what is worst first."""
+    return tuple(_sentence(group) for group in group_findings(findings))
 
 
-def _sentence(is_left_out: bool, found: Sequence[Finding]) -> str:
-    first = f"{found[0].where}: {found[0].reason}"
-    more = f" (and {len(found) - 1:,} more)" if found[1:] else ""
-    left_out = f"{len(found):,} files are left out: " if found[1:] else "a file is left out: "
-    return f"{left_out if is_left_out else ''}{first}{more}"
+def _sentence(group: FindingGroup) -> str:
+    found = group.findings
+    shown = found[:EXAMPLES]
+    if len({finding.reason for finding in found}) == 1:
+        examples = f"{', '.join(finding.where for finding in shown)}: {found[0].reason}"
+    else:
+        examples = "; ".join(f"{finding.where}: {finding.reason}" for finding in shown)
+    more = f" (and {len(found) - len(shown):,} more)" if found[len(shown) :] else ""
+    return f"{_count(group)}{examples}{more}"
+
+
+def _count(group: FindingGroup) -> str:
+    count = len(group.findings)
+    if group.severity == "quarantine":
+        return f"{count:,} files are left out: " if count > 1 else "a file is left out: "
+    return f"{group.kind.replace('_', ' ')}, {count:,} times: " if count > 1 else ""

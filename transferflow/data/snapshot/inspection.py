@@ -9,7 +9,7 @@ from typing import Literal, assert_never
 
 import pyarrow as pa
 
-from transferflow.data.checks.findings import sort_findings
+from transferflow.data.checks.findings import group_findings
 from transferflow.data.checks.inspected import Inspected, seen_of
 from transferflow.data.checks.labels import check_labels, check_share
 from transferflow.data.checks.leaks import check_leaks
@@ -65,7 +65,7 @@ def check_listing(
     found = inspect_listing(
         data, task, listing, previous=previous, inspect=inspect_here(workers), progress=progress
     )
-    return sort_findings(found.findings)
+    return [finding for group in group_findings(found.findings) for finding in group.findings]
 
 
 def inspect_listing(

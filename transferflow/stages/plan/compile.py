@@ -26,6 +26,7 @@ from transferflow.stages.keys import (
 from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import STAGES, StageName
 from transferflow.stages.plan.defaults import resolved_values
+from transferflow.stages.plan.duration import last_epoch_seconds
 from transferflow.stages.plan.preflight import require_right_weights, require_transforms
 from transferflow.stages.plan.warnings import collect_warnings
 from transferflow.stages.train.job import optimizer_settings
@@ -66,8 +67,10 @@ class Plan:
         classes: Class names in order.
         images: Images per split.
         exact: Whether `images` comes from a snapshot; otherwise files were listed and not opened.
+        left_out: Files that prepare put into quarantine; 0 where it has not run.
         parts: The model on the meta device.
         training: Freeze state and rates per layer group.
+        epoch_seconds: What an epoch took in the spec's last training; `None` if there was none.
         resolved: Every default that was taken, and what `auto` came to, by key path.
         warnings: What a careful colleague would point out.
     """
@@ -77,8 +80,10 @@ class Plan:
     classes: tuple[str, ...]
     images: Mapping[str, int]
     exact: bool
+    left_out: int
     parts: ModelParts
     training: TrainingPlan
+    epoch_seconds: float | None
     resolved: Mapping[str, Any]
     warnings: tuple[str, ...]
 
@@ -93,6 +98,8 @@ class Plan:
             "classes": list(self.classes),
             "images": dict(self.images),
             "images_exact": self.exact,
+            "left_out": self.left_out,
+            "epoch_seconds": self.epoch_seconds,
             "layers": [asdict(row) for row in self.training.rows],
             "phases": [
                 {"first_epoch": p.first_epoch, "frozen": sorted(p.frozen), "lr_scale": p.lr_scale}
@@ -133,8 +140,10 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
         classes=classes,
         images=images,
         exact=snapshot is not None,
+        left_out=snapshot.quarantined if snapshot else 0,
         parts=parts,
         training=training,
+        epoch_seconds=last_epoch_seconds(context.store, spec.name),
         resolved=resolved_values(spec, eval_transform_of(spec, parts.preprocessing)),
         warnings=collect_warnings(spec, parts, training.rows, images, will_train),
     )

@@ -1,0 +1,68 @@
+"""What a person reads who asks a command for help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from transferflow.cli.main import app, main
+
+
+def _commands(command, words=()) -> Iterator[tuple[str, ...]]:
+    yield words
+    if isinstance(command, TyperGroup):
+        for name, below in command.commands.items():
+            yield from _commands(below, (*words, name))
+
+
+COMMANDS = list(_commands(get_command(app)))
+
+
+@pytest.fixture
+def help_of(monkeypatch, capsys):
+    """The help of a command in a terminal of 80 columns, or on a pipe that is as wide."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def _help(*words):
+        assert main([*words, "--help"]) == 0
+        return capsys.readouterr().out
+
+    return _help
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_fits_80_columns_and_shows_no_type_of_a_flag(help_of, words):
+    text = help_of(*words)
+    assert "bool" not in text.lower()
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "  -h    " in text
+
+
+@pytest.mark.parametrize(
+    "words", [w for w in COMMANDS if w and w[-1] in ("run", "plan", "check", "diff", "fetch")]
+)
+def test_examples_are_whole_lines(help_of, words):
+    lines = [line.strip() for line in help_of(*words).splitlines()]
+    start = f"transferflow {' '.join(words)} "
+    assert any(line.startswith(start) for line in lines[lines.index("Examples:") :])
+
+
+def test_the_commands_are_grouped_by_what_they_are_about(help_of):
+    text = help_of()
+    panels = [line for line in text.splitlines() if line.startswith("╭─")]
+    assert [panel.strip("╭─╮ ").split(":")[0] for panel in panels] == ["Options", "Specs", "Models", "Data"]
+    assert len([w for w in COMMANDS if len(w) == 1]) == sum(
+        f"│ {w[-1]} " in text for w in COMMANDS if len(w) == 1
+    )
+
+
+def test_values_have_names_and_places_stand_apart(help_of):
+    text = help_of("plan")
+    head, places = text.split("Where things are")
+    assert "--set " in head
+    assert "KEY=VALUE" in head
+    assert "--home" in places
+    assert "FOLDER" in places

@@ -1,0 +1,134 @@
+"""A plan in a few sentences: images, what trains and at which rates, how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+
+from transferflow.report.contents import LayerRow
+from transferflow.spec.sections.metrics import positive_class
+from transferflow.stages.plan.compile import Plan
+from transferflow.training.job import FreezePhase
+
+_RATES = 4
+"""Different rates that are named one by one; of more, the first and the last."""
+
+
+def plan_facts(plan: Plan) -> Iterator[tuple[str, str]]:
+    """Name and text of each fact."""
+    yield "images", _images(plan)
+    yield "trains", _trains(plan)
+    if any(row.lr_high is not None for row in plan.training.rows):
+        yield "rates", _rates(plan)
+        yield "course", _course(plan)
+    if plan.epoch_seconds is not None and not plan.stages[1].reused:
+        epochs = plan.spec.training.epochs
+        each = _duration(plan.epoch_seconds)
+        yield "time", f"about {_duration(epochs * plan.epoch_seconds)}: the last run took {each} per epoch"
+
+
+def rate_text(row: LayerRow) -> str:
+    """The group's rate, or its range under layer-wise decay; empty when it never trains."""
+    if row.lr_low is None or row.lr_high is None:
+        return ""
+    return f"{row.lr_high:.3g}" if row.lr_low == row.lr_high else f"{row.lr_low:.3g} … {row.lr_high:.3g}"
+
+
+def when_it_trains(row: LayerRow, first_epochs: Sequence[int]) -> str:
+    """The epochs in which the group trains, such as `from epoch 3`; `frozen` when it never does.
+
+    Args:
+        row: The group.
+        first_epochs: First epoch of each phase, from 0.
+    """
+    if all(row.trains):
+        return "trains"
+    parts = []
+    ends: list[int | None] = [*first_epochs[1:], None]
+    for trains, span in groupby(zip(row.trains, first_epochs, ends, strict=True), itemgetter(0)):
+        phases = list(span)
+        if trains:
+            parts.append(_epochs(phases[0][1], phases[-1][2]))
+    return ", ".join(parts) or "frozen"
+
+
+def _epochs(first: int, end: int | None) -> str:
+    if end is None:
+        return f"from epoch {first + 1}"
+    if first == 0:
+        return f"until epoch {end}"
+    return f"epoch {end}" if end == first + 1 else f"epochs {first + 1} to {end}"
+
+
+def _images(plan: Plan) -> str:
+    counts = ", ".join(f"{count:,} {split}" for split, count in plan.images.items())
+    about = "" if plan.exact else "about "
+    note = "" if plan.exact else " (as listed; prepare opens the files)"
+    left_out = f", {plan.left_out:,} left out" if plan.left_out else ""
+    classes = f"{len(plan.classes)} class{'' if len(plan.classes) == 1 else 'es'}"
+    positive = positive_class(plan.spec.task, plan.classes)
+    if positive is not None:
+        classes += f", {positive} is the positive one"
+    return f"{about}{counts}{left_out}{note}; {classes}"
+
+
+def _trains(plan: Plan) -> str:
+    phases, rows = plan.training.freeze.phases, plan.training.rows
+    trained = [[row for row in rows if row.group not in phase.frozen] for phase in phases]
+    total = sum(row.parameters for row in rows)
+    parts = []
+    for phase, found in zip(phases, trained, strict=True):
+        share = sum(row.parameters for row in found) / total
+        names = _spans(rows, found) if len(found) < len(rows) else "everything"
+        parts.append(f"{_since(phase, phases)}{names or 'nothing'} ({_percent(share)})")
+    return f"{'; '.join(parts)} of {total:,} parameters"
+
+
+def _percent(share: float) -> str:
+    return "under 1%" if 0 < share < 0.005 else f"{share:.0%}"
+
+
+def _since(phase: FreezePhase, phases: Sequence[FreezePhase]) -> str:
+    return "" if len(phases) == 1 else f"from epoch {phase.first_epoch + 1} "
+
+
+def _spans(rows: Sequence[LayerRow], chosen: Sequence[LayerRow]) -> str:
+    """Names of the chosen rows, neighbours joined: `stem, blocks.4 to head`."""
+    spans = []
+    for is_chosen, span in groupby(rows, lambda row: row in chosen):
+        names = [row.group for row in span]
+        if is_chosen:
+            spans.append(f"{names[0]} to {names[-1]}" if len(names) > 2 else ", ".join(names))
+    return ", ".join(spans)
+
+
+def _rates(plan: Plan) -> str:
+    trained = [row for row in plan.training.rows if row.lr_high is not None]
+    alike = [(rate, list(rows)) for rate, rows in groupby(trained, rate_text)]
+    if len(alike) > _RATES:
+        (first, lowest), *_, (last, highest) = alike
+        rates = f"{first} ({lowest[0].group}) to {last} ({highest[-1].group})"
+    elif len(alike) == 1:
+        rates = alike[0][0]
+    else:
+        rates = ", ".join(f"{rate} ({_spans(trained, rows)})" for rate, rows in alike)
+    phases = [phase for phase in plan.training.freeze.phases if phase.lr_scale != 1]
+    scaled = [f"{phase.lr_scale:g} times that from epoch {phase.first_epoch + 1}" for phase in phases]
+    return ", ".join([rates, *scaled])
+
+
+def _course(plan: Plan) -> str:
+    training, schedule, optimizer = plan.spec.training, plan.spec.schedule, plan.spec.optimizer
+    epochs = f"{training.epochs} epoch{'' if training.epochs == 1 else 's'}"
+    warm_up = f" after {schedule.warmup_epochs:g} epochs of warm-up" if schedule.warmup_epochs else ""
+    return (
+        f"{epochs}, {training.batch_size} images a step; {optimizer.kind}, "
+        f"weight decay {optimizer.weight_decay:g}; {schedule.kind} rates{warm_up}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
