@@ -29,7 +29,7 @@ from transferflow.data.snapshot.build import build_snapshot
 from transferflow.data.snapshot.diff import compare_snapshots
 from transferflow.data.snapshot.shards import Shard, facts_schema
 from transferflow.spec.sections.data import Split, TableData
-from transferflow.spec.sections.task import ClassificationTask
+from transferflow.spec.sections.truth import LabelTruth
 
 CLASSES = 10
 PER_FOLDER = 2_000
@@ -95,22 +95,24 @@ def main() -> None:
         data = TableData(
             format="csv", root=str(root), file="labels.csv", split=Split(), near_duplicates="warning"
         )
-        task = ClassificationTask(kind="classification")
+        truth = LabelTruth()
         with clock("listing"):
-            listing = load_listing(data, task)
+            listing = load_listing(data, truth)
         with clock("digest"):
             listing_digest(listing)
         with clock("snapshot: facts, splits, checks, near duplicates, manifest"):
-            old = build_snapshot(data, task, listing, Path(name) / "old", inspect=made_up_facts)
+            old = build_snapshot(data, truth, listing, Path(name) / "old", inspect=made_up_facts)
         with (root / "labels.csv").open() as table:
             lines = table.readlines()
         with (root / "labels.csv").open("w") as table:
             table.writelines(lines[: -rows // 100])
         del lines, listing
         with clock("listing again, 1 % of the rows removed"):
-            listing = load_listing(data, task)
+            listing = load_listing(data, truth)
         with clock("incremental snapshot"):
-            new = build_snapshot(data, task, listing, Path(name) / "new", previous=old, inspect=made_up_facts)
+            new = build_snapshot(
+                data, truth, listing, Path(name) / "new", previous=old, inspect=made_up_facts
+            )
         del listing
         with clock("diff"):
             diff = compare_snapshots(old, new)

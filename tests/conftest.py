@@ -20,6 +20,7 @@ from transferflow.data.snapshot.build import build_snapshot
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.data import Data
 from transferflow.spec.sections.task import Task
+from transferflow.spec.sections.truth import Truth
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 
@@ -70,13 +71,15 @@ def data_section() -> Callable[..., Data]:
 
 
 @pytest.fixture
-def task_section() -> Callable[..., Task]:
-    """Build a `task` section from its kind and keywords."""
-    return lambda kind="classification", **fields: TypeAdapter(Task).validate_python({"kind": kind, **fields})
+def truth_of() -> Callable[..., Truth]:
+    """What a task learns from, by its kind and keywords."""
+    return lambda kind="classification", **fields: (
+        TypeAdapter(Task).validate_python({"kind": kind, **fields}).truth
+    )
 
 
 @pytest.fixture
-def snapshot_of(data_section, task_section, tmp_path_factory) -> Callable[..., DatasetSnapshot]:
+def snapshot_of(data_section, truth_of, tmp_path_factory) -> Callable[..., DatasetSnapshot]:
     """Build a snapshot of a folder in a new folder."""
 
     def run(
@@ -88,7 +91,7 @@ def snapshot_of(data_section, task_section, tmp_path_factory) -> Callable[..., D
         options: dict[str, Any] | None = None,
         **fields: Any,
     ) -> DatasetSnapshot:
-        data, chosen = data_section(root=str(root), **fields), task_section(task, **(options or {}))
+        data, chosen = data_section(root=str(root), **fields), truth_of(task, **(options or {}))
         folder = tmp_path_factory.mktemp("snapshot")
         listing = load_listing(data, chosen)
         return build_snapshot(data, chosen, listing, folder, previous=previous, workers=workers)

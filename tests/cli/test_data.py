@@ -75,7 +75,7 @@ def test_diff_of_folders_and_keys(build_spec, colour_folder, tmp_path, capsys):
 
     def publish(key):
         def write(folder):
-            build_snapshot(spec.data, spec.task, load_listing(spec.data, spec.task), folder)
+            build_snapshot(spec.data, spec.task.truth, load_listing(spec.data, spec.task.truth), folder)
 
         return store.obtain("prepare", key * 64, {}, write)
 

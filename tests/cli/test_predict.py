@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from transferflow.cli.main import app
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.eval_inputs import eval_transform_of
-from transferflow.tasks.build import build_task
+from transferflow.tasks.build import build_parts
 from transferflow.tasks.bundle import save_bundle
 
 CLASSES = {"detection": ("cat", "dog"), "segmentation": ("background", "cat", "dog")}
@@ -40,7 +40,7 @@ def bundles(tmp_path_factory):
                 "head": HEADS[task],
             }
         )
-        parts = build_task(spec.task).build_model(spec, classes, pretrained=False)
+        parts = build_parts(spec, classes, pretrained=False)
         folders[task] = tmp_path_factory.mktemp(task)
         transform = eval_transform_of(spec, parts.preprocessing)
         save_bundle(folders[task], spec, classes, transform, parts.model, min_score=0.0)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from transferflow.cli.rates_table import rates_table
 from transferflow.stages.train.training_plan import compile_training_plan
-from transferflow.tasks.build import build_task
+from transferflow.tasks.build import build_parts
 from transferflow.training.job import OptimizerSettings
 from transferflow.training.rate_plan import RateRow, rate_table
 
@@ -24,7 +24,7 @@ def rates_of(build_spec):
         backbone = {"source": "torchvision", "name": name, "weights": "none"}
         optimizer = {"lr": 1e-3, "layer_decay": 0.5}
         spec = build_spec(backbone=backbone, optimizer=optimizer, training={"epochs": epochs}, **sections)
-        parts = build_task(spec.task).build_model(spec, ("a", "b"), pretrained=False, device="meta")
+        parts = build_parts(spec, ("a", "b"), pretrained=False, device="meta")
         plan = compile_training_plan(spec, parts)
         settings = OptimizerSettings("adamw", schedule=schedule)
         return rate_table(plan.rates, plan.freeze, settings, epochs, 10)

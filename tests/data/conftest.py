@@ -28,11 +28,11 @@ def paint() -> Callable[..., Path]:
 
 
 @pytest.fixture
-def list_data(data_section, task_section) -> Callable[..., Listing]:
+def list_data(data_section, truth_of) -> Callable[..., Listing]:
     """List a folder in a format."""
 
     def run(root: Path, task: str = "classification", **fields: Any) -> Listing:
         options = {"multilabel": fields.pop("multilabel")} if "multilabel" in fields else {}
-        return load_listing(data_section(root=str(root), **fields), task_section(task, **options))
+        return load_listing(data_section(root=str(root), **fields), truth_of(task, **options))
 
     return run

@@ -27,15 +27,18 @@ from transferflow.report.contents import (
     TrainingSummary,
     VerdictSummary,
 )
+from transferflow.spec.sections.guide import positive_class
 from transferflow.spec.sections.metrics import (
     DETECTION,
     MULTI_LABEL,
     SEGMENTATION,
     SINGLE_LABEL,
-    positive_class,
 )
 from transferflow.spec.sections.task import ClassificationTask
+from transferflow.tasks.classification import Classification
+from transferflow.tasks.detection import Detection
 from transferflow.tasks.rendering.drawing import draw_boxes, draw_mask
+from transferflow.tasks.segmentation import Segmentation
 from transferflow.training.job import PhaseProof
 
 SPEC_TEXT = """\
@@ -127,6 +130,7 @@ def report_data(classes=10, images=500, *, names=None, multilabel=False, hostile
     return ReportData(
         title=f"digits{hostile}",
         task="classification",
+        traits=Classification.traits,
         evaluation=evaluation,
         classes=names,
         main_metric="accuracy",
@@ -155,12 +159,14 @@ def report_data(classes=10, images=500, *, names=None, multilabel=False, hostile
     )
 
 
-def shared_parts(data, evaluation, classes, task, main_metric, worst):
+def shared_parts(evaluation, classes, task, traits, main_metric, worst):
     """The classification report's other sections under another task's evaluation."""
+    data = report_data(len(classes), 30)
     counts = {split: dict.fromkeys(classes, n) for split, n in data.data.counts.items()}
     return replace(
         data,
         task=task,
+        traits=traits,
         title=f"{task} demo",
         positive=None,
         specificity=None,
@@ -209,7 +215,7 @@ def detection_report(images=40, hostile=""):
                 (truth.id,),
             )
         )
-    return shared_parts(report_data(2, 30), evaluation, classes, "detection", "map50", tuple(worst))
+    return shared_parts(evaluation, classes, "detection", Detection.traits, "map50", tuple(worst))
 
 
 def segmentation_report(images=12):
@@ -228,7 +234,7 @@ def segmentation_report(images=12):
         ]
         worst.append(Picture(tuple(panels), f"mIoU {image_iou(counts[-1:])[0]:.3f}", (f"{number}.png",)))
     evaluation = evaluate_segmentation(counts, classes, metrics=SEGMENTATION.names, bootstrap=100, seed=0)
-    return shared_parts(report_data(3, 30), evaluation, classes, "segmentation", "miou", tuple(worst[:4]))
+    return shared_parts(evaluation, classes, "segmentation", Segmentation.traits, "miou", tuple(worst[:4]))
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.plan.compile import compile_plan, epoch_rates
 from transferflow.stages.train.job import optimizer_settings
 from transferflow.stages.train.training_plan import compile_training_plan
-from transferflow.tasks.build import build_task
+from transferflow.tasks.build import build_parts
 from transferflow.training.job import LoopSettings, TrainJob
 from transferflow.training.loop import arithmetic_of, train
 
@@ -130,7 +130,7 @@ def test_a_backbone_trains_as_it_is_said_to(library, name, build_spec, tmp_path)
     for number, (freeze, optimizer, frozen, scales) in enumerate(policies(names)):
         training = {"epochs": len(frozen), "batch_size": 3, "workers": 0, "device": "cpu"}
         spec = build_spec(backbone=backbone, data=data, freeze=freeze, optimizer=optimizer, training=training)
-        parts = build_task(spec.task).build_model(spec, ("a", "b", "c"), pretrained=True)
+        parts = build_parts(spec, ("a", "b", "c"), pretrained=True)
         plan, planned = compile_training_plan(spec, parts), compile_plan(spec, context)
         assert plan.rows == planned.training.rows  # the meta device tells the truth
         cells = [(row.epoch, row.block) for row in epoch_rates(planned)]

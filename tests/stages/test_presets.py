@@ -22,7 +22,7 @@ from transferflow.stages.eval_inputs import eval_transform_of
 from transferflow.stages.train.job import optimizer_settings
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.store import file_digest
-from transferflow.tasks.build import build_task
+from transferflow.tasks.build import build_parts
 from transferflow.training.freezing import apply_freeze
 from transferflow.training.optimizer import build_optimizer
 
@@ -205,7 +205,7 @@ def test_a_preset_is_the_model_built_by_hand(preset, channels, tmp_path, publish
     publish(weights, state)
     spec = preset_spec(tmp_path, preset, f", channels: {channels}" if channels else "")
     theirs = by_hand(state, channels) if channels else by_hand(state)
-    parts = build_task(spec.task).build_model(spec, CLASSES, pretrained=True)
+    parts = build_parts(spec, CLASSES, pretrained=True)
     plan = compile_training_plan(spec, parts)
     optimizer = build_optimizer(parts.model, plan.rates, optimizer_settings(spec))
     apply_freeze(parts.model.train(), parts.groups, plan.freeze.at(0), plan.freeze.batch_norm)
@@ -271,7 +271,7 @@ def take_step(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Loss, im
 
 def test_medical_images_are_normalised_with_the_mean_of_the_colours(tmp_path):
     spec = preset_spec(tmp_path, "medical")
-    parts = build_task(spec.task).build_model(spec, CLASSES, pretrained=False, device="meta")
+    parts = build_parts(spec, CLASSES, pretrained=False, device="meta")
     transform = eval_transform_of(spec, parts.preprocessing)
     assert transform.mean == pytest.approx(((0.485 + 0.456 + 0.406) / 3,))
     assert transform.std == pytest.approx(((0.229 + 0.224 + 0.225) / 3,))

@@ -10,7 +10,7 @@ from transferflow.data.listing import load_listing
 from transferflow.data.snapshot.build import build_snapshot
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.eval_inputs import eval_loader, eval_transform_of, prediction_inputs
-from transferflow.tasks.build import build_task
+from transferflow.tasks import build
 
 SIZE = (64, 48)
 """Width and height of every image."""
@@ -21,9 +21,9 @@ def load():
     """Build the snapshot of a spec's data."""
 
     def run(spec, folder):
-        listing = load_listing(spec.data, spec.task)
+        listing = load_listing(spec.data, spec.task.truth)
         folder.mkdir(parents=True, exist_ok=True)
-        return build_snapshot(spec.data, spec.task, listing, folder)
+        return build_snapshot(spec.data, spec.task.truth, listing, folder)
 
     return run
 
@@ -45,8 +45,7 @@ def build_parts():
     """Task and model of a spec."""
 
     def run(spec, snapshot):
-        task = build_task(spec.task)
-        return task, task.build_model(spec, snapshot.classes, pretrained=True)
+        return build.build_task(spec), build.build_parts(spec, snapshot.classes, pretrained=True)
 
     return run
 

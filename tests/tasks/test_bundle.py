@@ -10,7 +10,7 @@ from transferflow.errors import StoreError
 from transferflow.spec.load import load_spec
 from transferflow.spec.sections.training import Training
 from transferflow.stages.eval_inputs import eval_transform_of
-from transferflow.tasks.build import build_task
+from transferflow.tasks.build import build_parts
 from transferflow.tasks.bundle import load_bundle, read_min_score, save_bundle
 
 SPECS = sorted((Path(__file__).parents[2] / "specs").glob("*.yaml"))
@@ -22,7 +22,7 @@ def save(build_spec, tmp_path):
 
     def run(folder=None):
         spec = build_spec()
-        parts = build_task(spec.task).build_model(spec, ("a", "b"), pretrained=False)
+        parts = build_parts(spec, ("a", "b"), pretrained=False)
         folder = folder or tmp_path / "bundle"
         folder.mkdir(exist_ok=True)
         transform = eval_transform_of(spec, parts.preprocessing)

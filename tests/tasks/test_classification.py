@@ -1,4 +1,5 @@
 import csv
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +10,10 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.snapshot.manifest import read_rows
+from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.build import build_task
 from transferflow.tasks.classification import class_weights
+from transferflow.tasks.rendering.viewable import load_viewable
 
 SHARES = [[0.45, 0.3, 0.25], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]]
 """The first class is found, though its probability is below a half."""
@@ -24,9 +27,9 @@ def shown(build_spec, load, tmp_path):
     predictions = pa.table({"id": ids, "probabilities": pa.array(SHARES, pa.list_(pa.float32(), 3))})
 
     def run(choice):
-        return build_task(spec.task).show_cases(
-            spec, predictions, snapshot, "test", folder=tmp_path, choice=choice, limit=9
-        )
+        found = SplitPredictions(predictions, snapshot, "test", tmp_path)
+        show = partial(load_viewable, channels=3, intensity=spec.data.intensity)
+        return build_task(spec).show_cases(found, show, choice=choice, limit=9)
 
     return run
 
@@ -93,7 +96,7 @@ def test_the_balanced_loss_of_several_labels_equals_scikit_learns(build_spec, lo
         [[name in row.labels for name in snapshot.classes] for row in read_rows(snapshot, "train")]
     )
     batch = Batch(torch.zeros(len(truth), 3, 32, 32), torch.from_numpy(truth).float(), ())
-    losses = build_task(spec.task).build_losses(spec, snapshot.classes, snapshot)(Same(), batch)
+    losses = build_task(spec).build_losses(snapshot)(Same(), batch)
     ratios = [compute_class_weight("balanced", classes=np.arange(2), y=side.astype(int)) for side in truth.T]
     expected = F.binary_cross_entropy_with_logits(
         Same()(batch.images), batch.targets, pos_weight=torch.tensor([one / zero for zero, one in ratios])

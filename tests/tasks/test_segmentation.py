@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -9,19 +10,21 @@ from transferflow.data.formats.masks import mask_files_of
 from transferflow.data.loading.batch import Batch
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import EvaluationError, PlanError
-from transferflow.spec.sections.task import SegmentationTask
-from transferflow.tasks.base import PredictionInputs
+from transferflow.spec.sections.data import Percentile
+from transferflow.tasks.base import PredictionInputs, SplitPredictions
+from transferflow.tasks.build import build_parts, build_task
 from transferflow.tasks.rendering.mask_files import read_mask, write_mask
-from transferflow.tasks.segmentation import SCHEMA, build_segmentation, classify_pixels
+from transferflow.tasks.rendering.viewable import load_viewable
+from transferflow.tasks.segmentation import SCHEMA, classify_pixels
 from transferflow.tasks.segmentation_truth import pixel_weights, read_truth
 
-TASK = SegmentationTask(kind="segmentation")
+SHOW = partial(load_viewable, channels=1, intensity=Percentile(kind="percentile"))
 
 
 def test_trains_predicts_and_is_measured_at_the_original_size(cells, load, build_parts, inputs_of, tmp_path):
     snapshot = load(cells, tmp_path / "snapshot")
     task, parts = build_parts(cells, snapshot)
-    losses_of = task.build_losses(cells, snapshot.classes, snapshot)
+    losses_of = task.build_losses(snapshot)
     optimizer = torch.optim.AdamW(parts.model.parameters(), lr=2e-3)
     parts.model.train()
     for _ in range(12):
@@ -34,20 +37,21 @@ def test_trains_predicts_and_is_measured_at_the_original_size(cells, load, build
             optimizer.step()
     parts.model.eval()
     folder = tmp_path / "masks"
-    table = task.predict(cells, parts.model, inputs_of(cells, snapshot, parts, "test", folder))
+    table = task.predict(parts.model, inputs_of(cells, snapshot, parts, "test", folder))
     assert table.schema == SCHEMA
     for row in table.to_pylist():
         assert read_mask(folder, row["mask"]).shape == (48, 64)
-    found = task.evaluate(cells, table, snapshot, "test", folder=folder, intervals=True)
+    predictions = SplitPredictions(table, snapshot, "test", folder)
+    found = task.evaluate(predictions, resamples=50, seed=0)
     assert found.metrics["miou"].value > 0.75
     assert found.metrics["miou"].low <= found.metrics["miou"].value <= found.metrics["miou"].high
     assert found.images == 3
 
 
 def test_classes_from_the_data_are_no_ignored_pixels(cells):
-    task = build_segmentation(SegmentationTask(kind="segmentation", ignore_index=1))
+    spec = cells.model_copy(update={"task": cells.task.model_copy(update={"ignore_index": 1})})
     with pytest.raises(PlanError, match="1 is the value of the class cell") as error:
-        task.build_model(cells, ("background", "cell"), pretrained=False, device="meta")
+        build_parts(spec, ("background", "cell"), pretrained=False, device="meta")
     assert error.value.problems[0].where == "task.ignore_index"
 
 
@@ -66,25 +70,30 @@ def without_ignored(number, mask):
 
 def test_a_perfect_answer_is_perfect_whatever_stands_in_ignored_pixels(cells, load, tmp_path):
     snapshot = load(cells, tmp_path / "snapshot")
-    task = build_segmentation(TASK)
+    task = build_task(cells)
     table = answer(snapshot, tmp_path, without_ignored)
-    found = task.evaluate(cells, table, snapshot, "test", folder=tmp_path, intervals=False)
+    predictions = SplitPredictions(table, snapshot, "test", tmp_path)
+    found = task.evaluate(predictions, resamples=0, seed=0)
     assert found.metrics["miou"].value == 1
-    statistic = task.build_statistic(cells, table, snapshot, "test", folder=tmp_path, metric="dice")
+    statistic = task.build_statistic(predictions, "dice")
     assert statistic(np.ones((2, 3))) == pytest.approx([1, 1])
-    assert task.show_cases(cells, table, snapshot, "test", folder=tmp_path, choice="worst", limit=4) == []
+    assert task.show_cases(predictions, SHOW, choice="worst", limit=4) == []
 
 
 def test_the_worst_case_comes_first_with_its_truth(cells, load, tmp_path):
     snapshot = load(cells, tmp_path / "snapshot")
-    task = build_segmentation(TASK)
+    task = build_task(cells)
     table = answer(snapshot, tmp_path, lambda n, mask: without_ignored(n, mask) if n == 0 else mask * 0)
-    cases = task.show_cases(cells, table, snapshot, "test", folder=tmp_path, choice="worst", limit=1)
+    cases = task.show_cases(
+        SplitPredictions(table, snapshot, "test", tmp_path), SHOW, choice="worst", limit=1
+    )
     assert len(cases) == 1
     labels = [panel.label for panel in cases[0].panels]
     assert labels == ["image", "truth (hatched: ignored)", "prediction"]
     assert cases[0].lines[0] in {row.id for row in read_rows(snapshot, "test")[1:]}
-    spread = task.show_cases(cells, table, snapshot, "test", folder=tmp_path, choice="spread", limit=9)
+    spread = task.show_cases(
+        SplitPredictions(table, snapshot, "test", tmp_path), SHOW, choice="spread", limit=9
+    )
     assert [case.lines[0] for case in spread] == [row.id for row in read_rows(snapshot, "test")]
 
 
@@ -92,7 +101,7 @@ def test_an_image_without_a_prediction_is_an_error(cells, load, tmp_path):
     snapshot = load(cells, tmp_path / "snapshot")
     table = answer(snapshot, tmp_path, without_ignored).slice(1)
     with pytest.raises(EvaluationError, match="no predicted mask"):
-        build_segmentation(TASK).evaluate(cells, table, snapshot, "test", folder=tmp_path, intervals=False)
+        build_task(cells).evaluate(SplitPredictions(table, snapshot, "test", tmp_path), resamples=0, seed=0)
 
 
 @pytest.mark.parametrize("how", ["balanced", {"cell": 3.0}, None])
@@ -130,5 +139,5 @@ def test_a_batch_of_ignored_pixels_alone_trains_nothing(cells, load, build_parts
     snapshot = load(cells, tmp_path / "snapshot")
     task, parts = build_parts(cells, snapshot)
     batch = Batch(torch.randn(2, 1, 64, 64), torch.full((2, 64, 64), 255), ("a", "b"))
-    losses = task.build_losses(cells, snapshot.classes, snapshot)(parts.model.train(), batch)
+    losses = task.build_losses(snapshot)(parts.model.train(), batch)
     assert sum(losses.values()).item() == 0

@@ -57,11 +57,11 @@ def check(
 
     loaded = load_spec(spec, overrides or ())
     with naming_the_spec(spec, overrides or ()):
-        listing = load_listing(loaded.data, loaded.task)
+        listing = load_listing(loaded.data, loaded.task.truth)
     with file_bar("checking images", sys.stderr.isatty()) as progress:
         findings = check_listing(
             loaded.data,
-            loaded.task,
+            loaded.task.truth,
             listing,
             previous=previous_snapshot(ArtifactStore(home), loaded),
             workers=usable_cpus(),

@@ -47,6 +47,6 @@ def show(
         "channels": str(transform.base.channels),
     }
     caption = f"Augmentation: {', '.join(describe_steps(transform)) or 'none'}."
-    is_drawn = loaded.task.kind != "classification"
+    is_drawn = loaded.task.truth.moving is not None
     write_sample_sheet(file, loaded.name, facts, caption, legend if is_drawn else (), pictures)
     output().print(f"wrote {printable(str(file))}: {len(pictures)} images", markup=False)

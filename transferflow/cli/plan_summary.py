@@ -7,7 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from transferflow.report.contents import LayerRow
-from transferflow.spec.sections.metrics import positive_class
+from transferflow.spec.sections.guide import positive_class
 from transferflow.stages.plan.compile import Plan
 from transferflow.training.job import FreezePhase
 

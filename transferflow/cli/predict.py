@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,9 @@ from transferflow.cli.options import Home, TrackingUri, build_context
 from transferflow.text import printable
 
 if TYPE_CHECKING:
-    from transferflow.cli.predictions_view import Rows
+    from transferflow.data.transforms.evaluation import EvalTransform
     from transferflow.inference.predict import Predictions
+    from transferflow.tasks.base import ImagePredictions, OutputRow, PlacedOutput
     from transferflow.tasks.bundle import Bundle
 
 
@@ -69,33 +71,31 @@ def predict(
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv can't both be given")
-    from transferflow.cli.predictions_view import (
-        csv_text,
-        json_document,
-        result_rows,
-        rows_table,
-        without_weak,
-    )
+    from transferflow.cli.predictions_view import csv_text, json_document, rows_table, without_weak
     from transferflow.inference.image_files import create_output, list_images
     from transferflow.stages.bundles import open_model
+    from transferflow.tasks.base import ImagePredictions
+    from transferflow.tasks.build import build_task
 
     files = list_images(images, folder)
     bundle = open_model(model, build_context(home, tracking_uri))
-    if bundle.spec.task.kind != "classification":
+    answers = build_task(bundle.spec).output
+    if answers.placed:
         create_output(folder)
-    least = bundle.min_score if min_score is None else min_score
-    predictions = without_weak(_predict(bundle, files, folder, tile), least or 0.0)
-    rows = result_rows(bundle, predictions, folder)
+    least = (bundle.min_score if min_score is None else min_score) or 0.0
+    predictions = without_weak(_predict(bundle, files, folder, tile), least)
+    found = ImagePredictions(predictions.table, predictions.sizes, bundle.classes, folder)
+    rows = answers.rows(found)
     if as_json:
-        sys.stdout.write(json.dumps(json_document(bundle, predictions, rows, folder), indent=2) + "\n")
+        sys.stdout.write(json.dumps(json_document(answers.placed, found, rows), indent=2) + "\n")
     elif as_csv:
-        sys.stdout.write(csv_text(bundle, rows))
+        sys.stdout.write(csv_text(answers.columns, rows))
     else:
-        output().print(rows_table(rows, top), soft_wrap=False)
-    if bundle.spec.task.kind == "detection":
-        errors().print(f"boxes with a score of {least or 0.0:.2f} or more (--min-score)")
-    if bundle.spec.task.kind != "classification" and predictions.sizes:
-        _draw(bundle, predictions, rows, folder)
+        output().print(rows_table(answers, rows, top), soft_wrap=False)
+    if note := answers.note(least):
+        errors().print(note)
+    if answers.placed and found.sizes:
+        _draw(answers.placed, found, rows, bundle.transform)
     _report_failures(predictions)
 
 
@@ -112,11 +112,15 @@ def _predict(bundle: Bundle, files: list[Path], folder: Path, tile: int | None) 
     return predict_images(bundle, watched, folder)
 
 
-def _draw(bundle: Bundle, predictions: Predictions, rows: Rows, folder: Path) -> None:
+def _draw(
+    placed: PlacedOutput, found: ImagePredictions, rows: list[OutputRow], transform: EvalTransform
+) -> None:
     from transferflow.cli.predictions_view import write_overlays
+    from transferflow.tasks.rendering.viewable import load_viewable
 
-    count = write_overlays(bundle, predictions, rows, folder)
-    errors().print(f"{count} overlays in {printable(str(folder))}")
+    show = partial(load_viewable, channels=transform.channels, intensity=transform.intensity)
+    count = write_overlays(placed, found, rows, show)
+    errors().print(f"{count} overlays in {printable(str(found.folder))}")
 
 
 def _report_failures(predictions: Predictions) -> None:

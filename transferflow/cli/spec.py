@@ -83,7 +83,7 @@ def _problems(document: Document, is_base: bool) -> tuple[Problem, ...]:
     # The one check that needs a heavy library, and only for specs that name its transforms.
     from transferflow.data.transforms.named import check_transforms
 
-    found = check_transforms(spec.augmentation, spec.data.channels, spec.task.kind)
+    found = check_transforms(spec.augmentation, spec.data.channels, spec.task.truth.moving)
     return place_problems(document, [(("augmentation", *path), message) for path, message in found])
 
 

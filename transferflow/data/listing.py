@@ -27,15 +27,15 @@ from transferflow.spec.sections.data import (
     VocData,
     YoloData,
 )
-from transferflow.spec.sections.task import Task
+from transferflow.spec.sections.truth import Truth
 
 
-def load_listing(data: Data, task: Task, base: Path | None = None) -> Listing:
+def load_listing(data: Data, truth: Truth, base: Path | None = None) -> Listing:
     """List a data set in any of the formats; no image is opened.
 
     Args:
         data: The spec's `data` section.
-        task: The spec's `task` section.
+        truth: What is read of it: labels, boxes or masks.
         base: Folder that `data.root` is relative to; left out: the working directory.
 
     Raises:
@@ -47,9 +47,9 @@ def load_listing(data: Data, task: Task, base: Path | None = None) -> Listing:
         case ImageFolderData():
             return add_groups(list_image_folder(data, root), group_by)
         case TableData():
-            return list_table(data, task, root)
+            return list_table(data, truth, root)
         case CocoData():
-            return list_coco(data, task, root)
+            return list_coco(data, truth, root)
         case VocData():
             return add_groups(list_voc(data, root), group_by)
         case YoloData():
@@ -57,7 +57,7 @@ def load_listing(data: Data, task: Task, base: Path | None = None) -> Listing:
         case MaskFolderData():
             return add_groups(list_mask_folder(data, root), group_by)
         case DicomData():
-            return list_dicom(data, task, root)
+            return list_dicom(data, truth, root)
         case _:
             assert_never(data)
 

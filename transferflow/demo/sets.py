@@ -12,7 +12,6 @@ from transferflow.data.files.paths import DESCRIPTION
 from transferflow.demo import brain_tissue, digits, nuclei, tree_crowns
 from transferflow.demo.packages import PackageFiles, fetch_files
 from transferflow.errors import DataError
-from transferflow.spec.sections.task import TaskKind
 from transferflow.spec.wording import did_you_mean
 from transferflow.store import folder_beside, write_atomic
 
@@ -34,7 +33,7 @@ class DemoSet:
     """
 
     name: str
-    task: TaskKind
+    task: str
     format: str
     images: int
     classes: tuple[str, ...]

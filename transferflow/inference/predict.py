@@ -55,7 +55,7 @@ def predict_images(bundle: Bundle, images: Iterable[Path], folder: Path) -> Pred
     """
     reader = _Reader(bundle)
     inputs = PredictionInputs(reader.batches(images), reader.sizes, bundle.transform, bundle.classes, folder)
-    table = build_task(bundle.spec.task).predict(bundle.spec, bundle.model, inputs)
+    table = build_task(bundle.spec).predict(bundle.model, inputs)
     return Predictions(table, reader.sizes, tuple(reader.failures))
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from transferflow.data.records import SplitName
+from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Picture
 from transferflow.evaluation.results import Evaluation
 from transferflow.training.job import PhaseProof
-
-TaskKind = Literal["classification", "detection", "segmentation"]
 
 
 @dataclass(frozen=True)
@@ -70,14 +69,12 @@ class DataSummary:
     Attributes:
         counts: Images per split.
         class_counts: Images or objects of each class, per split.
-        counted: What `class_counts` counts: `images` or `boxes`.
         quarantined: Number of files left out.
         samples: A few training images as the model's owner would recognise them.
     """
 
     counts: Mapping[SplitName, int]
     class_counts: Mapping[SplitName, Mapping[str, int]]
-    counted: str = "images"
     quarantined: int = 0
     samples: tuple[Picture, ...] = ()
 
@@ -115,7 +112,8 @@ class ReportData:
 
     Attributes:
         title: The spec's name.
-        task: Which figures are drawn.
+        task: Its name.
+        traits: Which figures are drawn, and what is said of them.
         evaluation: Metrics, per-class table and curves.
         classes: Class names in order.
         main_metric: The metric that decides; its card comes first.
@@ -123,7 +121,7 @@ class ReportData:
         data: What it was trained and measured on.
         lineage: Where the numbers come from.
         lower_is_better: Metrics of which less is better.
-        positive: The class that sensitivity is about, where there is one, see `spec.metrics.positive_class`.
+        positive: The class that sensitivity is about, where there is one, see `guide.positive_class`.
         specificity: The fixed one at which sensitivity is measured; `None` where none is.
         facts: Short facts under the title: backbone, device, time.
         worst: Worst errors, worst first.
@@ -133,7 +131,8 @@ class ReportData:
     """
 
     title: str
-    task: TaskKind
+    task: str
+    traits: ReportTraits
     evaluation: Evaluation
     classes: tuple[str, ...]
     main_metric: str

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import assert_never
 
 from transferflow.report.contents import ReportData
-from transferflow.report.figures.charts import Chart
-from transferflow.report.figures.classification import classification_charts, operating_points
-from transferflow.report.figures.detection import detection_charts
-from transferflow.report.figures.segmentation import segmentation_charts
+from transferflow.report.figures.by_name import task_charts
+from transferflow.report.figures.classification import operating_points
 from transferflow.report.figures.training import training_charts
 from transferflow.report.inline_images import inline_picture
 from transferflow.report.page import render_page
 from transferflow.report.sections import (
-    CLASS_NOTES,
     class_legend,
     class_table,
     confused_pairs,
@@ -49,32 +45,19 @@ def render_report(data: ReportData) -> str:
         "data": data,
         "cards": metric_cards(data),
         "chosen_by": metric_title(data, data.training.metric),
-        "charts": task_charts(data),
+        "charts": task_charts(data.traits.figures, data.evaluation),
         "legend": class_legend(data),
         "points": operating_points(data.evaluation),
         "confused": confused_pairs(data.evaluation),
         "class_table": class_table(data.evaluation),
-        "class_note": CLASS_NOTES[data.task],
+        "class_note": data.traits.class_note,
         "worst": [inline_picture(picture) for picture in data.worst],
         "examples": [inline_picture(picture) for picture in data.examples],
         "training_charts": training_charts(data.training, data.lower_is_better),
         "layer_table": layer_table(data.training),
         "parameter_share": parameter_share(data.training.layers),
         "proof_table": proof_table(data.training),
-        "data_table": data_table(data.data, data.classes),
+        "data_table": data_table(data.data, data.classes, data.traits.counted),
         "samples": [inline_picture(picture) for picture in data.data.samples],
     }
     return render_page(TEMPLATE, values)
-
-
-def task_charts(data: ReportData) -> list[Chart]:
-    """Figures of the task's own kind."""
-    match data.task:
-        case "classification":
-            return classification_charts(data.evaluation)
-        case "detection":
-            return detection_charts(data.evaluation)
-        case "segmentation":
-            return segmentation_charts(data.evaluation)
-        case _ as never:
-            assert_never(never)

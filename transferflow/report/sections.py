@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transferflow.data.records import SPLITS
 from transferflow.evaluation.results import Evaluation
-from transferflow.report.contents import DataSummary, LayerRow, ReportData, TaskKind, TrainingSummary
+from transferflow.report.contents import DataSummary, LayerRow, ReportData, TrainingSummary
 from transferflow.report.curves import CONFUSED, ConfusedPair, read_curve
 from transferflow.report.wording import (
     DASH,
@@ -90,7 +90,7 @@ def metric_cards(data: ReportData) -> list[MetricCard]:
 
 
 def class_table(evaluation: Evaluation) -> Table:
-    """Per-class metrics in class order; a dash where a class can't be measured, see `CLASS_NOTES`."""
+    """Per-class metrics in class order; a dash where a class can't be measured."""
     columns = list(dict.fromkeys(key for row in evaluation.per_class.values() for key in row))
     rows = tuple(
         (
@@ -107,26 +107,13 @@ def class_table(evaluation: Evaluation) -> Table:
 
 
 COUNT_COLUMNS = frozenset({"support", "objects", "images", "pixels"})
-CLASS_NOTES: Mapping[TaskKind, str] = {
-    "classification": "A class without test images that is predicted all the same has an F1 of 0, which "
-    "counts in the mean. A dash stands where there is nothing to measure: recall of a class without test "
-    "images, precision of a class that is never predicted.",
-    "segmentation": "A class without test images that is predicted all the same has an IoU and a Dice of 0, "
-    "which count in the means. A dash stands where there is nothing to measure: recall of a class without "
-    "test images, precision of a class that is never predicted.",
-    "detection": "A dash stands where the test split has no box of a class; the means leave it out.",
-}
-"""What counts in the means and what a dash in the class table stands for."""
 
 
 def class_legend(data: ReportData) -> list[tuple[str, str]]:
-    """Class names with the CSS colour that pictures draw them in; empty where nothing is drawn.
-
-    Masks leave the first class, the background, as it is.
-    """
-    if data.task == "classification" or not (data.worst or data.examples):
+    """Class names with the CSS colour that pictures draw them in; empty where nothing is drawn."""
+    first = data.traits.first_drawn
+    if first is None or not (data.worst or data.examples):
         return []
-    first = int(data.task == "segmentation")
     drawn = [(name, class_colour(index)) for index, name in enumerate(data.classes)][first:]
     return [(name, f"rgb({red} {green} {blue})") for name, (red, green, blue) in drawn]
 
@@ -183,7 +170,7 @@ def proof_table(training: TrainingSummary) -> Table:
     return Table(("epochs", "frozen groups", "tensors", "before", "after", "verdict"), rows, frozenset({2}))
 
 
-def data_table(data: DataSummary, classes: Sequence[str]) -> Table:
+def data_table(data: DataSummary, classes: Sequence[str], counted: str) -> Table:
     """Counts per class and split, and the images per split in the last row."""
     splits = [split for split in SPLITS if split in data.counts]
     rows = [
@@ -191,5 +178,5 @@ def data_table(data: DataSummary, classes: Sequence[str]) -> Table:
         for name in classes
     ]
     rows.append(("all images", *(count(data.counts[split]) for split in splits)))
-    head = (f"class ({data.counted})", *splits)
+    head = (f"class ({counted})", *splits)
     return Table(head, tuple(rows), frozenset(range(1, len(head))))

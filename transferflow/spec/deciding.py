@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from transferflow.spec.sections.metrics import metric_names
 from transferflow.spec.sections.whole import Sections
 
 
@@ -13,7 +12,7 @@ def registered_model(spec: Sections) -> str:
 
 def gate_metric(spec: Sections) -> str:
     """The metric by which the gate decides: the spec's, or the task's main one."""
-    return spec.registration.gate.metric or metric_names(spec.task).main
+    return spec.registration.gate.metric or spec.task.metrics.main
 
 
 def watched_metric(spec: Sections) -> str:

@@ -11,6 +11,7 @@ from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.transforms.evaluation import EvalTransform, build_eval_transform
 from transferflow.models.layers import Preprocessing
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.sections.guide import decide_fit
 from transferflow.tasks.base import PredictionInputs
 
 
@@ -18,7 +19,7 @@ def eval_transform_of(spec: ExperimentSpec, preprocessing: Preprocessing) -> Eva
     """The one eval transform: the spec's wishes over what the weights were trained with."""
     return build_eval_transform(
         spec.data,
-        spec.task.kind,
+        decide_fit(spec.data, spec.task),
         mean=preprocessing.mean,
         std=preprocessing.std,
         interpolation=preprocessing.interpolation,
@@ -44,7 +45,7 @@ def eval_loader(
         batch_size=spec.training.batch_size,
         seed=spec.training.seed,
         workers=spec.training.workers,
-        task=spec.task,
+        truth=spec.task.truth,
         train=False,
         cache=cache_folder(spec, cache),
     )

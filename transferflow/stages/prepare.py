@@ -34,7 +34,7 @@ def prepare(spec: ExperimentSpec, context: RunContext, inspect_in: InspectIn | N
         inspect_in: Opens the files, on other machines for instance; left out: here, in a thread per core.
     """
     started = time.perf_counter()
-    listing = load_listing(spec.data, spec.task)
+    listing = load_listing(spec.data, spec.task.truth)
     require_known_classes(spec, listing.classes)
     inputs = prepare_inputs(spec, listing_digest(listing))
     key = digest(inputs)
@@ -75,7 +75,7 @@ def _build(
     with file_bar("checking images", context.interactive) as progress:
         build_snapshot(
             spec.data,
-            spec.task,
+            spec.task.truth,
             listing,
             folder,
             previous=previous_snapshot(context.store, spec),

@@ -1,11 +1,16 @@
-"""What a vision task must bring; one module per task does."""
+"""What a vision task must bring; one module per task does.
+
+A task is asked by four sides, and each sees the protocol that it needs: training, measuring, the report, and
+`predict`. It is built from the sections of the spec that it reads (`tasks.build`), so that no method asks for
+a spec.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 from torch import Tensor, nn
@@ -13,13 +18,23 @@ from torch import Tensor, nn
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.evaluation.bootstrap import Statistic
-from transferflow.evaluation.pictures import Choice, Picture
+from transferflow.evaluation.figures import ReportTraits
+from transferflow.evaluation.pictures import Choice, ImageArray, Picture
 from transferflow.evaluation.results import Evaluation
 from transferflow.models.layers import LayerGroup, Preprocessing
-from transferflow.spec import ExperimentSpec
+from transferflow.spec.sections.backbone import Backbone
+from transferflow.spec.sections.data import Data
+from transferflow.tasks.tiling import Tile
 
 if TYPE_CHECKING:
     from transferflow.data.transforms.evaluation import EvalTransform
+
+Losses = Callable[[nn.Module, Batch], Mapping[str, Tensor]]
+"""Named losses of a batch; their sum is minimised. The model is in train mode."""
+Show = Callable[[Path], ImageArray]
+"""An image file as a person wants to see it."""
+OutputRow = dict[str, Any]
+"""One answer as `predict` prints it: plain JSON data, with the image's path as `image`."""
 
 
 @dataclass(frozen=True)
@@ -50,22 +65,82 @@ class PredictionInputs:
     folder: Path
 
 
-class VisionTask(Protocol):
-    """Binds model, loss, prediction and metrics of one task."""
+@dataclass(frozen=True)
+class SplitPredictions:
+    """Predictions on a split, and where its truth is.
+
+    Attributes:
+        table: As the task's `predict` returns it.
+        snapshot: The truth.
+        split: Which images.
+        folder: Where large arrays (masks) lie.
+    """
+
+    table: pa.Table
+    snapshot: DatasetSnapshot
+    split: SplitName
+    folder: Path
+
+
+@dataclass(frozen=True)
+class ImagePredictions:
+    """Predictions on images without a truth.
+
+    Attributes:
+        table: As the task's `predict` returns it; `id` is the image's path.
+        sizes: Width and height of every image that was looked at, by path.
+        classes: Class names in order.
+        folder: Where large arrays (masks) lie.
+    """
+
+    table: pa.Table
+    sizes: Mapping[str, tuple[int, int]]
+    classes: tuple[str, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class TilePredictions:
+    """Predictions on the tiles of one image.
+
+    Attributes:
+        table: As the task's `predict` returns it; `id` is a number into `tiles`.
+        tiles: Where they lie.
+        size: Width and height of the image in pixels.
+        classes: Class names in order.
+        folder: Where large arrays (masks) lie.
+        model_side: Side in pixels of the square that the model sees a tile in.
+    """
+
+    table: pa.Table
+    tiles: Sequence[Tile]
+    size: tuple[int, int]
+    classes: tuple[str, ...]
+    folder: Path
+    model_side: int
+
+
+class TrainingSide(Protocol):
+    """What it takes to train: model, losses, predictions."""
 
     def build_model(
-        self, spec: ExperimentSpec, classes: Sequence[str], *, pretrained: bool, device: str = "cpu"
+        self,
+        backbone: Backbone,
+        data: Data,
+        classes: Sequence[str],
+        *,
+        seed: int,
+        pretrained: bool,
+        device: str = "cpu",
     ) -> ModelParts:
         """Build the model; `pretrained=False` with `device="meta"` gives shapes alone, in no time."""
         ...
 
-    def build_losses(
-        self, spec: ExperimentSpec, classes: Sequence[str], snapshot: DatasetSnapshot
-    ) -> Callable[[nn.Module, Batch], Mapping[str, Tensor]]:
-        """Named losses of a batch; their sum is minimised. The model is in train mode."""
+    def build_losses(self, snapshot: DatasetSnapshot) -> Losses:
+        """Losses for the classes of this snapshot, which may be weighted by how often it has them."""
         ...
 
-    def predict(self, spec: ExperimentSpec, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
+    def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """Predict on the model's device; the model is in eval mode.
 
         Returns:
@@ -76,46 +151,110 @@ class VisionTask(Protocol):
         """
         ...
 
-    def evaluate(
-        self,
-        spec: ExperimentSpec,
-        predictions: pa.Table,
-        snapshot: DatasetSnapshot,
-        split: SplitName,
-        *,
-        folder: Path,
-        intervals: bool,
-    ) -> Evaluation:
-        """Measure the predictions (whose masks lie in `folder`) against the snapshot's truth."""
+    def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> float | None:
+        """Least score of an object that counts, 0..1; `None` where there are no scores.
+
+        Args:
+            validate: Predicts the validation images; called where it is needed.
+        """
         ...
 
-    def build_statistic(
-        self,
-        spec: ExperimentSpec,
-        predictions: pa.Table,
-        snapshot: DatasetSnapshot,
-        split: SplitName,
-        *,
-        folder: Path,
-        metric: str,
-    ) -> Statistic:
+
+class MeasuringSide(Protocol):
+    """What it takes to measure predictions, and to compare two models."""
+
+    def evaluate(self, predictions: SplitPredictions, *, resamples: int, seed: int) -> Evaluation:
+        """Measure predictions against the truth; without resamples there are no intervals."""
+        ...
+
+    def build_statistic(self, predictions: SplitPredictions, metric: str) -> Statistic:
         """The metric as a function of how often each image is drawn (resamples x images -> resamples).
 
         Images come in the manifest's order, so that two models' statistics can be resampled together.
         """
         ...
 
+    def align_classes(
+        self, old: tuple[str, ...], new: tuple[str, ...]
+    ) -> Callable[[pa.Table], pa.Table] | None:
+        """What leads predictions over other classes to these; `None` where nothing can."""
+        ...
+
+
+class ReportSide(Protocol):
+    """What a report shows of the task."""
+
+    @property
+    def traits(self) -> ReportTraits:
+        """What it says of this task and not of another."""
+        ...
+
     def show_cases(
         self,
-        spec: ExperimentSpec,
-        predictions: pa.Table,
-        snapshot: DatasetSnapshot,
-        split: SplitName,
+        predictions: SplitPredictions,
+        show: Show,
         *,
-        folder: Path,
         choice: Choice,
         limit: int,
         min_score: float | None = None,
     ) -> Sequence[Picture]:
-        """Predictions beside the truth, at most `limit` of them; boxes from the score `min_score` on."""
+        """Predictions beside the truth, at most `limit` of them; objects from the score `min_score` on."""
+        ...
+
+    def answered_classes(self, table: pa.Table) -> Mapping[str, int] | None:
+        """The class that was answered for each image, by id, for a heat map of what spoke for it.
+
+        `None` where the answer is no class of the image as a whole.
+        """
+        ...
+
+
+class PlacedOutput(Protocol):
+    """What `predict` does with answers that lie somewhere in the image: boxes, masks."""
+
+    def annotations(self, found: ImagePredictions) -> Iterator[dict[str, Any]]:
+        """COCO annotations, without ids of their own; categories count from 1, images as in `sizes`."""
+        ...
+
+    def draw(self, image: ImageArray, rows: Sequence[OutputRow], classes: Sequence[str]) -> ImageArray:
+        """The image with its rows drawn over it, and a legend where one is needed."""
+        ...
+
+    def merge_tiles(self, found: TilePredictions, image: str, folder: Path) -> pa.Table:
+        """One answer for the image from those of its tiles; large arrays go to `folder`."""
+        ...
+
+
+class TaskOutput(Protocol):
+    """What `predict` prints."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Keys that every row has."""
+        ...
+
+    @property
+    def placed(self) -> PlacedOutput | None:
+        """For answers that lie somewhere in the image; `None` where they are about the image as a whole."""
+        ...
+
+    def rows(self, found: ImagePredictions) -> list[OutputRow]:
+        """One row per image, or per object; an image without one has a row whose other values are `None`."""
+        ...
+
+    def cells(self, row: OutputRow, top: int) -> tuple[str, str, str]:
+        """A row for a person: what was found, its score, and more, of which `top` entries are shown."""
+        ...
+
+    def note(self, min_score: float) -> str:
+        """What to know about the rows; may be empty."""
+        ...
+
+
+class VisionTask(TrainingSide, MeasuringSide, ReportSide, Protocol):
+    """Binds model, loss, prediction and metrics of one task, and how they are shown."""
+
+    @property
+    def output(self) -> TaskOutput:
+        """What `predict` prints, writes and draws."""
         ...

@@ -1,27 +1,47 @@
-"""From the `task` section to the task."""
+"""From a spec to its task: the one place that says which sections each task reads."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import assert_never
 
+from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.task import ClassificationTask, DetectionTask, SegmentationTask
-from transferflow.tasks.base import VisionTask
+from transferflow.tasks.base import ModelParts, VisionTask
 
 
-def build_task(task: ClassificationTask | DetectionTask | SegmentationTask) -> VisionTask:
-    """Build the task; each one's module is loaded only when it is asked for."""
-    match task:
+def build_task(spec: ExperimentSpec) -> VisionTask:
+    """Build the task; each one's module is loaded only when it is asked for.
+
+    Raises:
+        PlanError: If the head is another task's.
+    """
+    match spec.task:
         case ClassificationTask():
             from transferflow.tasks.classification import build_classification
 
-            return build_classification(task)
+            return build_classification(spec.task, spec.head, spec.training, spec.evaluation)
         case DetectionTask():
             from transferflow.tasks.detection import build_detection
 
-            return build_detection(task)
+            return build_detection(spec.task, spec.head, spec.evaluation)
         case SegmentationTask():
             from transferflow.tasks.segmentation import build_segmentation
 
-            return build_segmentation(task)
+            return build_segmentation(spec.task, spec.head, spec.training, spec.evaluation)
         case _:
-            assert_never(task)
+            assert_never(spec.task)
+
+
+def build_parts(
+    spec: ExperimentSpec, classes: Sequence[str], *, pretrained: bool, device: str = "cpu"
+) -> ModelParts:
+    """Build the spec's model; `pretrained=False` with `device="meta"` gives shapes alone, in no time.
+
+    Raises:
+        WeightsError: If the weights are not to be had.
+        PlanError: If there is no such model, or the task can't have it.
+    """
+    return build_task(spec).build_model(
+        spec.backbone, spec.data, classes, seed=spec.training.seed, pretrained=pretrained, device=device
+    )

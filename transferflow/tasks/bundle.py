@@ -17,7 +17,7 @@ from transferflow.errors import StoreError
 from transferflow.models.layers import LayerGroup
 from transferflow.spec import ExperimentSpec
 from transferflow.store import write_atomic
-from transferflow.tasks.build import build_task
+from transferflow.tasks.build import build_parts
 from transferflow.tasks.bundle_files import WEIGHTS, read_description, write_description
 
 
@@ -83,7 +83,7 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu") -> Bundle:
         classes = tuple(description["classes"])
         transform = EvalTransform.from_json(description["eval_transform"])
         min_score = description["min_score"]
-        parts = build_task(spec.task).build_model(spec, classes, pretrained=False)
+        parts = build_parts(spec, classes, pretrained=False)
         parts.model.load_state_dict(load_file(folder / WEIGHTS), strict=True)
     except (KeyError, TypeError, ValueError, SafetensorError, RuntimeError) as error:
         raise StoreError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -12,68 +12,127 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
-from transferflow.data.records import DatasetSnapshot, SplitName
+from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row, read_groups, read_rows
 from transferflow.errors import PlanError
 from transferflow.evaluation.bootstrap import Statistic
 from transferflow.evaluation.classification import evaluate_classification
 from transferflow.evaluation.classification_statistics import build_sample, build_statistic
+from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
 from transferflow.evaluation.results import Evaluation
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.clip import ZeroShotClassifier, build_zero_shot
 from transferflow.models.layers import Backbone
-from transferflow.spec import ExperimentSpec
-from transferflow.spec.sections.head import LinearHead, ZeroShotHead
-from transferflow.spec.sections.metrics import metric_names
+from transferflow.spec.sections.backbone import Backbone as BackboneSection
+from transferflow.spec.sections.data import Data
+from transferflow.spec.sections.evaluation import Evaluation as EvaluationSection
+from transferflow.spec.sections.head import Head, LinearHead, ZeroShotHead
 from transferflow.spec.sections.task import ClassificationTask
-from transferflow.tasks.base import ModelParts, PredictionInputs
-from transferflow.tasks.rendering.viewable import load_viewable
+from transferflow.spec.sections.training import Training
+from transferflow.tasks.alignment import align_probabilities
+from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, Show, SplitPredictions
+from transferflow.tasks.output.labels import LabelOutput
 
 
 class Classification:
-    """One label per image, or several."""
+    """One label per image, or several.
 
-    def __init__(self, multilabel: bool) -> None:
-        self.multilabel = multilabel
+    Args:
+        multilabel: Whether an image may have several labels, or none.
+        head: The head section.
+        class_weights: `balanced`, weights by name, or nothing.
+        label_smoothing: Share of the target that is spread over all classes, 0..1.
+        metrics: What is measured.
+        specificity: Fixed specificity at which sensitivity is reported, 0..1.
+    """
+
+    traits = ReportTraits(
+        figures=("confusion", "reliability", "class_f1", "roc", "precision_recall"),
+        class_note="A class without test images that is predicted all the same has an F1 of 0, which counts "
+        "in the mean. A dash stands where there is nothing to measure: recall of a class without test "
+        "images, precision of a class that is never predicted.",
+    )
+
+    def __init__(
+        self,
+        *,
+        multilabel: bool,
+        head: LinearHead | ZeroShotHead,
+        class_weights: str | Mapping[str, float] | None,
+        label_smoothing: float,
+        metrics: Sequence[str],
+        specificity: float,
+    ) -> None:
+        self.output = LabelOutput(several=multilabel)
+        self._multilabel = multilabel
+        self._head = head
+        self._class_weights = class_weights
+        self._label_smoothing = label_smoothing
+        self._metrics = metrics
+        self._specificity = specificity
 
     def build_model(
-        self, spec: ExperimentSpec, classes: Sequence[str], *, pretrained: bool, device: str = "cpu"
+        self,
+        backbone: BackboneSection,
+        data: Data,
+        classes: Sequence[str],
+        *,
+        seed: int,
+        pretrained: bool,
+        device: str = "cpu",
     ) -> ModelParts:
         """Build the backbone and a linear head, or CLIP's text tower as the head."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.training.seed)
-            backbone = build_backbone(
-                spec.backbone,
-                channels=spec.data.channels,
-                image_size=spec.data.image_size,
+            torch.manual_seed(seed)
+            features = build_backbone(
+                backbone,
+                channels=data.channels,
+                image_size=data.image_size,
                 pretrained=pretrained,
                 device=device,
             )
-            torch.manual_seed(spec.training.seed)  # the head's start does not depend on the backbone
-            model = _put_head(spec, backbone, classes, pretrained, device)
+            torch.manual_seed(seed)  # the head's start does not depend on the backbone
+            model = self._put_head(backbone, features, classes, pretrained, device)
         return ModelParts(model, model.groups, model.preprocessing)
 
-    def build_losses(
-        self, spec: ExperimentSpec, classes: Sequence[str], snapshot: DatasetSnapshot
-    ) -> Callable[[nn.Module, Batch], Mapping[str, Tensor]]:
+    def _put_head(
+        self,
+        backbone: BackboneSection,
+        features: Backbone,
+        classes: Sequence[str],
+        pretrained: bool,
+        device: str,
+    ) -> ImageClassifier | ZeroShotClassifier:
+        match self._head:
+            case LinearHead(dropout=dropout, hidden=hidden, init=init):
+                with torch.device(device):
+                    return ImageClassifier(
+                        features, num_classes=len(classes), dropout=dropout, hidden=hidden, init=init
+                    )
+            case ZeroShotHead(prompts=prompts):
+                return build_zero_shot(backbone, features, classes, prompts, pretrained=pretrained)
+            case _:
+                assert_never(self._head)
+
+    def build_losses(self, snapshot: DatasetSnapshot) -> Losses:
         """Cross-entropy with label smoothing, or binary cross-entropy per class."""
         counts = snapshot.class_counts["train"]
         weights = class_weights(
-            spec.training.class_weights,
-            [counts.get(name, 0) for name in classes],
-            classes,
-            images=snapshot.counts["train"] if self.multilabel else None,
+            self._class_weights,
+            [counts.get(name, 0) for name in snapshot.classes],
+            snapshot.classes,
+            images=snapshot.counts["train"] if self._multilabel else None,
         )
-        smoothing = spec.training.label_smoothing
+        smoothing = self._label_smoothing
 
         def losses(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
             logits = model(batch.images).float()
             if not isinstance(batch.targets, Tensor):
                 raise TypeError("classification targets are one tensor per batch")
             scale = None if weights is None else weights.to(logits.device)
-            if self.multilabel:
+            if self._multilabel:
                 targets = batch.targets * (1 - smoothing) + smoothing / 2
                 loss = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=scale)
             else:
@@ -82,7 +141,7 @@ class Classification:
 
         return losses
 
-    def predict(self, spec: ExperimentSpec, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
+    def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id`, `logits`, `probabilities`, both float32 in class order."""
         device = next(model.parameters()).device
         ids: list[str] = []
@@ -93,7 +152,7 @@ class Classification:
                 found.append(model(batch.images.to(device)).float().cpu().numpy())
         logits = np.concatenate(found) if found else np.zeros((0, len(inputs.classes)), np.float32)
         scores = torch.from_numpy(logits)
-        probabilities = (scores.sigmoid() if self.multilabel else scores.softmax(1)).numpy()
+        probabilities = (scores.sigmoid() if self._multilabel else scores.softmax(1)).numpy()
         floats = pa.list_(pa.float32(), len(inputs.classes))
         return pa.table(
             {
@@ -103,116 +162,109 @@ class Classification:
             }
         )
 
-    def evaluate(
-        self,
-        spec: ExperimentSpec,
-        predictions: pa.Table,
-        snapshot: DatasetSnapshot,
-        split: SplitName,
-        *,
-        folder: Path,
-        intervals: bool,
-    ) -> Evaluation:
+    def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> None:
+        """There is none: an image has its label whatever the probability."""
+
+    def evaluate(self, predictions: SplitPredictions, *, resamples: int, seed: int) -> Evaluation:
         """Measure against the snapshot's labels."""
-        ids = predictions["id"].to_pylist()
-        groups = read_groups(snapshot, split)
+        ids = predictions.table["id"].to_pylist()
+        groups = read_groups(predictions.snapshot, predictions.split)
         return evaluate_classification(
-            column_matrix(predictions, "probabilities"),
-            targets_of(snapshot, split, ids, self.multilabel),
-            snapshot.classes,
-            metrics=spec.evaluation.metrics or metric_names(spec.task).names,
-            multilabel=self.multilabel,
-            bootstrap=spec.evaluation.bootstrap if intervals else 0,
-            seed=spec.training.seed,
-            specificity=spec.evaluation.specificity,
+            column_matrix(predictions.table, "probabilities"),
+            targets_of(predictions, self._multilabel),
+            predictions.snapshot.classes,
+            metrics=self._metrics,
+            multilabel=self._multilabel,
+            bootstrap=resamples,
+            seed=seed,
+            specificity=self._specificity,
             groups=[groups[image] for image in ids],
         )
 
-    def build_statistic(
-        self,
-        spec: ExperimentSpec,
-        predictions: pa.Table,
-        snapshot: DatasetSnapshot,
-        split: SplitName,
-        *,
-        folder: Path,
-        metric: str,
-    ) -> Statistic:
+    def build_statistic(self, predictions: SplitPredictions, metric: str) -> Statistic:
         """The metric as a function of how often each image is drawn."""
-        targets = targets_of(snapshot, split, predictions["id"].to_pylist(), self.multilabel)
-        probabilities = column_matrix(predictions, "probabilities")
-        sample = build_sample(probabilities, targets, len(snapshot.classes), multilabel=self.multilabel)
-        statistic = build_statistic(sample, [metric], spec.evaluation.specificity)
+        sample = build_sample(
+            column_matrix(predictions.table, "probabilities"),
+            targets_of(predictions, self._multilabel),
+            len(predictions.snapshot.classes),
+            multilabel=self._multilabel,
+        )
+        statistic = build_statistic(sample, [metric], self._specificity)
         return lambda weights: statistic(weights)[:, 0]
+
+    def align_classes(self, old: tuple[str, ...], new: tuple[str, ...]) -> Callable[[pa.Table], pa.Table]:
+        """By name; what the old model did not know, it does not say."""
+        return align_probabilities(old, new)
 
     def show_cases(
         self,
-        spec: ExperimentSpec,
-        predictions: pa.Table,
-        snapshot: DatasetSnapshot,
-        split: SplitName,
+        predictions: SplitPredictions,
+        show: Show,
         *,
-        folder: Path,
         choice: Choice,
         limit: int,
         min_score: float | None = None,
     ) -> Sequence[Picture]:
         """Images with the probability of their truth; worst: where it is least."""
-        probabilities = column_matrix(predictions, "probabilities")
-        ids = predictions["id"].to_pylist()
-        targets = targets_of(snapshot, split, ids, self.multilabel)
-        if self.multilabel:
+        probabilities = column_matrix(predictions.table, "probabilities")
+        ids = predictions.table["id"].to_pylist()
+        targets = targets_of(predictions, self._multilabel)
+        if self._multilabel:
             truth_share = np.where(targets == 1, probabilities, 1 - probabilities).min(axis=1)
             wrong = truth_share < 0.5
         else:
             truth_share = probabilities[np.arange(len(ids)), targets]
             wrong = probabilities.argmax(axis=1) != targets
-        rows = {row.id: row for row in read_rows(snapshot, split)}
+        rows = {row.id: row for row in read_rows(predictions.snapshot, predictions.split)}
         if choice == "worst":
             order = [int(n) for n in np.argsort(truth_share, kind="stable") if wrong[n]][:limit]
         else:
             order = pick_evenly(range(len(ids)), limit)
+        classes = predictions.snapshot.classes
         return [
-            self._case(spec, rows[ids[n]], probabilities[n], snapshot.classes, float(truth_share[n]))
-            for n in order
+            self._case(rows[ids[n]], show, probabilities[n], classes, float(truth_share[n])) for n in order
         ]
 
     def _case(
         self,
-        spec: ExperimentSpec,
         row: Row,
+        show: Show,
         probabilities: np.ndarray,
         classes: Sequence[str],
         truth_share: float,
     ) -> Picture:
         likely = [classes[int(n)] for n in np.flatnonzero(probabilities >= 0.5)]
-        said = ", ".join(likely) if self.multilabel else classes[int(probabilities.argmax())]
+        said = ", ".join(likely) if self._multilabel else classes[int(probabilities.argmax())]
         truth = ", ".join(sorted(row.labels, key=classes.index))
-        image = load_viewable(row.absolute_path, spec.data.channels, spec.data.intensity)
         verdict = "recognised" if said == truth else f"taken for {said or '(none)'}"
         title = f"{truth or '(none)'}, {verdict}"
         lines = (row.id, f"probability of the truth {truth_share:.3f}")
-        return Picture((Panel(image),), title, lines, row.id)
+        return Picture((Panel(show(row.absolute_path)),), title, lines, row.id)
+
+    def answered_classes(self, table: pa.Table) -> Mapping[str, int]:
+        """The likeliest class of each image."""
+        likeliest = column_matrix(table, "probabilities").argmax(axis=1).tolist()
+        return dict(zip(table["id"].to_pylist(), likeliest, strict=True))
 
 
-def _put_head(
-    spec: ExperimentSpec, backbone: Backbone, classes: Sequence[str], pretrained: bool, device: str
-) -> ImageClassifier | ZeroShotClassifier:
-    match spec.head:
-        case LinearHead(dropout=dropout, hidden=hidden, init=init):
-            with torch.device(device):
-                return ImageClassifier(
-                    backbone, num_classes=len(classes), dropout=dropout, hidden=hidden, init=init
-                )
-        case ZeroShotHead(prompts=prompts):
-            return build_zero_shot(spec.backbone, backbone, classes, prompts, pretrained=pretrained)
-        case other:
-            raise PlanError(f"the head {other.kind} is not for classification", where="head.kind")
+def build_classification(
+    task: ClassificationTask, head: Head, training: Training, evaluation: EvaluationSection
+) -> Classification:
+    """Build from the sections that it reads.
 
-
-def build_classification(task: ClassificationTask) -> Classification:
-    """Build from the `task` section."""
-    return Classification(task.multilabel)
+    Raises:
+        PlanError: If the head is another task's.
+    """
+    if not isinstance(head, LinearHead | ZeroShotHead):
+        raise PlanError(f"the head {head.kind} is not for classification", where="head.kind")
+    return Classification(
+        multilabel=task.multilabel,
+        head=head,
+        class_weights=training.class_weights,
+        label_smoothing=training.label_smoothing,
+        metrics=evaluation.metrics or task.metrics.names,
+        specificity=evaluation.specificity,
+    )
 
 
 def class_weights(
@@ -253,15 +305,15 @@ def column_matrix(table: pa.Table, name: str) -> np.ndarray:
     return np.asarray(column.flatten(), dtype=np.float64).reshape(len(table), width)
 
 
-def targets_of(
-    snapshot: DatasetSnapshot, split: SplitName, ids: Sequence[str], multilabel: bool
-) -> np.ndarray:
-    """Truth of these images, in their order: class indices, or a multi-hot matrix."""
-    index = {name: number for number, name in enumerate(snapshot.classes)}
-    labels = {row.id: [index[label] for label in row.labels] for row in read_rows(snapshot, split)}
+def targets_of(predictions: SplitPredictions, multilabel: bool) -> np.ndarray:
+    """Truth of the predicted images, in their order: class indices, or a multi-hot matrix."""
+    ids, classes = predictions.table["id"].to_pylist(), predictions.snapshot.classes
+    index = {name: number for number, name in enumerate(classes)}
+    rows = read_rows(predictions.snapshot, predictions.split)
+    labels = {row.id: [index[label] for label in row.labels] for row in rows}
     if not multilabel:
         return np.array([labels[i][0] for i in ids], dtype=np.int64)
-    hot = np.zeros((len(ids), len(snapshot.classes)), dtype=np.int64)
+    hot = np.zeros((len(ids), len(classes)), dtype=np.int64)
     for row, image in enumerate(ids):
         hot[row, labels[image]] = 1
     return hot

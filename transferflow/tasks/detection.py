@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
-from transferflow.data.records import Box, DatasetSnapshot, SplitName
+from transferflow.data.records import Box, DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row, read_groups, read_rows
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.bootstrap import Statistic
@@ -24,17 +23,20 @@ from transferflow.evaluation.detection import (
     evaluate_detection,
 )
 from transferflow.evaluation.detection_matching import AREAS, ImageTruth, match_classes
+from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
 from transferflow.evaluation.results import Evaluation
 from transferflow.models.detection.build import build_detector
 from transferflow.models.detection.inputs import to_torchvision_targets
-from transferflow.spec import ExperimentSpec
-from transferflow.spec.sections.head import DetectionHead
-from transferflow.spec.sections.metrics import metric_names
+from transferflow.spec.sections.backbone import Backbone
+from transferflow.spec.sections.data import Data
+from transferflow.spec.sections.evaluation import Evaluation as EvaluationSection
+from transferflow.spec.sections.head import DetectionHead, Head
 from transferflow.spec.sections.task import DetectionTask
-from transferflow.tasks.base import ModelParts, PredictionInputs
+from transferflow.tasks.alignment import align_same
+from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, Show, SplitPredictions
+from transferflow.tasks.output.boxes import BoxOutput
 from transferflow.tasks.rendering.drawing import draw_boxes
-from transferflow.tasks.rendering.viewable import load_viewable
 
 SCHEMA = pa.schema(
     [
@@ -50,43 +52,65 @@ SCHEMA = pa.schema(
 
 
 class Detection:
-    """Binds torchvision's detectors, their losses and COCO's metrics."""
+    """Binds torchvision's detectors, their losses and COCO's metrics.
+
+    Args:
+        head: The head section.
+        metrics: What is measured.
+    """
+
+    traits = ReportTraits(
+        figures=("box_precision_recall", "least_scores", "object_sizes", "class_ap"),
+        class_note="A dash stands where the test split has no box of a class; the means leave it out.",
+        counted="boxes",
+        first_drawn=0,
+    )
+
+    def __init__(self, head: DetectionHead, metrics: Sequence[str]) -> None:
+        self.output = BoxOutput(head.nms_threshold)
+        self._head = head
+        self._metrics = metrics
+        self._has_background = head.kind == "faster_rcnn"
 
     def build_model(
-        self, spec: ExperimentSpec, classes: Sequence[str], *, pretrained: bool, device: str = "cpu"
+        self,
+        backbone: Backbone,
+        data: Data,
+        classes: Sequence[str],
+        *,
+        seed: int,
+        pretrained: bool,
+        device: str = "cpu",
     ) -> ModelParts:
         """Build backbone, feature pyramid and head."""
         built = build_detector(
-            _head(spec),
-            spec.backbone,
+            self._head,
+            backbone,
             num_classes=len(classes),
-            channels=spec.data.channels,
-            image_size=spec.data.image_size,
+            channels=data.channels,
+            image_size=data.image_size,
             pretrained=pretrained,
-            seed=spec.training.seed,
+            seed=seed,
             device=device,
         )
         return ModelParts(built.model, built.groups, built.preprocessing)
 
-    def build_losses(
-        self, spec: ExperimentSpec, classes: Sequence[str], snapshot: DatasetSnapshot
-    ) -> Callable[[nn.Module, Batch], Mapping[str, Tensor]]:
+    def build_losses(self, snapshot: DatasetSnapshot) -> Losses:
         """The detector's own losses, each by its name."""
-        background = _has_background(spec)
 
         def losses(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
             if isinstance(batch.targets, Tensor):
                 raise TrainingError("detection targets are a list of boxes and labels per image")
-            targets = to_torchvision_targets(batch.targets, background)
+            targets = to_torchvision_targets(batch.targets, self._has_background)
             found: Mapping[str, Tensor] = model(list(batch.images), targets)
             return found
 
         return losses
 
-    def predict(self, spec: ExperimentSpec, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
+    def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per box, in pixels of the original image; an image without boxes has no row."""
         device = next(model.parameters()).device
-        first = int(_has_background(spec))
+        first = int(self._has_background)
         tables = [SCHEMA.empty_table()]
         with torch.inference_mode():
             for batch in inputs.batches:
@@ -94,79 +118,69 @@ class Detection:
                     tables.append(_rows(image, found, first, inputs))
         return pa.concat_tables(tables)
 
-    def evaluate(
-        self,
-        spec: ExperimentSpec,
-        predictions: pa.Table,
-        snapshot: DatasetSnapshot,
-        split: SplitName,
-        *,
-        folder: Path,
-        intervals: bool,
-    ) -> Evaluation:
+    def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> float:
+        """The score with the best F1 on the validation images."""
+        found = validate()
+        return best_score(found.table, read_truths(found), found.snapshot.classes)
+
+    def evaluate(self, predictions: SplitPredictions, *, resamples: int, seed: int) -> Evaluation:
         """Measure as COCO does, against the snapshot's boxes, on every image of the split."""
         return evaluate_detection(
-            predictions,
-            read_truths(snapshot, split),
-            snapshot.classes,
-            metrics=spec.evaluation.metrics or metric_names(spec.task).names,
-            bootstrap=spec.evaluation.bootstrap if intervals else 0,
-            seed=spec.training.seed,
-            groups=list(read_groups(snapshot, split).values()),
+            predictions.table,
+            read_truths(predictions),
+            predictions.snapshot.classes,
+            metrics=self._metrics,
+            bootstrap=resamples,
+            seed=seed,
+            groups=list(read_groups(predictions.snapshot, predictions.split).values()),
         )
 
-    def build_statistic(
-        self,
-        spec: ExperimentSpec,
-        predictions: pa.Table,
-        snapshot: DatasetSnapshot,
-        split: SplitName,
-        *,
-        folder: Path,
-        metric: str,
-    ) -> Statistic:
+    def build_statistic(self, predictions: SplitPredictions, metric: str) -> Statistic:
         """The metric as a function of how often each image is drawn."""
-        return detection_statistic(predictions, read_truths(snapshot, split), snapshot.classes, metric)
+        classes = predictions.snapshot.classes
+        return detection_statistic(predictions.table, read_truths(predictions), classes, metric)
+
+    def align_classes(
+        self, old: tuple[str, ...], new: tuple[str, ...]
+    ) -> Callable[[pa.Table], pa.Table] | None:
+        """Boxes of other classes can't be compared."""
+        return align_same(old, new)
 
     def show_cases(
         self,
-        spec: ExperimentSpec,
-        predictions: pa.Table,
-        snapshot: DatasetSnapshot,
-        split: SplitName,
+        predictions: SplitPredictions,
+        show: Show,
         *,
-        folder: Path,
         choice: Choice,
         limit: int,
         min_score: float | None = None,
     ) -> Sequence[Picture]:
         """Truth beside prediction; worst: the most missed and false boxes."""
-        rows = {row.id: row for row in read_rows(snapshot, split)}
-        classes = snapshot.classes
+        rows = {row.id: row for row in read_rows(predictions.snapshot, predictions.split)}
+        table, classes = predictions.table, predictions.snapshot.classes
         score = min_score or 0.0
-        shown = predictions.filter(pc.greater_equal(predictions["score"], score))
-        mistakes = count_mistakes(shown, read_truths(snapshot, split), classes, score)
+        shown = table.filter(pc.greater_equal(table["score"], score))
+        mistakes = count_mistakes(shown, read_truths(predictions), classes, score)
         if choice == "worst":
             wrong = [m for m in mistakes if m.missed + m.false > 0]
             chosen = sorted(wrong, key=lambda m: (-(m.missed + m.false), m.id))[:limit]
         else:
             chosen = pick_evenly(mistakes, limit)
-        return [_case(spec, rows[m.id], shown, classes, m, score) for m in chosen]
+        return [_case(rows[m.id], show, shown, classes, m, score) for m in chosen]
+
+    def answered_classes(self, table: pa.Table) -> None:
+        """Boxes are shown as they are: each has a class of its own."""
 
 
-def build_detection(task: DetectionTask) -> Detection:
-    """Build from the `task` section."""
-    return Detection()
+def build_detection(task: DetectionTask, head: Head, evaluation: EvaluationSection) -> Detection:
+    """Build from the sections that it reads.
 
-
-def _head(spec: ExperimentSpec) -> DetectionHead:
-    if not isinstance(spec.head, DetectionHead):
-        raise PlanError(f"the head {spec.head.kind} can't be built for detection", where="head.kind")
-    return spec.head
-
-
-def _has_background(spec: ExperimentSpec) -> bool:
-    return _head(spec).kind == "faster_rcnn"
+    Raises:
+        PlanError: If the head is another task's.
+    """
+    if not isinstance(head, DetectionHead):
+        raise PlanError(f"the head {head.kind} can't be built for detection", where="head.kind")
+    return Detection(head, evaluation.metrics or task.metrics.names)
 
 
 def _rows(image: str, found: Mapping[str, Tensor], first: int, inputs: PredictionInputs) -> pa.Table:
@@ -186,9 +200,9 @@ def _rows(image: str, found: Mapping[str, Tensor], first: int, inputs: Predictio
     return pa.table(columns, schema=SCHEMA)
 
 
-def read_truths(snapshot: DatasetSnapshot, split: SplitName) -> list[ImageTruth]:
+def read_truths(predictions: SplitPredictions) -> list[ImageTruth]:
     """True boxes of every image of the split, in the manifest's order."""
-    return [ImageTruth(row.id, row.boxes) for row in read_rows(snapshot, split)]
+    return [ImageTruth(row.id, row.boxes) for row in read_rows(predictions.snapshot, predictions.split)]
 
 
 def best_score(predictions: pa.Table, truths: Sequence[ImageTruth], classes: Sequence[str]) -> float:
@@ -199,14 +213,14 @@ def best_score(predictions: pa.Table, truths: Sequence[ImageTruth], classes: Seq
 
 
 def _case(
-    spec: ExperimentSpec,
     row: Row,
+    show: Show,
     shown: pa.Table,
     classes: Sequence[str],
     mistakes: ImageMistakes,
     score: float,
 ) -> Picture:
-    image = load_viewable(row.absolute_path, spec.data.channels, spec.data.intensity)
+    image = show(row.absolute_path)
     found = shown.filter(pc.equal(shown["id"], row.id)).to_pylist()
     boxes = [Box(r["x_min"], r["y_min"], r["x_max"], r["y_max"], r["label"]) for r in found]
     panels = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,10 +12,11 @@ from torch import Tensor, nn
 
 from transferflow.data.files.geometry import Pixels
 from transferflow.data.loading.batch import Batch
-from transferflow.data.records import DatasetSnapshot, SplitName
+from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import read_groups
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.bootstrap import Statistic
+from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Picture, pick_evenly
 from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.segmentation import (
@@ -27,61 +27,95 @@ from transferflow.evaluation.segmentation import (
 from transferflow.evaluation.segmentation_counts import MaskCounts, count_mask
 from transferflow.models.segmentation.build import build_segmenter
 from transferflow.models.segmentation.losses import cross_entropy, dice_loss
-from transferflow.spec import ExperimentSpec
 from transferflow.spec.rules.data import describe_ignored_class
-from transferflow.spec.sections.head import SegmentationHead
-from transferflow.spec.sections.metrics import metric_names
+from transferflow.spec.sections.backbone import Backbone
+from transferflow.spec.sections.data import Data
+from transferflow.spec.sections.evaluation import Evaluation as EvaluationSection
+from transferflow.spec.sections.head import Head, SegmentationHead
 from transferflow.spec.sections.task import SegmentationTask
-from transferflow.tasks.base import ModelParts, PredictionInputs
+from transferflow.spec.sections.training import Training
+from transferflow.tasks.alignment import align_same
+from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, Show, SplitPredictions
+from transferflow.tasks.output.masks import MaskOutput
 from transferflow.tasks.rendering.mask_files import write_mask
 from transferflow.tasks.rendering.mask_pictures import picture_masks
-from transferflow.tasks.rendering.viewable import load_viewable
 from transferflow.tasks.segmentation_truth import MaskPairs, pixel_weights
 
 SCHEMA = pa.schema([("id", pa.string()), ("mask", pa.string())])
 
 
 class Segmentation:
-    """Binds torchvision's segmenters or a light one, Dice and cross-entropy, and metrics by image."""
+    """Binds torchvision's segmenters or a light one, Dice and cross-entropy, and metrics by image.
 
-    def __init__(self, ignore_index: int) -> None:
-        self.ignore_index = ignore_index
+    Args:
+        ignore_index: Mask value of pixels that count neither in the loss nor in the metrics.
+        head: The head section.
+        class_weights: `balanced`, weights by name, or nothing.
+        metrics: What is measured.
+    """
+
+    traits = ReportTraits(
+        figures=("class_iou", "pixel_confusion", "image_iou"),
+        class_note="A class without test images that is predicted all the same has an IoU and a Dice of 0, "
+        "which count in the means. A dash stands where there is nothing to measure: recall of a class "
+        "without test images, precision of a class that is never predicted.",
+        first_drawn=1,  # the first class, the background, is left as it is
+    )
+
+    def __init__(
+        self,
+        *,
+        ignore_index: int,
+        head: SegmentationHead,
+        class_weights: str | Mapping[str, float] | None,
+        metrics: Sequence[str],
+    ) -> None:
+        self.output = MaskOutput()
+        self._ignore_index = ignore_index
+        self._head = head
+        self._class_weights = class_weights
+        self._metrics = metrics
 
     def build_model(
-        self, spec: ExperimentSpec, classes: Sequence[str], *, pretrained: bool, device: str = "cpu"
+        self,
+        backbone: Backbone,
+        data: Data,
+        classes: Sequence[str],
+        *,
+        seed: int,
+        pretrained: bool,
+        device: str = "cpu",
     ) -> ModelParts:
         """Build backbone, decoder, auxiliary head and head.
 
         Raises:
             PlanError: If ignored pixels have the value of a class.
         """
-        ignored_class = describe_ignored_class(self.ignore_index, classes)
+        ignored_class = describe_ignored_class(self._ignore_index, classes)
         if ignored_class:
             raise PlanError(ignored_class, where="task.ignore_index")
         built = build_segmenter(
-            _head(spec),
-            spec.backbone,
+            self._head,
+            backbone,
             num_classes=len(classes),
-            channels=spec.data.channels,
-            image_size=spec.data.image_size,
+            channels=data.channels,
+            image_size=data.image_size,
             pretrained=pretrained,
-            seed=spec.training.seed,
+            seed=seed,
             device=device,
         )
         return ModelParts(built.model, built.groups, built.preprocessing)
 
-    def build_losses(
-        self, spec: ExperimentSpec, classes: Sequence[str], snapshot: DatasetSnapshot
-    ) -> Callable[[nn.Module, Batch], Mapping[str, Tensor]]:
+    def build_losses(self, snapshot: DatasetSnapshot) -> Losses:
         """Cross-entropy, Dice and the auxiliary loss, each with its share of the sum."""
-        head = _head(spec)
-        weights = pixel_weights(spec.training.class_weights, snapshot, self.ignore_index)
+        head = self._head
+        weights = pixel_weights(self._class_weights, snapshot, self._ignore_index)
 
         def mixed(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
             scale = None if weights is None else weights.to(logits.device)
             return (
-                (1 - head.dice_weight) * cross_entropy(logits, targets, scale, self.ignore_index),
-                head.dice_weight * dice_loss(logits, targets, self.ignore_index),
+                (1 - head.dice_weight) * cross_entropy(logits, targets, scale, self._ignore_index),
+                head.dice_weight * dice_loss(logits, targets, self._ignore_index),
             )
 
         def losses(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
@@ -97,7 +131,7 @@ class Segmentation:
 
         return losses
 
-    def predict(self, spec: ExperimentSpec, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
+    def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id` and `mask`, a PNG of class indices at the original size."""
         device = next(model.parameters()).device
         rows: list[dict[str, str]] = []
@@ -109,81 +143,85 @@ class Segmentation:
                     rows.append({"id": image, "mask": write_mask(inputs.folder, image, mask)})
         return pa.Table.from_pylist(rows, schema=SCHEMA)
 
-    def evaluate(
-        self,
-        spec: ExperimentSpec,
-        predictions: pa.Table,
-        snapshot: DatasetSnapshot,
-        split: SplitName,
-        *,
-        folder: Path,
-        intervals: bool,
-    ) -> Evaluation:
-        """Measure the masks in `folder` against the snapshot's, at the size of the original images."""
+    def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> None:
+        """There is none: a pixel has its class whatever the score."""
+
+    def evaluate(self, predictions: SplitPredictions, *, resamples: int, seed: int) -> Evaluation:
+        """Measure the masks against the snapshot's, at the size of the original images."""
         return evaluate_segmentation(
-            self._counts(MaskPairs(predictions, snapshot, split, folder, self.ignore_index), snapshot),
-            snapshot.classes,
-            metrics=spec.evaluation.metrics or metric_names(spec.task).names,
-            bootstrap=spec.evaluation.bootstrap if intervals else 0,
-            seed=spec.training.seed,
-            groups=list(read_groups(snapshot, split).values()),
+            self._counts(MaskPairs(predictions, self._ignore_index)),
+            predictions.snapshot.classes,
+            metrics=self._metrics,
+            bootstrap=resamples,
+            seed=seed,
+            groups=list(read_groups(predictions.snapshot, predictions.split).values()),
         )
 
-    def build_statistic(
-        self,
-        spec: ExperimentSpec,
-        predictions: pa.Table,
-        snapshot: DatasetSnapshot,
-        split: SplitName,
-        *,
-        folder: Path,
-        metric: str,
-    ) -> Statistic:
+    def build_statistic(self, predictions: SplitPredictions, metric: str) -> Statistic:
         """The metric as a function of how often each image is drawn."""
-        pairs = MaskPairs(predictions, snapshot, split, folder, self.ignore_index)
-        return segmentation_statistic(self._counts(pairs, snapshot), metric)
+        return segmentation_statistic(self._counts(MaskPairs(predictions, self._ignore_index)), metric)
+
+    def align_classes(
+        self, old: tuple[str, ...], new: tuple[str, ...]
+    ) -> Callable[[pa.Table], pa.Table] | None:
+        """Masks of other classes can't be compared."""
+        return align_same(old, new)
 
     def show_cases(
         self,
-        spec: ExperimentSpec,
-        predictions: pa.Table,
-        snapshot: DatasetSnapshot,
-        split: SplitName,
+        predictions: SplitPredictions,
+        show: Show,
         *,
-        folder: Path,
         choice: Choice,
         limit: int,
         min_score: float | None = None,
     ) -> Sequence[Picture]:
         """Image, truth and prediction; worst: least mean overlap over the image's own classes."""
-        pairs = MaskPairs(predictions, snapshot, split, folder, self.ignore_index)
+        pairs = MaskPairs(predictions, self._ignore_index)
         numbers = range(len(pairs.rows))
         chosen = list(numbers) if choice == "worst" else pick_evenly(numbers, limit)
-        overlap = image_iou(self._counts(pairs, snapshot, chosen))
+        overlap = image_iou(self._counts(pairs, chosen))
         shown = [(n, float(share)) for n, share in zip(chosen, overlap, strict=True)]
         if choice == "worst":
             shown = sorted((case for case in shown if case[1] < 1), key=lambda case: case[1])[:limit]
-        return [self._case(spec, pairs, n, share) for n, share in shown]
+        return [self._case(pairs, show, n, share) for n, share in shown]
 
-    def _counts(
-        self, pairs: MaskPairs, snapshot: DatasetSnapshot, chosen: Sequence[int] | None = None
-    ) -> list[MaskCounts]:
+    def answered_classes(self, table: pa.Table) -> None:
+        """A mask shows by itself where its classes are."""
+
+    def _counts(self, pairs: MaskPairs, chosen: Sequence[int] | None = None) -> list[MaskCounts]:
         numbers = range(len(pairs.rows)) if chosen is None else chosen
-        classes = len(snapshot.classes)
-        return [count_mask(*pairs.masks(n), classes, self.ignore_index) for n in numbers]
+        return [count_mask(*pairs.masks(n), pairs.classes, self._ignore_index) for n in numbers]
 
-    def _case(self, spec: ExperimentSpec, pairs: MaskPairs, number: int, overlap: float) -> Picture:
+    def _case(self, pairs: MaskPairs, show: Show, number: int, overlap: float) -> Picture:
         row = pairs.rows[number]
         predicted, truth = pairs.masks(number)
-        image = load_viewable(row.absolute_path, spec.data.channels, spec.data.intensity)
         return picture_masks(
-            image, truth, predicted, ignore_index=self.ignore_index, overlap=overlap, image_id=row.id
+            show(row.absolute_path),
+            truth,
+            predicted,
+            ignore_index=self._ignore_index,
+            overlap=overlap,
+            image_id=row.id,
         )
 
 
-def build_segmentation(task: SegmentationTask) -> Segmentation:
-    """Build from the `task` section."""
-    return Segmentation(task.ignored_value)
+def build_segmentation(
+    task: SegmentationTask, head: Head, training: Training, evaluation: EvaluationSection
+) -> Segmentation:
+    """Build from the sections that it reads.
+
+    Raises:
+        PlanError: If the head is another task's.
+    """
+    if not isinstance(head, SegmentationHead):
+        raise PlanError(f"the head {head.kind} can't be built for segmentation", where="head.kind")
+    return Segmentation(
+        ignore_index=task.truth.ignored_value,
+        head=head,
+        class_weights=training.class_weights,
+        metrics=evaluation.metrics or task.metrics.names,
+    )
 
 
 def classify_pixels(scores: Tensor, inputs: PredictionInputs, image: str) -> Pixels:
@@ -210,9 +248,3 @@ def classify_pixels(scores: Tensor, inputs: PredictionInputs, image: str) -> Pix
         best = torch.where(better, enlarged[0, 0], best)
         found[better] = number
     return np.asarray(found.cpu().numpy())
-
-
-def _head(spec: ExperimentSpec) -> SegmentationHead:
-    if not isinstance(spec.head, SegmentationHead):
-        raise PlanError(f"the head {spec.head.kind} can't be built for segmentation", where="head.kind")
-    return spec.head

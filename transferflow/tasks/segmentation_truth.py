@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from transferflow.data.formats.masks import MaskFiles, mask_files_of
-from transferflow.data.records import DatasetSnapshot, SplitName
+from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row, read_rows
 from transferflow.errors import DataError, EvaluationError
+from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.rendering.mask_files import read_mask
 
 COUNTED_IMAGES = 2000
@@ -36,28 +35,20 @@ class MaskPairs:
     """Predicted and true masks of a split, image by image, in the manifest's order.
 
     Args:
-        predictions: A row per image: `id` and `mask`, a file in `folder`.
-        snapshot: The truth.
-        split: Which images.
-        folder: Where the predicted masks lie.
+        predictions: A row per image: `id` and `mask`, a file in their folder.
         ignore_index: Value that is no class.
 
     Raises:
         EvaluationError: If an image has no prediction.
     """
 
-    def __init__(
-        self,
-        predictions: pa.Table,
-        snapshot: DatasetSnapshot,
-        split: SplitName,
-        folder: Path,
-        ignore_index: int,
-    ) -> None:
-        self.rows = read_rows(snapshot, split)
-        self._folder = folder
-        self._files = mask_files_of(snapshot, ignore_index)
-        self._found = dict(zip(predictions["id"].to_pylist(), predictions["mask"].to_pylist(), strict=True))
+    def __init__(self, predictions: SplitPredictions, ignore_index: int) -> None:
+        table = predictions.table
+        self.rows = read_rows(predictions.snapshot, predictions.split)
+        self.classes = len(predictions.snapshot.classes)
+        self._folder = predictions.folder
+        self._files = mask_files_of(predictions.snapshot, ignore_index)
+        self._found = dict(zip(table["id"].to_pylist(), table["mask"].to_pylist(), strict=True))
         missing = [row.id for row in self.rows if row.id not in self._found]
         if missing:
             raise EvaluationError("images have no predicted mask", found=", ".join(missing[:5]))

@@ -31,9 +31,9 @@ def masks(tmp_path, paint):
 
 
 @pytest.fixture
-def check(data_section, task_section):
+def check(data_section, truth_of):
     def run(root, classes=("sky", "tree"), ignore_index=None, **fields):
-        task = task_section("segmentation", ignore_index=ignore_index)
+        task = truth_of("segmentation", ignore_index=ignore_index)
         fields = {"format": "mask_folder", "root": str(root), "classes": classes} | fields
         data = data_section(**{name: value for name, value in fields.items() if value is not None})
         findings = check_listing(data, task, load_listing(data, task))
@@ -145,7 +145,7 @@ def test_former_facts_of_another_coding_are_not_taken_over(masks, snapshot_of):
         snapshot_of(root, "segmentation", format="mask_folder", previous=former, **fields)
 
 
-def test_unlabelled_pixels_of_coco_are_said(tmp_path, paint, data_section, task_section):
+def test_unlabelled_pixels_of_coco_are_said(tmp_path, paint, data_section, truth_of):
     images = [{"id": i, "file_name": f"{i}.png", "width": 24, "height": 16} for i in range(12)]
     polygons = [
         {"id": i, "image_id": i, "category_id": 1 + i % 2, "segmentation": [[1, 1, 9, 1, 9, 9, 1, 9]]}
@@ -156,7 +156,7 @@ def test_unlabelled_pixels_of_coco_are_said(tmp_path, paint, data_section, task_
     names = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
     whole = {"images": images, "annotations": polygons, "categories": names}
     (tmp_path / "a.json").write_text(json.dumps(whole))
-    task = task_section("segmentation")
+    task = truth_of("segmentation")
     kinds = []
     for classes in (["a", "b"], ["background", "a", "b"]):
         data = data_section(format="coco", root=str(tmp_path), annotations="a.json", classes=classes)

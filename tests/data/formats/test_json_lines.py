@@ -58,7 +58,7 @@ def test_a_file_that_has_changed_gives_no_lines(tmp_path, text):
     assert [f.where for f in found] in (["a.json:images[0]", "b.csv:3"], ["a.json:1 images[0]", "b.csv:3"])
 
 
-def test_findings_of_a_check_have_their_line(tmp_path, paint, data_section, task_section):
+def test_findings_of_a_check_have_their_line(tmp_path, paint, data_section, truth_of):
     paint(tmp_path / "x.png")
     (tmp_path / "bad.png").write_bytes(b"")
     whole = {
@@ -71,8 +71,8 @@ def test_findings_of_a_check_have_their_line(tmp_path, paint, data_section, task
     }
     (tmp_path / "a.json").write_text(json.dumps(whole, indent=1))
     data = data_section(format="coco", root=str(tmp_path), annotations="a.json", max_bad_fraction=1)
-    task = task_section("detection")
-    findings = check_listing(data, task, load_listing(data, task))
+    truth = truth_of("detection")
+    findings = check_listing(data, truth, load_listing(data, truth))
     places = {f.kind: f.where for f in findings}
     rows = (tmp_path / "a.json").read_text().splitlines()
     for kind, entry, near in (

@@ -40,7 +40,7 @@ def folder(tmp_path) -> Path:
 
 
 @pytest.fixture
-def make(folder, snapshot_of, data_section, task_section, tmp_path) -> Callable[..., Loader]:
+def make(folder, snapshot_of, data_section, truth_of, tmp_path) -> Callable[..., Loader]:
     """Build a loader over the photos."""
 
     def build(kind="classification", *, split="train", train=True, cache=True, augmentation=None, **options):
@@ -50,21 +50,24 @@ def make(folder, snapshot_of, data_section, task_section, tmp_path) -> Callable[
         else:
             fields |= {"format": "image_folder", "classes": list(PHOTOS)}
         task_options = options.pop("task_options", {})
+        truth = truth_of(kind, **task_options)
+        moving = truth.moving
         root = folder
         if kind == "classification":
             root = _without_masks(folder, tmp_path)
         snapshot = snapshot_of(root, kind, options=task_options, **fields)
         section = data_section(root=str(root), **fields)
-        base = build_eval_transform(section, kind, mean=(0.5,) * 3, std=(0.25,) * 3)
+        mode = "letterbox" if moving else "crop"
+        base = build_eval_transform(section, mode, mean=(0.5,) * 3, std=(0.25,) * 3)
         transform = base
         if augmentation is not None:
             parsed = TypeAdapter(Augmentation).validate_python(augmentation)
-            transform = build_train_transform(parsed, base, kind)
+            transform = build_train_transform(parsed, base, moving)
         return build_loader(
             snapshot,
             split,
             transform=transform,
-            task=task_section(kind, **task_options),
+            truth=truth,
             train=train,
             cache=CacheFolder(tmp_path / "cache", 1.0) if cache else None,
             **{"batch_size": 4, "seed": 0, "workers": 0} | options,
@@ -182,7 +185,7 @@ def test_mixing_gives_soft_targets(make):
         torch.testing.assert_close(batch.targets.sum(1), torch.ones(len(batch)))
 
 
-def test_several_labels_become_ones(tmp_path, paint, snapshot_of, data_section, task_section):
+def test_several_labels_become_ones(tmp_path, paint, snapshot_of, data_section, truth_of):
     for number in range(10):
         paint(tmp_path / f"{number}.png", number)
     lines = ["path,label,split"] + [
@@ -193,7 +196,7 @@ def test_several_labels_become_ones(tmp_path, paint, snapshot_of, data_section, 
     options = {"multilabel": True}
     snapshot = snapshot_of(tmp_path, "classification", options=options, **fields)
     transform = build_eval_transform(
-        data_section(root=str(tmp_path), **fields), "classification", mean=(0.5,) * 3, std=(0.5,) * 3
+        data_section(root=str(tmp_path), **fields), "crop", mean=(0.5,) * 3, std=(0.5,) * 3
     )
     loader = build_loader(
         snapshot,
@@ -202,7 +205,7 @@ def test_several_labels_become_ones(tmp_path, paint, snapshot_of, data_section, 
         batch_size=8,
         seed=0,
         workers=0,
-        task=task_section("classification", **options),
+        truth=truth_of("classification", **options),
         train=False,
         cache=None,
     )
@@ -228,7 +231,7 @@ def test_another_ignore_index(make, folder):
         assert (batch.targets[..., -1] == 7).all()
 
 
-def test_boxes_are_scaled_with_the_image(tmp_path, snapshot_of, data_section, task_section):
+def test_boxes_are_scaled_with_the_image(tmp_path, snapshot_of, data_section, truth_of):
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     (tmp_path / "data.yaml").write_text("names: [thing, other]\n")
@@ -240,7 +243,7 @@ def test_boxes_are_scaled_with_the_image(tmp_path, snapshot_of, data_section, ta
     fields = {"format": "yolo", "image_size": 32, "split": {"train": 0.6, "val": 0.2, "test": 0.2}}
     snapshot = snapshot_of(tmp_path, "detection", **fields)
     data = data_section(root=str(tmp_path), **fields)
-    transform = build_eval_transform(data, "detection", mean=(0.5,) * 3, std=(0.5,) * 3)
+    transform = build_eval_transform(data, "letterbox", mean=(0.5,) * 3, std=(0.5,) * 3)
     loader = build_loader(
         snapshot,
         "train",
@@ -248,7 +251,7 @@ def test_boxes_are_scaled_with_the_image(tmp_path, snapshot_of, data_section, ta
         batch_size=4,
         seed=0,
         workers=0,
-        task=task_section("detection"),
+        truth=truth_of("detection"),
         train=True,
         cache=CacheFolder(tmp_path / "cache", 1.0),
     )

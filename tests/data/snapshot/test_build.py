@@ -132,13 +132,13 @@ def test_bad_files_are_quarantined_up_to_a_share(folder, snapshot_of):
     assert all(row.id != "a/00.png" for row in read_rows(snapshot))
 
 
-def test_progress_is_told(folder, data_section, task_section, tmp_path):
-    data, task = data_section(format="image_folder", root=str(folder)), task_section()
+def test_progress_is_told(folder, data_section, truth_of, tmp_path):
+    data, truth = data_section(format="image_folder", root=str(folder)), truth_of()
     told = []
     build_snapshot(
         data,
-        task,
-        load_listing(data, task),
+        truth,
+        load_listing(data, truth),
         tmp_path / "s",
         progress=lambda done, total: told.append((done, total)),
     )
@@ -157,11 +157,11 @@ def test_damaged_snapshots_are_refused(folder, snapshot_of, damage, tmp_path):
         read_rows(load_snapshot(snapshot.path))
 
 
-def test_listing_digest_sees_what_changes(folder, data_section, task_section):
-    data, task = data_section(format="image_folder", root=str(folder)), task_section()
+def test_listing_digest_sees_what_changes(folder, data_section, truth_of):
+    data, truth = data_section(format="image_folder", root=str(folder)), truth_of()
 
     def now():
-        return listing_digest(load_listing(data, task))
+        return listing_digest(load_listing(data, truth))
 
     digests = [now()]
     assert now() == digests[0]

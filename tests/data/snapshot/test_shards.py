@@ -32,19 +32,17 @@ def test_shards_in_files_go_on_where_they_were(tmp_path, paint):
     assert inspect_into(shard, tmp_path / "out") != file
 
 
-def test_a_mapped_inspection_gives_the_same_snapshot(
-    tmp_path, paint, data_section, task_section, monkeypatch
-):
+def test_a_mapped_inspection_gives_the_same_snapshot(tmp_path, paint, data_section, truth_of, monkeypatch):
     monkeypatch.setattr("transferflow.data.snapshot.shards.SHARD_SIZE", 9)
     for i in range(60):
         paint(tmp_path / "root" / "ab"[i % 2] / f"{i}.png", seed=i)
-    data, task = data_section(format="image_folder", root=str(tmp_path / "root")), task_section()
-    listing = load_listing(data, task)
-    here = build_snapshot(data, task, listing, tmp_path / "here")
+    data, truth = data_section(format="image_folder", root=str(tmp_path / "root")), truth_of()
+    listing = load_listing(data, truth)
+    here = build_snapshot(data, truth, listing, tmp_path / "here")
 
     def inspect(shards):
         return read_inspected(map(partial(inspect_into, folder=tmp_path / "work"), shards))
 
-    there = build_snapshot(data, task, listing, tmp_path / "there", inspect=inspect)
+    there = build_snapshot(data, truth, listing, tmp_path / "there", inspect=inspect)
     assert read_table(there).equals(read_table(here))
     assert here.fingerprint == there.fingerprint

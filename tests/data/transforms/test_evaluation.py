@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import TypeAdapter
 from skimage import data as photos
 from sklearn.datasets import load_sample_image
 from torchvision import transforms
@@ -13,6 +14,8 @@ from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.errors import DataError
 from transferflow.spec.sections.backbone import Normalization
 from transferflow.spec.sections.data import Percentile
+from transferflow.spec.sections.guide import decide_fit
+from transferflow.spec.sections.task import Task
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 KINDS = {"bilinear": transforms.InterpolationMode.BILINEAR, "bicubic": transforms.InterpolationMode.BICUBIC}
@@ -23,7 +26,8 @@ def build(data_section, kind="classification", **options) -> EvalTransform:
         key: options.pop(key) for key in ("channels", "image_size", "intensity", "fit") if key in options
     }
     data = data_section(format="image_folder", root=".", **fields)
-    return build_eval_transform(data, kind, **{"mean": MEAN, "std": STD} | options)
+    task = TypeAdapter(Task).validate_python({"kind": kind})
+    return build_eval_transform(data, decide_fit(data, task), **{"mean": MEAN, "std": STD} | options)
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])

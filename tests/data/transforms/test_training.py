@@ -38,9 +38,7 @@ def bright_square(side=64, channels=3) -> Sample:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 13])
 @pytest.mark.parametrize("preset", ["none", "similar_domain", "different_domain"])
 def test_presets_work_for_any_number_of_channels(preset, channels):
-    transform = build_train_transform(
-        augmentation(preset=preset), square(channels=channels), "classification"
-    )
+    transform = build_train_transform(augmentation(preset=preset), square(channels=channels), None)
     image = np.random.default_rng(0).integers(0, 256, (80, 100, channels), np.uint8)
     found = transform(image, seed=1)
     assert (found.shape, found.dtype) == ((channels, 64, 64), torch.float32)
@@ -52,20 +50,20 @@ def test_presets_work_for_any_number_of_channels(preset, channels):
 @pytest.mark.parametrize("mode", ["letterbox", "stretch"])
 @pytest.mark.parametrize("preset", ["similar_domain", "different_domain"])
 def test_classification_that_crops_nothing_varies_in_size(preset, mode):
-    transform = build_train_transform(augmentation(preset=preset), square(mode), "classification")
+    transform = build_train_transform(augmentation(preset=preset), square(mode), None)
     sizes = {int((transform.vary(bright_square(), seed).image[..., 0] > 140).sum()) for seed in range(30)}
     assert max(sizes) > 1.2 * min(sizes)
 
 
 def test_none_is_the_evaluation_transform():
     base = square()
-    transform = build_train_transform(augmentation(preset="none"), base, "classification")
+    transform = build_train_transform(augmentation(preset="none"), base, None)
     assert torch.equal(transform(PHOTO, seed=5), base(PHOTO))
 
 
 def test_similar_domain_crops_and_flips():
     base = square(side=224)
-    transform = build_train_transform(augmentation(preset="similar_domain"), base, "classification")
+    transform = build_train_transform(augmentation(preset="similar_domain"), base, None)
     assert transform.base.resize == 256
     # Columns and rows as colours: where a pixel came from can be read off it.
     rows, columns = np.mgrid[0:256, 0:256].astype(np.uint8)
@@ -83,11 +81,11 @@ def test_similar_domain_crops_and_flips():
 
 def test_presets_crop_even_where_evaluation_does_not():
     base = EvalTransform(224, 224, (0.5,) * 3, (0.25,) * 3)
-    assert build_train_transform(augmentation(), base, "classification").base.resize == 256
+    assert build_train_transform(augmentation(), base, None).base.resize == 256
 
 
 def test_brightness_and_contrast_stay_within_torchvisions_limits():
-    transform = build_train_transform(augmentation(preset="different_domain"), square(), "classification")
+    transform = build_train_transform(augmentation(preset="different_domain"), square(), None)
     flat = np.full((73, 73, 3), 100, np.uint8)
     levels = {int(np.median(transform.vary(Sample(flat), seed).image)) for seed in range(100)}
     assert 65 <= min(levels) < 80  # contrast pulls towards the mean, which the filled border shifts
@@ -100,7 +98,7 @@ def test_brightness_and_contrast_stay_within_torchvisions_limits():
 
 @pytest.mark.parametrize("preset", ["similar_domain", "different_domain"])
 def test_boxes_move_with_the_image(preset):
-    transform = build_train_transform(augmentation(preset=preset), square("letterbox"), "detection")
+    transform = build_train_transform(augmentation(preset=preset), square("letterbox"), "boxes")
     for seed in range(40):
         found = transform.vary(bright_square(), seed)
         assert found.labels.tolist() == [3] * len(found.boxes)
@@ -115,7 +113,7 @@ def test_boxes_move_with_the_image(preset):
 
 @pytest.mark.parametrize("preset", ["similar_domain", "different_domain"])
 def test_masks_move_with_the_image(preset):
-    transform = build_train_transform(augmentation(preset=preset), square("letterbox"), "segmentation")
+    transform = build_train_transform(augmentation(preset=preset), square("letterbox"), "mask")
     for seed in range(40):
         found = transform.vary(bright_square(), seed)
         assert set(np.unique(found.mask)) <= {0, 1, VOID}
@@ -124,9 +122,7 @@ def test_masks_move_with_the_image(preset):
 
 
 def test_an_image_without_boxes_stays_one():
-    transform = build_train_transform(
-        augmentation(preset="different_domain"), square("letterbox"), "detection"
-    )
+    transform = build_train_transform(augmentation(preset="different_domain"), square("letterbox"), "boxes")
     empty = Sample(bright_square().image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
     found = transform.vary(empty, 0)
     assert (found.boxes.shape, found.labels.shape) == ((0, 4), (0,))
@@ -137,7 +133,7 @@ def test_a_box_that_leaves_the_image_is_dropped():
     custom = augmentation(
         transforms=[{"name": "Affine", "probability": 1.0, "args": {"translate_px": {"x": -40, "y": 0}}}]
     )
-    transform = build_train_transform(custom, square("letterbox"), "detection")
+    transform = build_train_transform(custom, square("letterbox"), "boxes")
     sample = bright_square()
     boxes = np.concatenate([sample.boxes, [[50, 0, 60, 10]]]).astype(np.float32)
     found = transform.vary(Sample(sample.image, boxes, np.array([3, 4])), 0)
@@ -156,7 +152,7 @@ def test_small_pictures_are_padded_and_large_ones_cropped():
     )
     for choice in (smaller, larger):
         for mode in ("crop", "letterbox"):
-            transform = build_train_transform(choice, square(mode), "segmentation")
+            transform = build_train_transform(choice, square(mode), "mask")
             found = transform.vary(bright_square(73 if mode == "crop" else 50), 0)
             assert found.image.shape == (64, 64, 3)
             assert found.mask.shape == (64, 64)
@@ -174,7 +170,7 @@ def test_one_of_takes_one():
             }
         ]
     )
-    transform = build_train_transform(choice, square("letterbox"), "classification")
+    transform = build_train_transform(choice, square("letterbox"), None)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     found = [transform.vary(Sample(image), seed).image for seed in range(20)]
     inverted = sum(np.array_equal(f, 255 - image) for f in found)
@@ -183,8 +179,8 @@ def test_one_of_takes_one():
     assert 3 < inverted < 17
 
 
-def problems(*transforms, channels=3, kind="classification"):
-    return dict(check_transforms(augmentation(transforms=list(transforms)), channels, kind))
+def problems(*transforms, channels=3, moving=None):
+    return dict(check_transforms(augmentation(transforms=list(transforms)), channels, moving))
 
 
 def test_good_transforms_have_no_problem():
@@ -248,10 +244,10 @@ def test_a_change_of_the_kind_of_image_is_refused():
 
 def test_what_the_task_lacks_is_refused():
     crop = {"name": "CropNonEmptyMaskIfExists", "args": {"height": 32, "width": 32}}
-    assert problems(crop, kind="segmentation") == {}
+    assert problems(crop, moving="mask") == {}
     assert problems(crop)
     safe = {"name": "BBoxSafeRandomCrop"}
-    assert problems(safe, kind="detection") == {}
+    assert problems(safe, moving="boxes") == {}
     assert "needs bboxes" in problems(safe)["transforms", "0", "name"]
 
 

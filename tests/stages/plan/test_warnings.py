@@ -3,7 +3,7 @@ import pytest
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.plan.warnings import collect_warnings
 from transferflow.stages.train.training_plan import compile_training_plan
-from transferflow.tasks.build import build_task
+from transferflow.tasks.build import build_parts
 
 RESNET = {"source": "torchvision", "name": "resnet50"}
 DATA = {
@@ -21,7 +21,7 @@ def warnings(kind="classification", channels=1, **sections):
         "backbone": RESNET,
     }
     spec = ExperimentSpec.model_validate(document | sections)
-    parts = build_task(spec.task).build_model(spec, ("a", "b"), pretrained=False, device="meta")
+    parts = build_parts(spec, ("a", "b"), pretrained=False, device="meta")
     plan = compile_training_plan(spec, parts)
     return collect_warnings(spec, parts, plan.rows, {"train": 5000}, will_train=False)
 

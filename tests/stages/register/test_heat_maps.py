@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
@@ -13,7 +12,7 @@ from transferflow.data.snapshot.manifest import read_rows
 from transferflow.evaluation.pictures import Panel, Picture
 from transferflow.stages.eval_inputs import eval_transform_of
 from transferflow.stages.register.heat_maps import add_heat_maps
-from transferflow.tasks.build import build_task
+from transferflow.tasks.build import build_parts
 from transferflow.tasks.bundle import save_bundle
 
 
@@ -23,17 +22,15 @@ from transferflow.tasks.bundle import save_bundle
 )
 def test_the_caption_names_the_method(build_spec, tmp_path, head, caption):
     spec = build_spec()
-    listing = load_listing(spec.data, spec.task)
-    snapshot = build_snapshot(spec.data, spec.task, listing, tmp_path / "snapshot")
-    parts = build_task(spec.task).build_model(spec, snapshot.classes, pretrained=True)
+    listing = load_listing(spec.data, spec.task.truth)
+    snapshot = build_snapshot(spec.data, spec.task.truth, listing, tmp_path / "snapshot")
+    parts = build_parts(spec, snapshot.classes, pretrained=True)
     with torch.no_grad():
         for parameter in parts.model.head.parameters():
             parameter.fill_(head)
     transform = eval_transform_of(spec, parts.preprocessing)
     save_bundle(tmp_path / "bundle", spec, snapshot.classes, transform, parts.model, min_score=None)
     ids = [row.id for row in read_rows(snapshot, "test")]
-    share = pa.array([[0.6, 0.2, 0.2]] * len(ids), pa.list_(pa.float32(), 3))
-    predictions = pa.table({"id": ids, "probabilities": share})
     worst = [Picture((Panel(np.zeros((36, 36, 3), np.uint8)),), image_id=image) for image in ids[:2]]
-    explained = add_heat_maps(worst, tmp_path / "bundle", predictions, snapshot)
+    explained = add_heat_maps(worst, tmp_path / "bundle", dict.fromkeys(ids, 0), snapshot)
     assert [[panel.label for panel in picture.panels] for picture in explained] == [["", caption]] * 2

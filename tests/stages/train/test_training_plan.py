@@ -8,7 +8,7 @@ from transferflow.errors import PlanError
 from transferflow.stages.context import RunContext
 from transferflow.stages.run import run_plan
 from transferflow.stages.train.training_plan import compile_training_plan
-from transferflow.tasks.build import build_task
+from transferflow.tasks.build import build_parts
 
 VIT = {"source": "timm", "name": "test_vit2"}
 
@@ -19,7 +19,7 @@ def plan_of(build_spec):
 
     def _plan_of(**sections):
         spec = build_spec(backbone=VIT, data=build_spec().data.model_dump() | {"image_size": 64}, **sections)
-        parts = build_task(spec.task).build_model(spec, ("a", "b"), pretrained=False, device="meta")
+        parts = build_parts(spec, ("a", "b"), pretrained=False, device="meta")
         return compile_training_plan(spec, parts)
 
     return _plan_of

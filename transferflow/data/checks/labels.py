@@ -11,7 +11,7 @@ from transferflow.data.checks.split_sizes import check_shares
 from transferflow.data.records import SPLITS, Finding, Listing, Severity, SplitName, about
 from transferflow.data.split import cut_splits
 from transferflow.spec.sections.data import Data, MaskFolderData
-from transferflow.spec.sections.task import ClassificationTask, DetectionTask, SegmentationTask, Task
+from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, Truth
 from transferflow.spec.wording import did_you_mean
 
 _FEW = 5
@@ -22,7 +22,7 @@ _NOTHING: Mapping[SplitName, str] = {
 }
 
 
-def check_labels(data: Data, task: Task, classes: Sequence[str], found: Inspected) -> list[Finding]:
+def check_labels(data: Data, truth: Truth, classes: Sequence[str], found: Inspected) -> list[Finding]:
     """Check that labels are known, and that every class is in every split."""
     if not found.records:
         return [Finding("no_images", "error", "data.root", "no image can be used")]
@@ -31,13 +31,13 @@ def check_labels(data: Data, task: Task, classes: Sequence[str], found: Inspecte
     needed = needed_classes(data, counts)
     note = values_note(found.coding, found.facts) if isinstance(data, MaskFolderData) else ""
     return [
-        *check_names(task, classes, labelled),
+        *check_names(truth, classes, labelled),
         *_check_cut(found),
         *(
             finding
             for split in SPLITS
             if split in found.splits
-            for finding in _check_split(task, split, counts[split], needed, note)
+            for finding in _check_split(truth, split, counts[split], needed, note)
         ),
         *check_shares(found, data.split),
         *_check_notes(found),
@@ -77,11 +77,11 @@ def class_counts(classes: Sequence[str], found: Inspected) -> dict[SplitName, di
     return counts
 
 
-def check_listed_names(task: Task, listing: Listing) -> list[Finding]:
+def check_listed_names(truth: Truth, listing: Listing) -> list[Finding]:
     """Check the labels that a listing has before any file is opened; those of masks are not known yet."""
     labelled = [(r.source or r.path, r.labels or tuple(b.label for b in r.boxes)) for r in listing.records]
-    findings = list(check_names(task, listing.classes, labelled))
-    if not isinstance(task, ClassificationTask):
+    findings = list(check_names(truth, listing.classes, labelled))
+    if not isinstance(truth, LabelTruth):
         return findings
     used = {label for _, labels in labelled for label in labels}
     for name in listing.classes:
@@ -93,12 +93,12 @@ def check_listed_names(task: Task, listing: Listing) -> list[Finding]:
 
 
 def check_names(
-    task: Task, classes: Sequence[str], labelled: Iterable[tuple[str, Sequence[str]]]
+    truth: Truth, classes: Sequence[str], labelled: Iterable[tuple[str, Sequence[str]]]
 ) -> Iterator[Finding]:
     """Check labels against the class list.
 
     Args:
-        task: The spec's `task` section.
+        truth: What is learned: labels, boxes or masks.
         classes: Class names in order.
         labelled: Place and labels of each image.
     """
@@ -120,16 +120,14 @@ def check_names(
         if len(same) > 1:
             reason = f"labels that differ in case or blanks alone: {', '.join(map(repr, same))}"
             yield Finding("similar_labels", "warning", first[same[0]], reason)
-    if len(known) == 1 and _is_exclusive(task):
+    if len(known) == 1 and _is_exclusive(truth):
         reason = f"there is one class alone, which every image and pixel would be of: {_short(classes)}"
         yield Finding("one_class", "error", "data.classes", reason)
 
 
-def _is_exclusive(task: Task) -> bool:
+def _is_exclusive(truth: Truth) -> bool:
     """Whether exactly one of the classes holds for an image, or for a pixel."""
-    return not isinstance(task, DetectionTask) and not (
-        isinstance(task, ClassificationTask) and task.multilabel
-    )
+    return isinstance(truth, MaskTruth) or truth == LabelTruth(several=False)
 
 
 def _short(names: Sequence[str]) -> str:
@@ -143,15 +141,15 @@ def _check_cut(found: Inspected) -> Iterator[Finding]:
 
 
 def _check_split(
-    task: Task, split: SplitName, counts: Mapping[str, int], needed: Collection[str], note: str
+    truth: Truth, split: SplitName, counts: Mapping[str, int], needed: Collection[str], note: str
 ) -> Iterator[Finding]:
     where = f"data.split.{split}"
     if not any(counts.values()):
         severity: Severity = "warning" if split == "test" else "error"
-        reason = f"{_no_label(task, split)}: {_NOTHING[split]}; check the annotations and data.classes"
+        reason = f"{_no_label(truth, split)}: {_NOTHING[split]}; check the annotations and data.classes"
         yield Finding("no_labels", severity, where, reason)
         return
-    one, many = _counted(task)
+    one, many = _counted(truth)
     few = [f"{label!r} ({n})" for label, n in counts.items() if 0 < n < _FEW]
     if few:
         reason = f"fewer than {_FEW} {many} in {split}: {_short(few)}; figures of such a class say little"
@@ -162,24 +160,24 @@ def _check_split(
         yield Finding("class_missing", severity, where, reason)
 
 
-def _counted(task: Task) -> tuple[str, str]:
+def _counted(truth: Truth) -> tuple[str, str]:
     """What is counted of a class: one, and several."""
-    match task:
-        case ClassificationTask():
+    match truth:
+        case LabelTruth():
             return "image", "images"
-        case DetectionTask():
+        case BoxTruth():
             return "box", "boxes"
-        case SegmentationTask():
+        case MaskTruth():
             return "mask", "masks"
 
 
-def _no_label(task: Task, split: SplitName) -> str:
-    match task:
-        case ClassificationTask():
+def _no_label(truth: Truth, split: SplitName) -> str:
+    match truth:
+        case LabelTruth():
             return f"no image in {split} has a label"
-        case DetectionTask():
+        case BoxTruth():
             return f"no image in {split} has a box of a class (crowd regions do not count)"
-        case SegmentationTask():
+        case MaskTruth():
             return f"no mask in {split} has a pixel of a class"
 
 

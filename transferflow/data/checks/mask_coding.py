@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from transferflow.data.formats.coco import BACKGROUND
 from transferflow.data.records import Finding, MaskCoding
 from transferflow.spec.sections.data import CocoData, Data
-from transferflow.spec.sections.task import SegmentationTask
+from transferflow.spec.sections.truth import MaskTruth
 
 _MUCH = 0.2
 """Share of all pixels above which a void value has to be asked for."""
@@ -22,7 +22,7 @@ _SHOWN = 8
 
 
 def check_coding(
-    coding: MaskCoding, asked: MaskCoding, data: Data, task: SegmentationTask, facts: pa.Table
+    coding: MaskCoding, asked: MaskCoding, data: Data, truth: MaskTruth, facts: pa.Table
 ) -> list[Finding]:
     """Say what was read otherwise than usual, and refuse a usual reading that hides too much.
 
@@ -30,7 +30,7 @@ def check_coding(
         coding: What the values are taken for.
         asked: What the spec says.
         data: The spec's `data` section.
-        task: The spec's `task` section.
+        truth: What the masks hold, as the spec says.
         facts: `mask_values` and `mask_counts` of each mask.
     """
     if isinstance(data, CocoData):
@@ -42,7 +42,7 @@ def check_coding(
             f"set task.ignore_index: {min(white, 255)} if such pixels do not count"
         )
         return [Finding("mask_coding", "warning", "data.masks", reason)]
-    if coding.colours or task.ignore_index is not None:
+    if coding.colours or truth.ignore_index is not None:
         return []
     return list(_check_void(coding, facts))
 

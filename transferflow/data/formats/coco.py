@@ -19,12 +19,12 @@ from transferflow.data.formats.rle import segmentation_problem
 from transferflow.data.records import SPLITS, Box, Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
 from transferflow.spec.sections.data import CocoData, SplitFiles
-from transferflow.spec.sections.task import SegmentationTask, Task
+from transferflow.spec.sections.truth import MaskTruth, Truth
 
 BACKGROUND = "background"
 
 
-def list_coco(data: CocoData, task: Task, root: Path) -> Listing:
+def list_coco(data: CocoData, truth: Truth, root: Path) -> Listing:
     """List the images of the annotation files, with boxes, or with a mask to be drawn.
 
     Raises:
@@ -42,7 +42,7 @@ def list_coco(data: CocoData, task: Task, root: Path) -> Listing:
     for _, name in files:
         if not name.endswith(".json"):
             raise DataError("a COCO file is named *.json", where="data.annotations", found=name)
-    reader = _Reader(root, folder, isinstance(task, SegmentationTask), data.split.group_by)
+    reader = _Reader(root, folder, isinstance(truth, MaskTruth), data.split.group_by)
     names: tuple[str, ...] | None = None
     for split, name in files:
         coco = load_coco_file(require_file(root, name, "data.annotations"), name)
@@ -62,7 +62,7 @@ def list_coco(data: CocoData, task: Task, root: Path) -> Listing:
             reader.findings += _areas(coco, name)
     if not reader.records and not reader.findings:
         raise DataError("the annotations list no image", where=files[0][1])
-    classes = data.classes or coco_classes(names or (), isinstance(task, SegmentationTask))
+    classes = data.classes or coco_classes(names or (), isinstance(truth, MaskTruth))
     return Listing(root, classes, tuple(reader.records), tuple(reader.findings))
 
 

@@ -13,12 +13,12 @@ from transferflow.data.formats.table_file import open_csv
 from transferflow.data.records import Listing
 from transferflow.errors import DataError
 from transferflow.spec.sections.data import DicomData
-from transferflow.spec.sections.task import Task
+from transferflow.spec.sections.truth import Truth
 
 _ANY: frozenset[str] = frozenset()
 
 
-def list_dicom(data: DicomData, task: Task, root: Path) -> Listing:
+def list_dicom(data: DicomData, truth: Truth, root: Path) -> Listing:
     """List DICOM files, known by their extension or their preamble.
 
     Raises:
@@ -26,7 +26,7 @@ def list_dicom(data: DicomData, task: Task, root: Path) -> Listing:
     """
     if data.file is not None:
         file = require_file(root, data.file, "data.file")
-        return list_rows(data, task, root, file, open_csv(file))
+        return list_rows(data, truth, root, file, open_csv(file))
     scan = scan_folder(root, suffixes=_ANY)
     files = [file for file in scan.files if _is_dicom(root / file)]
     scan.ignored["not DICOM"] += len(scan.files) - len(files)

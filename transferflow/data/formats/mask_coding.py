@@ -7,7 +7,7 @@ from typing import Any
 
 from transferflow.data.records import MaskCoding
 from transferflow.spec.sections.data import Data, MaskFolderData
-from transferflow.spec.sections.task import SegmentationTask
+from transferflow.spec.sections.truth import MaskTruth
 
 _BEHIND = frozenset({"background", "bg"})
 _WHITE = (255, 65_535)
@@ -19,17 +19,17 @@ def index_coding(classes: Sequence[str], ignored: int) -> MaskCoding:
     return MaskCoding(dict(enumerate(classes)), frozenset({ignored}), ignored)
 
 
-def build_coding(data: Data, task: SegmentationTask, classes: Sequence[str]) -> MaskCoding:
+def build_coding(data: Data, truth: MaskTruth, classes: Sequence[str]) -> MaskCoding:
     """What the spec says, before a mask is opened."""
     if not isinstance(data, MaskFolderData) or data.colours is None:
-        return index_coding(classes, task.ignored_value)
+        return index_coding(classes, truth.ignored_value)
     values = {pack_colour(colour): name for name, colour in data.colours.items()}
     void = frozenset(map(pack_colour, data.void_colours))
-    return MaskCoding(values, void, task.ignored_value, colours=True)
+    return MaskCoding(values, void, truth.ignored_value, colours=True)
 
 
 def decide_coding(
-    asked: MaskCoding, task: SegmentationTask, classes: Sequence[str], found: Collection[int]
+    asked: MaskCoding, truth: MaskTruth, classes: Sequence[str], found: Collection[int]
 ) -> MaskCoding:
     """Decide what the values mean once all of them are known.
 
@@ -38,16 +38,16 @@ def decide_coding(
 
     Args:
         asked: What the spec says.
-        task: The spec's `task` section.
+        truth: What the masks hold, as the spec says.
         classes: Class names in order.
         found: Every value that a mask holds.
     """
     white = [value for value in found if value in _WHITE]
     if asked.colours or len(classes) != 2 or len(white) != 1 or set(found) - {0, *white}:
         return asked
-    if task.ignore_index in white or classes[1].strip("_").casefold() in _BEHIND:
+    if truth.ignore_index in white or classes[1].strip("_").casefold() in _BEHIND:
         return asked
-    return MaskCoding({0: classes[0], white[0]: classes[1]}, frozenset(), task.ignored_value)
+    return MaskCoding({0: classes[0], white[0]: classes[1]}, frozenset(), truth.ignored_value)
 
 
 def pack_colour(colour: tuple[int, int, int]) -> int:

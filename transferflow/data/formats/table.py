@@ -13,10 +13,10 @@ from transferflow.data.formats.table_header import missing_column_hint
 from transferflow.data.records import Finding, Listing, Record
 from transferflow.errors import DataError
 from transferflow.spec.sections.data import Columns, DicomData, TableData
-from transferflow.spec.sections.task import ClassificationTask, Task
+from transferflow.spec.sections.truth import LabelTruth, Truth
 
 
-def list_table(data: TableData, task: Task, root: Path) -> Listing:
+def list_table(data: TableData, truth: Truth, root: Path) -> Listing:
     """List the rows of a CSV or Parquet table; labels stay the text they are.
 
     Raises:
@@ -24,10 +24,10 @@ def list_table(data: TableData, task: Task, root: Path) -> Listing:
     """
     file = require_file(root, data.file, "data.file")
     table = open_csv(file) if data.format == "csv" else open_parquet(file, data.label_separator)
-    return list_rows(data, task, root, file, table)
+    return list_rows(data, truth, root, file, table)
 
 
-def list_rows(data: TableData | DicomData, task: Task, root: Path, file: Path, table: TableFile) -> Listing:
+def list_rows(data: TableData | DicomData, truth: Truth, root: Path, file: Path, table: TableFile) -> Listing:
     """List the rows of an open table.
 
     Raises:
@@ -35,7 +35,7 @@ def list_rows(data: TableData | DicomData, task: Task, root: Path, file: Path, t
     """
     name = file.relative_to(root).as_posix()
     columns = decide_columns(data, table.header, name)
-    reader = _RowReader(data, task, root, name, columns)
+    reader = _RowReader(data, truth, root, name, columns)
     if columns.group != data.columns.group and data.split.group_by is None:
         reason = f"rows of equal {columns.group!r} share a split; data.columns.group names another column"
         reader.findings.append(Finding("group_column", "warning", f"{name}:1", reason))
@@ -91,15 +91,13 @@ class _RowReader:
     """Turns lines into records and findings."""
 
     def __init__(
-        self, data: TableData | DicomData, task: Task, root: Path, name: str, columns: Columns
+        self, data: TableData | DicomData, truth: Truth, root: Path, name: str, columns: Columns
     ) -> None:
         self.records: list[Record] = []
         self.findings: list[Finding] = []
         self._columns = columns
         self._required_group = data.split.group_by is not None
-        self._separator = (
-            data.label_separator if isinstance(task, ClassificationTask) and task.multilabel else None
-        )
+        self._separator = data.label_separator if isinstance(truth, LabelTruth) and truth.several else None
         self._members = Members(root)
         self._name = name
         self._seen: dict[str, str] = {}

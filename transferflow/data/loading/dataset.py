@@ -15,15 +15,16 @@ from torch.utils.data import Dataset
 from transferflow.data.files.decode import decode_image
 from transferflow.data.files.geometry import scale_boxes
 from transferflow.data.formats.mask_coding import store_coding
-from transferflow.data.formats.masks import MaskFiles
+from transferflow.data.formats.masks import MaskFiles, mask_files_of
 from transferflow.data.loading.cache import CacheFolder, DecodedCache, build_cache
 from transferflow.data.loading.seeds import derive_seed
+from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row
 from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.data.transforms.sample import Resized, Sample
 from transferflow.data.transforms.training import TrainTransform
 from transferflow.errors import DataError, TransferflowError
-from transferflow.spec.sections.task import TaskKind
+from transferflow.spec.sections.truth import BoxTruth, MaskTruth, Truth
 from transferflow.store import digest
 
 _DECODER_VERSION = 1
@@ -59,8 +60,8 @@ class ImageDataset(Dataset[Any]):
         rows: Sequence[Row],
         classes: Sequence[str],
         transform: EvalTransform | TrainTransform,
-        kind: TaskKind,
         *,
+        boxes: bool,
         masks: MaskFiles | None,
         seed: int,
     ) -> None:
@@ -68,7 +69,7 @@ class ImageDataset(Dataset[Any]):
         self._numbers = {name: number for number, name in enumerate(classes)}
         self._base = transform.base if isinstance(transform, TrainTransform) else transform
         self._variation = transform if isinstance(transform, TrainTransform) else None
-        self._kind = kind
+        self._boxes = boxes
         self._masks = masks
         self._seed = seed
         self._cache: DecodedCache | None = None
@@ -95,7 +96,7 @@ class ImageDataset(Dataset[Any]):
             [place for _, place in keys],
             torch.from_numpy(np.stack([s.image for s in samples])),
             torch.from_numpy(np.stack([s.mask for s in samples if s.mask is not None]))
-            if self._kind == "segmentation"
+            if self._masks is not None
             else None,
             [torch.from_numpy(s.boxes) for s in samples if s.boxes is not None],
             [torch.from_numpy(s.labels) for s in samples if s.labels is not None],
@@ -115,7 +116,7 @@ class ImageDataset(Dataset[Any]):
                 "masks": masks and [masks.classes, store_coding(masks.coding)],
             }
         )
-        bands = self._base.channels + (self._kind == "segmentation")
+        bands = self._base.channels + (self._masks is not None)
         sizes = (int(np.prod(self._base.resized((row.height, row.width)))) * bands for row in self.rows)
         keys = [self._cache_key(row) for row in self.rows]
         self._cache = build_cache(place, settings, keys, sizes, self._decode)
@@ -147,7 +148,7 @@ class ImageDataset(Dataset[Any]):
         return Resized(self._base.resize_image(image), mask, (image.shape[0], image.shape[1]))
 
     def _with_boxes(self, row: Row, resized: Resized) -> Sample:
-        if self._kind != "detection":
+        if not self._boxes:
             return Sample(resized.image, mask=resized.mask)
         # A crowd region stands for objects that nobody has counted: no target to learn.
         objects = [box for box in row.boxes if not box.crowd]
@@ -190,3 +191,16 @@ class ImageDataset(Dataset[Any]):
         for place, row in enumerate(self.rows):
             found[place, [self._number(row, label) for label in row.labels]] = 1
         return found
+
+
+def build_dataset(
+    snapshot: DatasetSnapshot,
+    rows: Sequence[Row],
+    transform: EvalTransform | TrainTransform,
+    truth: Truth,
+    seed: int,
+) -> ImageDataset:
+    """Build the data set of some rows of a snapshot, with what the truth adds to the images."""
+    masks = mask_files_of(snapshot, truth.ignored_value) if isinstance(truth, MaskTruth) else None
+    boxes = isinstance(truth, BoxTruth)
+    return ImageDataset(rows, snapshot.classes, transform, boxes=boxes, masks=masks, seed=seed)

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from transferflow.data.formats.masks import mask_files_of
 from transferflow.data.loading.batch import Batch
 from transferflow.data.loading.cache import CacheFolder
-from transferflow.data.loading.dataset import ImageDataset, Key, RawBatch
+from transferflow.data.loading.dataset import ImageDataset, Key, RawBatch, build_dataset
 from transferflow.data.loading.seeds import derive_seed
 from transferflow.data.loading.workers import decide_workers, usable_cpus
 from transferflow.data.records import DatasetSnapshot, SplitName
@@ -25,7 +24,7 @@ from transferflow.data.transforms.mixing import mix_batch
 from transferflow.data.transforms.sample import VOID
 from transferflow.data.transforms.training import TrainTransform
 from transferflow.errors import DataError, TransferflowError
-from transferflow.spec.sections.task import ClassificationTask, DetectionTask, SegmentationTask, Task
+from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, Truth
 
 _SMALL_IMAGE = 160
 """Up to this side, reading an image from the cache costs less than sending it between processes."""
@@ -69,37 +68,37 @@ class Targets:
     """Turns what stands beside the images into what the losses want.
 
     Attributes:
-        task: The vision task.
-        per_image: Class numbers (int64, images) or class sets (float32, images x classes); classification.
+        truth: What stands beside the images.
+        per_image: Class numbers (int64, images) or class sets (float32, images x classes), for labels.
         classes: Number of classes.
     """
 
-    task: Task
+    truth: Truth
     per_image: Tensor | None
     classes: int
 
     def of(self, raw: RawBatch) -> Tensor | list[dict[str, Tensor]]:
         """Targets of a batch, as `Batch.targets` describes them."""
-        match self.task:
-            case ClassificationTask():
+        match self.truth:
+            case LabelTruth():
                 if self.per_image is None:
-                    raise TypeError("classification needs targets per image")
+                    raise TypeError("labels are targets per image")
                 return self.per_image[raw.places]
-            case DetectionTask():
+            case BoxTruth():
                 return [{"boxes": b, "labels": n} for b, n in zip(raw.boxes, raw.labels, strict=True)]
-            case SegmentationTask(ignored_value=ignored):
+            case MaskTruth(ignored_value=ignored):
                 if raw.masks is None:
-                    raise TypeError("segmentation needs masks")
+                    raise TypeError("the batch has no masks")
                 masks = raw.masks.long()
                 return masks if ignored == VOID else masks.masked_fill(masks == VOID, ignored)
             case _:
-                assert_never(self.task)
+                assert_never(self.truth)
 
     def shares_of(self, raw: RawBatch) -> Tensor:
         """float32 B x classes, for mixing."""
         targets = self.of(raw)
         if not isinstance(targets, Tensor):
-            raise TypeError("only targets of classification can be mixed")
+            raise TypeError("only labels can be mixed")
         if targets.dtype == torch.int64:
             return torch.nn.functional.one_hot(targets, self.classes).float()
         return targets
@@ -173,7 +172,7 @@ def build_loader(
     batch_size: int,
     seed: int,
     workers: int | Literal["auto"],
-    task: Task,
+    truth: Truth,
     train: bool,
     cache: CacheFolder | None,
 ) -> Loader:
@@ -186,7 +185,7 @@ def build_loader(
         batch_size: Images per batch; the last one may be smaller.
         seed: Decides order and variations, together with the epoch and the image id.
         workers: Processes that load images; the batches are the same for any number.
-        task: Decides the targets.
+        truth: Decides the targets.
         train: Whether to shuffle, and to leave out a last batch of one image.
         cache: Where decoded images are kept; `None` decodes them in every epoch.
 
@@ -196,24 +195,23 @@ def build_loader(
     rows = read_rows(snapshot, split)
     if not rows:
         raise DataError(f"the split {split!r} has no images", where=str(snapshot.root))
-    masks = mask_files_of(snapshot, task.ignored_value) if isinstance(task, SegmentationTask) else None
-    dataset = ImageDataset(rows, snapshot.classes, transform, task.kind, masks=masks, seed=seed)
+    dataset = build_dataset(snapshot, rows, transform, truth, seed)
     cached = cache is not None and dataset.use_cache(cache)
     base = transform.base if isinstance(transform, TrainTransform) else transform
     return Loader(
         dataset,
         EpochBatches(len(rows), batch_size, seed, shuffle=train),
-        Targets(task, _targets_per_image(dataset, task), len(snapshot.classes)),
+        Targets(truth, _targets_per_image(dataset, truth), len(snapshot.classes)),
         transform,
         seed=seed,
         workers=decide_workers(workers, cached and base.image_size <= _SMALL_IMAGE, usable_cpus()),
     )
 
 
-def _targets_per_image(dataset: ImageDataset, task: Task) -> Tensor | None:
-    if not isinstance(task, ClassificationTask):
+def _targets_per_image(dataset: ImageDataset, truth: Truth) -> Tensor | None:
+    if not isinstance(truth, LabelTruth):
         return None
-    return torch.from_numpy(dataset.class_sets() if task.multilabel else dataset.class_numbers())
+    return torch.from_numpy(dataset.class_sets() if truth.several else dataset.class_numbers())
 
 
 def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - torch's protocol; the data set makes whole batches

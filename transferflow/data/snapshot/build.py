@@ -19,7 +19,7 @@ from transferflow.data.snapshot.manifest import MANIFEST, build_table, write_tab
 from transferflow.data.snapshot.shards import Inspect, inspect_here
 from transferflow.errors import DataError
 from transferflow.spec.sections.data import Data
-from transferflow.spec.sections.task import Task
+from transferflow.spec.sections.truth import Truth
 from transferflow.store import write_atomic
 
 SNAPSHOT = "snapshot.json"
@@ -27,7 +27,7 @@ SNAPSHOT = "snapshot.json"
 
 def build_snapshot(
     data: Data,
-    task: Task,
+    truth: Truth,
     listing: Listing,
     folder: Path,
     *,
@@ -40,7 +40,7 @@ def build_snapshot(
 
     Args:
         data: The spec's `data` section.
-        task: The spec's `task` section.
+        truth: What is learned from it: labels, boxes or masks.
         listing: What the format lists.
         folder: Where `manifest.parquet`, `quarantine.csv`, `findings.json` and `snapshot.json` go.
         previous: A former snapshot: its images keep their splits, and unchanged files are not read again.
@@ -52,7 +52,7 @@ def build_snapshot(
         DataError: If a finding is an error, or more files are bad than `data.max_bad_fraction` allows.
     """
     inspect = inspect or inspect_here(workers)
-    inspected = inspect_listing(data, task, listing, previous=previous, inspect=inspect, progress=progress)
+    inspected = inspect_listing(data, truth, listing, previous=previous, inspect=inspect, progress=progress)
     folder.mkdir(parents=True, exist_ok=True)
     write_findings(inspected.findings, folder)
     refuse_errors(inspected.findings)

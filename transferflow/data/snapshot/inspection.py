@@ -34,7 +34,7 @@ from transferflow.spec.sections.data import (
     VocData,
     YoloData,
 )
-from transferflow.spec.sections.task import SegmentationTask, Task
+from transferflow.spec.sections.truth import MaskTruth, Truth
 
 OnFile = Callable[[int, int], None]
 """Called after each file with the number of files done and the number of all."""
@@ -42,7 +42,7 @@ OnFile = Callable[[int, int], None]
 
 def check_listing(
     data: Data,
-    task: Task,
+    truth: Truth,
     listing: Listing,
     *,
     previous: DatasetSnapshot | None = None,
@@ -53,7 +53,7 @@ def check_listing(
 
     Args:
         data: The spec's `data` section.
-        task: The spec's `task` section.
+        truth: What is learned from it: labels, boxes or masks.
         listing: What the format lists.
         previous: A former snapshot, whose files are not read again if they have not changed.
         workers: Threads that read and decode.
@@ -63,14 +63,14 @@ def check_listing(
         Findings, errors first; the data set can be used if none is an error.
     """
     found = inspect_listing(
-        data, task, listing, previous=previous, inspect=inspect_here(workers), progress=progress
+        data, truth, listing, previous=previous, inspect=inspect_here(workers), progress=progress
     )
     return [finding for group in group_findings(found.findings) for finding in group.findings]
 
 
 def inspect_listing(
     data: Data,
-    task: Task,
+    truth: Truth,
     listing: Listing,
     *,
     previous: DatasetSnapshot | None = None,
@@ -81,7 +81,7 @@ def inspect_listing(
 
     Args:
         data: The spec's `data` section.
-        task: The spec's `task` section.
+        truth: What is learned from it: labels, boxes or masks.
         listing: What the format lists.
         previous: A former snapshot: its images keep their splits, and files of the same path, size and
             time are not read again.
@@ -93,15 +93,15 @@ def inspect_listing(
     outside = boxes_outside(data)
     if outside is not None:
         found = _fit_all(found, outside)
-    if isinstance(task, SegmentationTask):
-        found = _read_masks(data, task, listing, found, previous, inspect)
+    if isinstance(truth, MaskTruth):
+        found = _read_masks(data, truth, listing, found, previous, inspect)
     content = dict(zip((record.id for record in found.records), found.hashes, strict=True))
     former = None
     if previous is not None:
         former = load_former_splits(previous, data.split, found.records, content)
     assigned = assign_splits(found.records, data.split, content=content, former=former)
     found = replace(found, splits=[assigned[record.id] for record in found.records])
-    findings = [*found.findings, *check_labels(data, task, listing.classes, found)]
+    findings = [*found.findings, *check_labels(data, truth, listing.classes, found)]
     findings += check_leaks(found, data.near_duplicates)
     findings = check_share(findings, listing, data.max_bad_fraction) + findings
     return replace(found, findings=with_lines(findings, listing.root))
@@ -195,13 +195,13 @@ def _fit_all(found: Inspected, outside: Literal["clip", "reject"]) -> Inspected:
 
 def _read_masks(
     data: Data,
-    task: SegmentationTask,
+    truth: MaskTruth,
     listing: Listing,
     found: Inspected,
     previous: DatasetSnapshot | None,
     inspect: Inspect,
 ) -> Inspected:
-    reader = MaskFiles(listing.root, listing.classes, build_coding(data, task, listing.classes))
+    reader = MaskFiles(listing.root, listing.classes, build_coding(data, truth, listing.classes))
     before = None
     if previous is not None and _reads_alike(reader, previous):
         before = read_table(previous, ["mask", *(field.name for field in MASK_FIELDS)])
@@ -210,8 +210,8 @@ def _read_masks(
     for name in found.facts.column_names:
         masks = masks.append_column(name, found.facts[name])
     found = _drop_bad(replace(found, facts=masks))
-    coding = decide_coding(reader.coding, task, listing.classes, mask_values(found.facts))
-    findings = check_coding(coding, reader.coding, data, task, found.facts)
+    coding = decide_coding(reader.coding, truth, listing.classes, mask_values(found.facts))
+    findings = check_coding(coding, reader.coding, data, truth, found.facts)
     reader = replace(reader, coding=coding)
     wanted, classes, bad = check_masks(reader, found.records, seen_of(found.facts), found.facts)
     found = _keep(replace(found, findings=found.findings + findings + bad), wanted)

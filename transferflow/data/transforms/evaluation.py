@@ -7,7 +7,7 @@ is what the decoded-image cache keeps, and what augmentation starts from. `fit` 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -31,11 +31,8 @@ from transferflow.data.files.geometry import (
 from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.errors import DataError
 from transferflow.spec.sections.backbone import Normalization
-from transferflow.spec.sections.data import Data, FullRange, Intensity
+from transferflow.spec.sections.data import Data, FitMode, FullRange, Intensity
 from transferflow.spec.sections.normalization import adapt_statistics
-from transferflow.spec.sections.task import TaskKind
-
-FitMode = Literal["crop", "letterbox", "stretch"]
 
 
 @dataclass(frozen=True)
@@ -157,7 +154,7 @@ def _size(array: Pixels) -> Size:
 
 def build_eval_transform(
     data: Data,
-    kind: TaskKind,
+    mode: FitMode,
     *,
     mean: tuple[float, ...],
     std: tuple[float, ...],
@@ -170,8 +167,7 @@ def build_eval_transform(
 
     Args:
         data: Its image size wins over that of the weights.
-        kind: Unless the data section says otherwise, classification crops; detection and segmentation
-            letterbox.
+        mode: How an image becomes the square, see `decide_fit`.
         mean: Of the weights, per channel, on the 0..1 scale; adapted to `data.channels`.
         std: Of the weights.
         interpolation: Of the weights.
@@ -183,7 +179,6 @@ def build_eval_transform(
     if normalization is not None:
         mean, std = normalization.mean, normalization.std
     mean, std = adapt_statistics(mean, std, data.channels)
-    mode: FitMode = data.fit or ("crop" if kind == "classification" else "letterbox")
     return EvalTransform(
         image_size=side,
         resize=round(side / crop_fraction) if mode == "crop" else side,

@@ -21,7 +21,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from transferflow.spec.sections.augmentation import Augmentation, Custom, OneOf, Transform
-from transferflow.spec.sections.task import TaskKind
+from transferflow.spec.sections.truth import Moving
 from transferflow.spec.wording import did_you_mean
 
 Found = tuple[tuple[str, ...], str]
@@ -47,6 +47,8 @@ _TENSORS = "albumentations.pytorch"
 _LARGEST_NUMBER = 8192
 _TRIAL_SIZE = (80, 96)
 _TRIALS = 3
+_KEYS = {"boxes": "bboxes", "mask": "mask"}
+"""What albumentations calls them."""
 
 
 @cache
@@ -102,17 +104,17 @@ def build_transform(step: Transform) -> Any:  # noqa: ANN401 - albumentations ha
 
 
 def check_transforms(
-    augmentation: Augmentation, channels: int, kind: TaskKind = "classification"
+    augmentation: Augmentation, channels: int, moving: Moving = None
 ) -> list[tuple[tuple[str, ...], str]]:
     """Find what is wrong with named transforms; albumentations is imported only when there are any.
 
     Returns:
         Key path below `augmentation` and problem, for each.
     """
-    return list(_step_problems(augmentation, channels, kind))
+    return list(_step_problems(augmentation, channels, moving))
 
 
-def _step_problems(augmentation: Augmentation, channels: int, kind: TaskKind) -> Iterator[Found]:
+def _step_problems(augmentation: Augmentation, channels: int, moving: Moving) -> Iterator[Found]:
     if not isinstance(augmentation, Custom):
         return
     for number, step in enumerate(augmentation.transforms):
@@ -120,11 +122,11 @@ def _step_problems(augmentation: Augmentation, channels: int, kind: TaskKind) ->
         candidates = step.one_of if isinstance(step, OneOf) else (step,)
         for choice, transform in enumerate(candidates):
             inner = (*place, "one_of", str(choice)) if isinstance(step, OneOf) else place
-            for path, problem in transform_problems(transform, channels, kind):
+            for path, problem in transform_problems(transform, channels, moving):
                 yield (*inner, *path), problem
 
 
-def transform_problems(step: Transform, channels: int, kind: TaskKind) -> Iterator[Found]:
+def transform_problems(step: Transform, channels: int, moving: Moving) -> Iterator[Found]:
     """Say what is wrong with a transform of the spec: its name, its arguments, their values, its effect."""
     if step.name not in transform_names():
         yield ("name",), _unknown_name(step.name)
@@ -143,7 +145,7 @@ def transform_problems(step: Transform, channels: int, kind: TaskKind) -> Iterat
     except Exception as error:  # whatever the checks of another library stumble over
         yield from _value_problems(step.name, error)
         return
-    problem = _lost_target(transform, kind) or _try_out(step, channels, kind)
+    problem = _lost_target(transform, moving) or _try_out(step, channels, moving)
     if problem:
         yield ("name",), problem
 
@@ -189,29 +191,28 @@ def _value_problems(transform: str, error: Exception) -> Iterator[Found]:
         yield path, f"{transform}: {' or '.join(dict.fromkeys(messages))}"
 
 
-def _lost_target(transform: Any, kind: TaskKind) -> str | None:  # noqa: ANN401 - albumentations has no types
+def _lost_target(transform: Any, moving: Moving) -> str | None:  # noqa: ANN401 - albumentations has no types
     """Why boxes or masks would no longer fit the image."""
     module = load_albumentations()
-    if kind == "classification" or isinstance(transform, module.ImageOnlyTransform):
+    if moving is None or isinstance(transform, module.ImageOnlyTransform):
         return None
-    key, words = {"detection": ("bboxes", "boxes"), "segmentation": ("mask", "mask")}[kind]
-    if key in transform.available_keys:
+    if _KEYS[moving] in transform.available_keys:
         return None
-    return f"{type(transform).__name__} moves the image, but not its {words}"
+    return f"{type(transform).__name__} moves the image, but not its {moving}"
 
 
-def _try_out(step: Transform, channels: int, kind: TaskKind) -> str | None:
+def _try_out(step: Transform, channels: int, moving: Moving) -> str | None:
     """Run the transform on noise: some fail on anything but RGB, and some return another kind of image."""
     module = load_albumentations()
     always = build_transform(step.model_copy(update={"probability": 1.0}))
-    boxes = module.BboxParams("pascal_voc", label_fields=["labels"]) if kind == "detection" else None
+    boxes = module.BboxParams("pascal_voc", label_fields=["labels"]) if moving == "boxes" else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that boxes have no part in a change of colour
         composed = module.Compose([always], bbox_params=boxes)
     sample = {"image": np.random.default_rng(0).integers(0, 256, (*_TRIAL_SIZE, channels), np.uint8)}
-    if kind == "segmentation":
+    if moving == "mask":
         sample["mask"] = np.ones(_TRIAL_SIZE, np.uint8)
-    if kind == "detection":
+    if moving == "boxes":
         sample |= {"bboxes": np.array([[20.0, 20.0, 60.0, 60.0]]), "labels": np.array([0])}
     for seed in range(_TRIALS):
         composed.set_random_state(np.random.default_rng(seed), random.Random(seed))
@@ -223,7 +224,7 @@ def _try_out(step: Transform, channels: int, kind: TaskKind) -> str | None:
             if type(error).__name__ == "CropSizeError" or "for crop" in str(error):
                 return None  # the real images may be larger than the noise
             if isinstance(error, KeyError):
-                return f"{step.name} needs {error.args[0]}, which {kind} does not have"
+                return f"{step.name} needs {error.args[0]}, which the images of this task do not have"
             return f"{step.name} fails on images with {channels} channels: {_first_line(error)}"
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels:
             return f"{step.name} makes {image.dtype} of shape {image.shape} from {channels} channels of uint8"

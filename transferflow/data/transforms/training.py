@@ -16,7 +16,7 @@ from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.data.transforms.named import build_transform, load_albumentations
 from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.spec.sections.augmentation import Augmentation, Custom, OneOf, Preset, Step, Transform
-from transferflow.spec.sections.task import TaskKind
+from transferflow.spec.sections.truth import Moving
 
 _CROP_SHARE = 224 / 256
 """The presets crop 224 pixels from a short side of 256, whatever the evaluation does."""
@@ -35,14 +35,14 @@ class TrainTransform:
     Attributes:
         base: Resizes before, and fits and normalises after; shared with evaluation.
         steps: Variations in order; without any, this is the evaluation transform.
-        kind: The vision task, which decides what moves with the image.
+        moving: What moves with the image.
         mixup: Alpha of mixup between the images of a batch.
         cutmix: Alpha of CutMix between the images of a batch.
     """
 
     base: EvalTransform
     steps: tuple[Step, ...]
-    kind: TaskKind
+    moving: Moving
     mixup: float = 0.0
     cutmix: float = 0.0
 
@@ -61,18 +61,18 @@ class TrainTransform:
         if not self.steps:
             return self.base.fit_sample(sample)
         self._composed.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        match self.kind:
-            case "classification":
+        match self.moving:
+            case None:
                 return Sample(self._composed(image=sample.image)["image"])
-            case "segmentation":
+            case "mask":
                 varied = self._composed(image=sample.image, mask=sample.mask)
                 return Sample(varied["image"], mask=varied["mask"])
-            case "detection":
+            case "boxes":
                 varied = self._composed(image=sample.image, bboxes=sample.boxes, labels=sample.labels)
                 boxes = np.asarray(varied["bboxes"], np.float32).reshape(-1, 4)
                 return Sample(varied["image"], boxes, np.asarray(varied["labels"], np.int64))
             case _:
-                assert_never(self.kind)
+                assert_never(self.moving)
 
     @cached_property
     def _composed(self) -> Any:  # noqa: ANN401 - albumentations has no types
@@ -87,18 +87,18 @@ class TrainTransform:
             min_visibility=_MIN_VISIBILITY,
         )
         steps = [*(_build_step(step) for step in self.steps), _fit_step(self.base)]
-        return albumentations.Compose(steps, bbox_params=boxes if self.kind == "detection" else None)
+        return albumentations.Compose(steps, bbox_params=boxes if self.moving == "boxes" else None)
 
 
 def build_train_transform(
-    augmentation: Augmentation, eval_transform: EvalTransform, kind: TaskKind
+    augmentation: Augmentation, eval_transform: EvalTransform, moving: Moving
 ) -> TrainTransform:
     """Build the transform that the augmentation section asks for.
 
     Args:
         augmentation: A preset or a list of transforms that `check_transforms` has found to be good.
         eval_transform: What evaluation does.
-        kind: The vision task; boxes and masks move with the image.
+        moving: What moves with the image: its boxes or its mask.
     """
     base = eval_transform
     match augmentation:
@@ -107,14 +107,14 @@ def build_train_transform(
         case Preset(preset=preset):
             steps = _shared_steps(base)
             if preset == "different_domain":
-                steps = _domain_steps(base, kind)
+                steps = _domain_steps(base, moving)
             if base.mode == "crop":
                 base = replace(base, resize=max(base.resize, round(base.image_size / _CROP_SHARE)))
         case Custom(transforms=steps):
             pass
         case _:
             assert_never(augmentation)
-    return TrainTransform(base, steps, kind, augmentation.mixup, augmentation.cutmix)
+    return TrainTransform(base, steps, moving, augmentation.mixup, augmentation.cutmix)
 
 
 def _shared_steps(base: EvalTransform) -> tuple[Step, ...]:
@@ -126,7 +126,7 @@ def _shared_steps(base: EvalTransform) -> tuple[Step, ...]:
     return flip, Transform(name="Affine", args=zoom)
 
 
-def _domain_steps(base: EvalTransform, kind: TaskKind) -> tuple[Step, ...]:
+def _domain_steps(base: EvalTransform, moving: Moving) -> tuple[Step, ...]:
     move: dict[str, Any] = {
         "rotate": [-_ROTATION, _ROTATION],
         "translate_percent": [-_TRANSLATION, _TRANSLATION],
@@ -134,7 +134,7 @@ def _domain_steps(base: EvalTransform, kind: TaskKind) -> tuple[Step, ...]:
     }
     if base.mode != "crop":
         move |= {"scale": list(_SCALES), "keep_ratio": True}
-    if kind == "detection":
+    if moving == "boxes":
         # A box around a turned box would grow with every degree; around an ellipse in it, it hardly does.
         move["rotate_method"] = "ellipse"
     light = (

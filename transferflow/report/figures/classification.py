@@ -6,7 +6,6 @@ import numpy as np
 
 from transferflow.evaluation.results import Evaluation
 from transferflow.report.curves import (
-    CONFUSION,
     OPERATING_POINTS,
     RELIABILITY,
     OperatingPoint,
@@ -14,26 +13,13 @@ from transferflow.report.curves import (
     read_curve,
 )
 from transferflow.report.figures.charts import MUTED, Chart, color, styled_figure, svg_of, whole_numbers
-from transferflow.report.figures.class_bars import class_bars
-from transferflow.report.figures.confusion import confusion_chart
-from transferflow.report.figures.ranking import precision_recall_charts, roc_charts
 from transferflow.report.wording import interval, number
 
 
-def classification_charts(evaluation: Evaluation) -> list[Chart]:
-    """Confusion matrix, reliability, per-class bars, ROC and precision-recall curves."""
-    curves = evaluation.curves
-    charts: list[Chart] = []
-    confusion = read_curve(curves, "confusion", CONFUSION)
-    if confusion is not None:
-        charts.append(confusion_chart(confusion))
-    reliability = read_curve(curves, "reliability", RELIABILITY)
-    if reliability is not None:
-        charts.append(reliability_chart(reliability, evaluation))
-    charts.extend(class_bars(evaluation.per_class, "f1", ("precision", "recall"), "F1"))
-    charts.extend(roc_charts(curves))
-    charts.extend(precision_recall_charts(curves))
-    return charts
+def reliability_charts(evaluation: Evaluation) -> list[Chart]:
+    """The reliability diagram, where the evaluation has one."""
+    reliability = read_curve(evaluation.curves, "reliability", RELIABILITY)
+    return [] if reliability is None else [reliability_chart(reliability, evaluation)]
 
 
 def operating_points(evaluation: Evaluation) -> list[OperatingPoint]:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from transferflow.report.curves import Confusion
+from transferflow.report.curves import CONFUSION, Confusion, read_curve
 from transferflow.report.figures.charts import INK, MUTED, Chart, color, drawing, short, svg_of
 
 NUMBERED_CELLS = 12
 NAMED_TICKS = 40
+
+
+def confusion_charts(curves: Mapping[str, object], *, percent: bool = False) -> list[Chart]:
+    """The confusion matrix, where anything was counted."""
+    confusion = read_curve(curves, "confusion", CONFUSION)
+    if confusion is None or not any(map(any, confusion.counts)):
+        return []
+    return [confusion_chart(confusion, percent=percent)]
 
 
 def confusion_chart(confusion: Confusion, *, percent: bool = False) -> Chart:

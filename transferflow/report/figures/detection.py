@@ -6,29 +6,21 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from transferflow.evaluation.results import Evaluation
 from transferflow.report.curves import SIZES, THRESHOLDS, SizeBuckets, ThresholdSweep, read_curve
 from transferflow.report.figures.charts import MUTED, Chart, color, drawing, svg_of
-from transferflow.report.figures.class_bars import class_bars
-from transferflow.report.figures.ranking import precision_recall_charts
 from transferflow.report.wording import count, number
 
 BUCKET_LIMITS = {"small": "below 32²", "medium": "32² to 96²", "large": "above 96²"}
 
 
-def detection_charts(evaluation: Evaluation) -> list[Chart]:
-    """Precision-recall curves, the cost of a least score, size buckets, per-class bars."""
-    curves = evaluation.curves
-    charts = precision_recall_charts(curves, " At IoU 0.5.")
-    charts.extend(_threshold_charts(curves))
+def size_charts(curves: Mapping[str, object]) -> list[Chart]:
+    """Average precision and recall by size, where there are objects."""
     sizes = read_curve(curves, "sizes", SIZES)
-    if sizes is not None and any(sizes.objects):
-        charts.append(size_chart(sizes))
-    charts.extend(class_bars(evaluation.per_class, "ap50", ("ap", "ap75"), "AP50"))
-    return charts
+    return [size_chart(sizes)] if sizes is not None and any(sizes.objects) else []
 
 
-def _threshold_charts(curves: Mapping[str, object]) -> list[Chart]:
+def threshold_charts(curves: Mapping[str, object]) -> list[Chart]:
+    """The cost of a least score, where any box is right."""
     sweep = read_curve(curves, "thresholds", THRESHOLDS)
     if sweep is None or all(recall is None for recall in sweep.recall):
         return []

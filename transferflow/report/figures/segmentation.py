@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from transferflow.evaluation.results import Evaluation
-from transferflow.report.curves import CONFUSION, IMAGE_IOU, Histogram, read_curve
+from collections.abc import Mapping
+
+from transferflow.report.curves import IMAGE_IOU, Histogram, read_curve
 from transferflow.report.figures.charts import Chart, color, drawing, svg_of, whole_numbers
-from transferflow.report.figures.class_bars import class_bars
-from transferflow.report.figures.confusion import confusion_chart
 
 
-def segmentation_charts(evaluation: Evaluation) -> list[Chart]:
-    """Per-class bars, confusion of pixels, spread over the images."""
-    charts = class_bars(evaluation.per_class, "iou", ("dice", "boundary_f1"), "IoU")
-    confusion = read_curve(evaluation.curves, "confusion", CONFUSION)
-    if confusion is not None and any(map(any, confusion.counts)):
-        charts.append(confusion_chart(confusion, percent=True))
-    histogram = read_curve(evaluation.curves, "image_iou", IMAGE_IOU)
-    if histogram is not None and any(histogram.count):
-        charts.append(image_chart(histogram))
-    return charts
+def image_charts(curves: Mapping[str, object]) -> list[Chart]:
+    """Spread of the overlap over the images, where any has one."""
+    histogram = read_curve(curves, "image_iou", IMAGE_IOU)
+    return [image_chart(histogram)] if histogram is not None and any(histogram.count) else []
 
 
 def image_chart(histogram: Histogram) -> Chart:

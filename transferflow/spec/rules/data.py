@@ -13,15 +13,10 @@ from transferflow.spec.sections.whole import Sections
 from transferflow.spec.wording import did_you_mean
 
 _RGB = 3
-FORMATS = {
-    "classification": ("image_folder", "csv", "parquet", "dicom"),
-    "detection": ("coco", "voc", "yolo"),
-    "segmentation": ("mask_folder", "coco"),
-}
 
 
 def _format_belongs_to_the_task(spec: Sections) -> Iterator[Found]:
-    formats = FORMATS[spec.task.kind]
+    formats = spec.task.traits.formats
     if spec.data.format not in formats:
         allowed = ", ".join(formats)
         message = f"{spec.data.format} holds no labels for {spec.task.kind}; allowed: {allowed}"
@@ -76,7 +71,7 @@ def _ignored_pixels_are_no_class(spec: Sections) -> Iterator[Found]:
     colours = spec.data.colours if isinstance(spec.data, MaskFolderData) else None
     classes = spec.data.classes or tuple(colours or ())
     if isinstance(spec.task, SegmentationTask):
-        message = describe_ignored_class(spec.task.ignored_value, classes)
+        message = describe_ignored_class(spec.task.truth.ignored_value, classes)
         if message:
             yield ("task", "ignore_index"), message
 
@@ -110,7 +105,7 @@ def _crop_fits_the_image(spec: Sections) -> Iterator[Found]:
 
 
 def _nothing_is_cropped_away(spec: Sections) -> Iterator[Found]:
-    if spec.data.fit == "crop" and not isinstance(spec.task, ClassificationTask):
+    if spec.data.fit == "crop" and spec.task.traits.fit != "crop":
         yield (
             ("data", "fit"),
             f"crop would lose what lies outside of it; {spec.task.kind} takes letterbox or stretch",

@@ -14,7 +14,7 @@ from transferflow.spec.sections.freeze import (
     FreezePhases,
     FreezeUntil,
 )
-from transferflow.spec.sections.guide import HEADS, default_freeze
+from transferflow.spec.sections.guide import default_freeze
 from transferflow.spec.sections.head import LinearHead, SegmentationHead, ZeroShotHead
 from transferflow.spec.sections.optimizer import AdamW, Cosine
 from transferflow.spec.sections.task import ClassificationTask
@@ -35,7 +35,7 @@ _TRAINING_ONLY = (
 
 
 def _head_belongs_to_the_task(spec: Sections) -> Iterator[Found]:
-    heads = HEADS[spec.task.kind]
+    heads = [head.kind for head in spec.task.traits.heads]
     if spec.head.kind not in heads:
         allowed = ", ".join(heads)
         yield ("head", "kind"), f"{spec.head.kind} is no head for {spec.task.kind}; allowed: {allowed}"

@@ -6,15 +6,22 @@ from collections.abc import Iterator, Sequence
 
 from transferflow.spec.habits.values import known_metric
 from transferflow.spec.sections.base import Found
-from transferflow.spec.sections.evaluation import Evaluation
-from transferflow.spec.sections.metrics import metric_names
-from transferflow.spec.sections.task import ClassificationTask, DetectionTask
+from transferflow.spec.sections.task import TASKS, Setting
 from transferflow.spec.sections.whole import Sections
 from transferflow.spec.wording import did_you_mean
 
+_TASK_SETTINGS: tuple[tuple[str, str, Setting], ...] = (
+    ("training", "class_weights", "class_weights"),
+    ("training", "label_smoothing", "label_smoothing"),
+    ("evaluation", "specificity", "specificity"),
+    ("augmentation", "mixup", "mixing"),
+    ("augmentation", "cutmix", "mixing"),
+)
+"""Section and key of each setting that not every task has."""
+
 
 def _metrics_belong_to_the_task(spec: Sections) -> Iterator[Found]:
-    known = metric_names(spec.task).names
+    known = spec.task.metrics.names
     asked: list[tuple[tuple[str, ...], str | None]] = [
         (("evaluation", "metrics", str(i)), name) for i, name in enumerate(spec.evaluation.metrics or ())
     ]
@@ -38,7 +45,7 @@ def _metric_hint(name: str, known: Sequence[str]) -> str:
 
 
 def _deciding_metrics_are_measured(spec: Sections) -> Iterator[Found]:
-    names = metric_names(spec.task)
+    names = spec.task.metrics
     measured = spec.evaluation.metrics or names.names
     if not set(measured) <= set(names.names):
         return  # said already; which are left out shows once the names are right
@@ -67,26 +74,18 @@ def _warmup_ends_before_training(spec: Sections) -> Iterator[Found]:
         yield ("schedule", "warmup_epochs"), message
 
 
-def _loss_settings_belong_to_the_task(spec: Sections) -> Iterator[Found]:
-    if spec.training.class_weights is not None and isinstance(spec.task, DetectionTask):
-        yield ("training", "class_weights"), "class weights are for classification and segmentation"
-    if spec.training.label_smoothing > 0 and not isinstance(spec.task, ClassificationTask):
-        yield ("training", "label_smoothing"), f"label smoothing is for classification, not {spec.task.kind}"
-    has_specificity = spec.evaluation.specificity != Evaluation().specificity
-    if has_specificity and not isinstance(spec.task, ClassificationTask):
-        yield ("evaluation", "specificity"), f"specificity is for classification, not {spec.task.kind}"
-
-
-def _mixing_is_for_classification(spec: Sections) -> Iterator[Found]:
-    for name in ("mixup", "cutmix"):
-        if getattr(spec.augmentation, name) > 0 and not isinstance(spec.task, ClassificationTask):
-            yield ("augmentation", name), f"{name} is for classification, not {spec.task.kind}"
+def _settings_belong_to_the_task(spec: Sections) -> Iterator[Found]:
+    for section, name, setting in _TASK_SETTINGS:
+        part = getattr(spec, section)
+        is_set = getattr(part, name) != type(part).model_fields[name].default
+        if is_set and setting not in spec.task.traits.settings:
+            tasks = " and ".join(kind for kind, traits in TASKS.items() if setting in traits.settings)
+            yield (section, name), f"{name} is for {tasks}, not {spec.task.kind}"
 
 
 TRAINING_RULES = (
     _metrics_belong_to_the_task,
     _deciding_metrics_are_measured,
     _warmup_ends_before_training,
-    _loss_settings_belong_to_the_task,
-    _mixing_is_for_classification,
+    _settings_belong_to_the_task,
 )

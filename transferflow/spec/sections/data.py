@@ -20,6 +20,7 @@ from transferflow.spec.sections.base import (
 )
 from transferflow.spec.sections.paths import BelowRoot
 
+FitMode = Literal["crop", "letterbox", "stretch"]
 Colour = tuple[
     Annotated[StrictInt, Field(ge=0, le=255)],
     Annotated[StrictInt, Field(ge=0, le=255)],
@@ -140,7 +141,7 @@ class _Data(Section):
     """Channels that the model sees; files of another kind are converted or rejected, never guessed."""
     image_size: Annotated[StrictInt, Field(ge=16, le=4096)] | None = None
     """Side of the square the model sees, in pixels; left out: what the weights were trained with."""
-    fit: Literal["crop", "letterbox", "stretch"] | None = None
+    fit: FitMode | None = None
     """How an image becomes that square: `crop` cuts the middle out of it (what lies at the ends of a long
     image is never seen), `letterbox` keeps all of it and pads, `stretch` keeps all of it and distorts; left
     out: `crop` for classification, `letterbox` for detection and segmentation."""

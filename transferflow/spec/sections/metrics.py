@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from transferflow.spec.sections.task import ClassificationTask, DetectionTask, SegmentationTask
 
 
 @dataclass(frozen=True)
@@ -40,24 +37,3 @@ DETECTION = MetricNames(
     ("map", "map50", "map75", "map_small", "map_medium", "map_large", "average_recall"), "at least one box"
 )
 SEGMENTATION = MetricNames(("miou", "dice", "pixel_accuracy", "boundary_f1"), "at least one labelled pixel")
-
-
-def positive_class(
-    task: ClassificationTask | DetectionTask | SegmentationTask, classes: Sequence[str]
-) -> str | None:
-    """The class that sensitivity is about: the second of two exclusive ones; else none."""
-    exclusive = isinstance(task, ClassificationTask) and not task.multilabel
-    return classes[1] if exclusive and len(classes) == 2 else None
-
-
-def metric_names(task: ClassificationTask | DetectionTask | SegmentationTask) -> MetricNames:
-    """Metrics that this task has."""
-    match task:
-        case ClassificationTask(multilabel=True):
-            return MULTI_LABEL
-        case ClassificationTask():
-            return SINGLE_LABEL
-        case DetectionTask():
-            return DETECTION
-        case SegmentationTask():
-            return SEGMENTATION

@@ -1,43 +1,127 @@
-"""The `task` section: which vision task the model solves."""
+"""The `task` section: which vision task the model solves, and what goes with it.
+
+What other sections may say, and what they mean when they are left out, stands here with each task: adding one
+adds a class to this module and its name to `Task`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, StrictInt
 
 from transferflow.spec.sections.base import Flag, Section
+from transferflow.spec.sections.data import FitMode
+from transferflow.spec.sections.freeze import FreezeBackbone, FreezeNone
+from transferflow.spec.sections.head import DetectionHead, Head, LinearHead, SegmentationHead, ZeroShotHead
+from transferflow.spec.sections.metrics import (
+    DETECTION,
+    MULTI_LABEL,
+    SEGMENTATION,
+    SINGLE_LABEL,
+    MetricNames,
+)
+from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth
 
-_USUAL_VOID = 255
+Setting = Literal["class_weights", "label_smoothing", "specificity", "mixing"]
+
+
+@dataclass(frozen=True)
+class TaskTraits:
+    """What suits a task.
+
+    Attributes:
+        formats: Values of `data.format` that hold its truth.
+        heads: Heads that it can have, as they are by default; the first is taken where the spec names none.
+        fit: How an image becomes the model's square where the spec leaves it open; only a task that crops by
+            default may crop at all.
+        freeze: Freeze policy where the spec leaves it open.
+        backbone_lr_scale: Scale of the backbone's rates where the spec leaves it open.
+        small_data_freezes: Whether the guide suggests feature extraction for small data.
+        settings: Settings of other sections that mean something for it, and not for every task.
+    """
+
+    formats: tuple[str, ...]
+    heads: tuple[Head, ...]
+    fit: FitMode
+    freeze: FreezeNone | FreezeBackbone
+    backbone_lr_scale: float
+    small_data_freezes: bool
+    settings: frozenset[Setting]
 
 
 class ClassificationTask(Section):
     """One label per image, or several with `multilabel: true`."""
 
+    traits: ClassVar[TaskTraits] = TaskTraits(
+        formats=("image_folder", "csv", "parquet", "dicom"),
+        heads=(LinearHead(), ZeroShotHead(kind="zero_shot")),
+        fit="crop",
+        freeze=FreezeNone(policy="none"),
+        backbone_lr_scale=1.0,
+        small_data_freezes=True,
+        settings=frozenset({"class_weights", "label_smoothing", "specificity", "mixing"}),
+    )
     kind: Literal["classification"]
     multilabel: Flag = False
     """Whether an image may carry several labels at once (sigmoid per class instead of softmax)."""
+
+    @property
+    def truth(self) -> LabelTruth:
+        """What it learns from."""
+        return LabelTruth(several=self.multilabel)
+
+    @property
+    def metrics(self) -> MetricNames:
+        """Metrics that it has."""
+        return MULTI_LABEL if self.multilabel else SINGLE_LABEL
 
 
 class DetectionTask(Section):
     """Axis-aligned boxes with a class each."""
 
+    traits: ClassVar[TaskTraits] = TaskTraits(
+        formats=("coco", "voc", "yolo"),
+        heads=(DetectionHead(), DetectionHead(kind="retinanet"), DetectionHead(kind="fcos")),
+        fit="letterbox",
+        freeze=FreezeNone(policy="none"),
+        backbone_lr_scale=0.1,
+        small_data_freezes=False,
+        settings=frozenset(),
+    )
+    metrics: ClassVar[MetricNames] = DETECTION
+    truth: ClassVar[BoxTruth] = BoxTruth()
     kind: Literal["detection"]
 
 
 class SegmentationTask(Section):
     """A class for every pixel."""
 
+    traits: ClassVar[TaskTraits] = TaskTraits(
+        formats=("mask_folder", "coco"),
+        heads=(SegmentationHead(), SegmentationHead(kind="fcn"), SegmentationHead(kind="lite")),
+        fit="letterbox",
+        freeze=FreezeBackbone(policy="backbone"),
+        backbone_lr_scale=1.0,
+        small_data_freezes=False,
+        settings=frozenset({"class_weights"}),
+    )
+    metrics: ClassVar[MetricNames] = SEGMENTATION
     kind: Literal["segmentation"]
     ignore_index: Annotated[StrictInt, Field(ge=0, le=255)] | None = None
     """Mask value that counts neither in the loss nor in the metrics; left out: 255, where the masks hold
     little of it. Masks of 0 and 255 alone are two classes."""
 
     @property
-    def ignored_value(self) -> int:
-        """What pixels that do not count have in the truth."""
-        return _USUAL_VOID if self.ignore_index is None else self.ignore_index
+    def truth(self) -> MaskTruth:
+        """What it learns from."""
+        return MaskTruth(self.ignore_index)
 
 
 Task = Annotated[ClassificationTask | DetectionTask | SegmentationTask, Field(discriminator="kind")]
-TaskKind = Literal["classification", "detection", "segmentation"]
+TASKS: dict[str, TaskTraits] = {
+    get_args(variant.model_fields["kind"].annotation)[0]: variant.traits
+    for variant in get_args(get_args(Task)[0])
+}
+"""Traits by `task.kind`."""

@@ -13,10 +13,10 @@ from transferflow.spec.sections.base import Name, Section
 from transferflow.spec.sections.data import Data
 from transferflow.spec.sections.evaluation import Deployment, Evaluation, Registration
 from transferflow.spec.sections.freeze import Freeze
-from transferflow.spec.sections.guide import HEADS, default_freeze, default_head
+from transferflow.spec.sections.guide import default_freeze, default_head
 from transferflow.spec.sections.head import Head
 from transferflow.spec.sections.optimizer import AdamW, Cosine, Optimizer, Schedule
-from transferflow.spec.sections.task import Task
+from transferflow.spec.sections.task import TASKS, Task
 from transferflow.spec.sections.training import Training
 
 
@@ -57,6 +57,6 @@ class Sections(Section):
             return given
         task, head = given.get("task"), given.get("head")
         kind = task.get("kind") if isinstance(task, Mapping) else getattr(task, "kind", None)
-        if not isinstance(head, Mapping) or head.get("kind") is not None or kind not in tuple(HEADS):
+        if not isinstance(head, Mapping) or head.get("kind") is not None or kind not in tuple(TASKS):
             return given
-        return {**given, "head": {**head, "kind": HEADS[kind][0]}}
+        return {**given, "head": {**head, "kind": TASKS[kind].heads[0].kind}}

@@ -16,6 +16,7 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.eval_inputs import eval_loader, prediction_inputs
 from transferflow.stages.progress import logger
 from transferflow.store import write_atomic
+from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import load_bundle
 from transferflow.training.device import pick_device
@@ -36,8 +37,9 @@ def measure(
     logger.info("evaluate: %d test images", snapshot.counts["test"])
     predictions = predict_split(spec, context, snapshot, model, folder / MASKS)
     pq.write_table(predictions, folder / PREDICTIONS)
-    evaluation = build_task(spec.task).evaluate(
-        spec, predictions, snapshot, "test", folder=folder / MASKS, intervals=True
+    found = SplitPredictions(predictions, snapshot, "test", folder / MASKS)
+    evaluation = build_task(spec).evaluate(
+        found, resamples=spec.evaluation.bootstrap, seed=spec.training.seed
     )
     write_atomic(folder / METRICS, evaluation_to_json(evaluation))
 
@@ -50,4 +52,4 @@ def predict_split(
     cache = context.decoded_images
     loader = eval_loader(spec, snapshot, "test", bundle.transform, cache)
     inputs = prediction_inputs(loader, snapshot, "test", bundle.transform, bundle.classes, masks)
-    return build_task(bundle.spec.task).predict(bundle.spec, bundle.model, inputs)
+    return build_task(bundle.spec).predict(bundle.model, inputs)

@@ -34,7 +34,7 @@ from transferflow.stages.train.key import complete_train_inputs
 from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan
 from transferflow.store import ArtifactStore, digest
 from transferflow.tasks.base import ModelParts
-from transferflow.tasks.build import build_task
+from transferflow.tasks.build import build_parts
 from transferflow.training.rate_plan import RateRow, rate_table
 
 
@@ -120,14 +120,14 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
     """
     require_transforms(spec)
     require_right_weights(spec)
-    listing = load_listing(spec.data, spec.task)
+    listing = load_listing(spec.data, spec.task.truth)
     prepared = prepare_inputs(spec, listing_digest(listing))
     artifact = context.store.find("prepare", digest(prepared))
     snapshot = load_snapshot(artifact.path) if artifact else None
     classes = snapshot.classes if snapshot else listing.classes
     require_known_classes(spec, classes)
-    refuse_errors([*listing.findings, *check_listed_names(spec.task, listing)])
-    parts = build_task(spec.task).build_model(spec, classes, pretrained=False, device="meta")
+    refuse_errors([*listing.findings, *check_listed_names(spec.task.truth, listing)])
+    parts = build_parts(spec, classes, pretrained=False, device="meta")
     training = compile_training_plan(spec, parts)
     stages = _stages(spec, context, prepared, snapshot)
     images: Mapping[str, int] = (

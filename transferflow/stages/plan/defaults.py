@@ -12,7 +12,6 @@ from transferflow.models.spec_weights import weights_of
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import gate_metric, registered_model, watched_metric
 from transferflow.spec.sections.guide import backbone_lr_scale
-from transferflow.spec.sections.metrics import metric_names
 
 
 def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[str, Any]:
@@ -33,7 +32,7 @@ def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[s
             backbone_lr_scale(spec.optimizer, spec.task),
         ),
         ("backbone.normalization", spec.backbone.normalization, statistics),
-        ("evaluation.metrics", spec.evaluation.metrics, list(metric_names(spec.task).names)),
+        ("evaluation.metrics", spec.evaluation.metrics, list(spec.task.metrics.names)),
         ("registration.model", spec.registration.model, registered_model(spec)),
         ("registration.gate.metric", spec.registration.gate.metric, gate_metric(spec)),
     )

@@ -64,10 +64,10 @@ def require_layers(spec: ExperimentSpec, context: RunContext) -> None:
     if context.store.last_inputs("train", spec.name) is not None:
         return
     from transferflow.stages.train.training_plan import compile_training_plan  # loads torch
-    from transferflow.tasks.build import build_task
+    from transferflow.tasks.build import build_parts
 
     classes = ("one", "another")  # no layer group depends on them
-    parts = build_task(spec.task).build_model(spec, classes, pretrained=False, device="meta")
+    parts = build_parts(spec, classes, pretrained=False, device="meta")
     compile_training_plan(spec, parts)
 
 
@@ -77,7 +77,7 @@ def require_transforms(spec: ExperimentSpec) -> None:
     Raises:
         PlanError: With every problem.
     """
-    found = check_transforms(spec.augmentation, spec.data.channels, spec.task.kind)
+    found = check_transforms(spec.augmentation, spec.data.channels, spec.task.truth.moving)
     if found:
         raise PlanError.from_problems(
             [Problem(message, ".".join(("augmentation", *path))) for path, message in found]

@@ -44,7 +44,7 @@ def _few_images(spec: ExperimentSpec, images: Mapping[str, int]) -> Iterator[str
         if 0 < images.get(split, 0) < 30:
             yield f"only {images[split]} {split} images: the metrics will have wide intervals"
     train = images.get("train", 0)
-    fine_tunes = spec.task.kind == "classification" and isinstance(spec.freeze, FreezeNone)
+    fine_tunes = spec.task.traits.small_data_freezes and isinstance(spec.freeze, FreezeNone)
     rules = (spec.optimizer.backbone_lr_scale, spec.optimizer.layer_decay, spec.optimizer.layer_lr or None)
     if fine_tunes and train < SMALL_DATA and all(rule is None for rule in rules):
         yield (

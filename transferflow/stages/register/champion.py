@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transferflow.data.records import DatasetSnapshot
@@ -19,6 +18,7 @@ from transferflow.stages.artifacts import MASKS, PREDICTIONS
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.measure import predict_split
 from transferflow.stages.progress import logger
+from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import load_bundle
 
@@ -55,16 +55,15 @@ def compare_with_champion(
         return NotComparable(name, f"it was trained for {bundle.spec.task.kind} with other settings")
     if bundle.spec.data.channels != spec.data.channels:
         return NotComparable(name, f"it sees {bundle.spec.data.channels} channels, not {spec.data.channels}")
-    task = build_task(spec.task)
-    if spec.task.kind != "classification" and bundle.classes != snapshot.classes:
+    task = build_task(spec)
+    align = task.align_classes(bundle.classes, snapshot.classes)
+    if align is None:
         return NotComparable(name, f"it knows other classes: {', '.join(bundle.classes)}")
     logger.info("register: measuring the champion (%s) on the same test images", name)
-    theirs = predict_split(spec, context, snapshot, bundle_folder, folder)
-    if spec.task.kind == "classification":
-        theirs = in_class_order(theirs, bundle.classes, snapshot.classes)
+    theirs = align(predict_split(spec, context, snapshot, bundle_folder, folder))
     ours = pq.read_table(evaluated / PREDICTIONS)
     champion_statistic, challenger_statistic = (
-        task.build_statistic(spec, table, snapshot, "test", folder=masks, metric=metric)
+        task.build_statistic(SplitPredictions(table, snapshot, "test", masks), metric)
         for table, masks in ((theirs, folder), (ours, evaluated / MASKS))
     )
     against = spec.registration.gate.against_champion
@@ -78,15 +77,3 @@ def compare_with_champion(
         clusters=decide_clusters(list(read_groups(snapshot, "test").values())).of_image,
     )
     return ChampionComparison(name, result.champion, result.difference, result.low, result.high)
-
-
-def in_class_order(table: pa.Table, old: tuple[str, ...], new: tuple[str, ...]) -> pa.Table:
-    """Lead probabilities over the champion's classes to the challenger's; what it has not is 0."""
-    if old == new:
-        return table
-    place = {name: number for number, name in enumerate(old)}
-    rows = [
-        [row[place[name]] if name in place else 0.0 for name in new]
-        for row in table["probabilities"].to_pylist()
-    ]
-    return pa.table({"id": table["id"], "probabilities": pa.array(rows, pa.list_(pa.float32(), len(new)))})

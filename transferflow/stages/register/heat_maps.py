@@ -1,13 +1,11 @@
-"""Where a classifier looked when it was wrong: a second panel beside each of its worst errors."""
+"""Where a model looked when it was wrong: a second panel beside each of its worst errors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import torch
 
 from transferflow.data.files.decode import decode_image
@@ -20,20 +18,19 @@ from transferflow.models.classifier import ImageClassifier
 from transferflow.models.layers import Preprocessing
 from transferflow.stages.progress import logger
 from transferflow.tasks.bundle import load_bundle
-from transferflow.tasks.classification import column_matrix
 
 MOST = 12
 
 
 def add_heat_maps(
-    pictures: Sequence[Picture], model: Path, predictions: pa.Table, snapshot: DatasetSnapshot
+    pictures: Sequence[Picture], model: Path, answered: Mapping[str, int], snapshot: DatasetSnapshot
 ) -> tuple[Picture, ...]:
-    """Add a heat map of the predicted class to the first pictures.
+    """Add a heat map of the answered class to the first pictures.
 
     Args:
-        pictures: Worst errors of a classifier, worst first.
+        pictures: Worst errors, worst first.
         model: Folder of its bundle.
-        predictions: Its predictions on the test split.
+        answered: Place of the class that it answered for each image, by id.
         snapshot: What it was measured on.
     """
     chosen = [picture for picture in pictures if picture.image_id][:MOST]
@@ -46,8 +43,7 @@ def add_heat_maps(
     images = torch.stack(
         [transform(decode_image(path, transform.channels, transform.intensity)) for path in paths]
     )
-    said = dict(zip(predictions["id"].to_pylist(), column_matrix(predictions, "probabilities"), strict=True))
-    classes = [int(np.argmax(said[picture.image_id])) for picture in chosen]
+    classes = [answered[picture.image_id] for picture in chosen]
     try:
         found = compute_attribution(bundle.model, images, classes)
     except EvaluationError as error:

@@ -20,7 +20,6 @@ from transferflow.registry.gate import (
 from transferflow.report.contents import VerdictSummary
 from transferflow.report.render import write_report
 from transferflow.spec.deciding import gate_metric, registered_model
-from transferflow.spec.sections.metrics import metric_names
 from transferflow.stages.artifacts import HISTORY, METRICS, PROOF, REGISTRATION, REPORT
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.stage import read_evaluation
@@ -66,7 +65,7 @@ def _decide(
     against = gate.against_champion
     rule = GateRule(
         metric=metric,
-        lower_is_better=metric in metric_names(spec.task).lower_is_better,
+        lower_is_better=metric in spec.task.metrics.lower_is_better,
         minimum=gate.minimum,
         margin=against.margin if against else None,
         confidence=against.confidence if against else 0.95,

@@ -25,11 +25,12 @@ from transferflow.report.contents import (
 )
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import gate_metric
-from transferflow.spec.sections.metrics import metric_names, positive_class
+from transferflow.spec.sections.guide import positive_class
 from transferflow.stages.artifacts import HISTORY, MASKS, PREDICTIONS
 from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.heat_maps import add_heat_maps
+from transferflow.tasks.base import Show, SplitPredictions
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import read_min_score
 from transferflow.tasks.rendering.viewable import load_viewable
@@ -44,21 +45,22 @@ def build_report(challenger: Challenger, verdict: VerdictSummary | None) -> Repo
     spec, snapshot = challenger.spec, challenger.snapshot
     history = json.loads((challenger.trained.folder / HISTORY).read_text())
     predictions = pq.read_table(challenger.evaluated.folder / PREDICTIONS)
+    task = build_task(spec)
+    show_file = partial(load_viewable, channels=spec.data.channels, intensity=spec.data.intensity)
     show = partial(
-        build_task(spec.task).show_cases,
-        spec,
-        predictions,
-        snapshot,
-        "test",
-        folder=challenger.evaluated.folder / MASKS,
+        task.show_cases,
+        SplitPredictions(predictions, snapshot, "test", challenger.evaluated.folder / MASKS),
+        show_file,
         min_score=read_min_score(challenger.trained.folder),
     )
     worst = show(choice="worst", limit=WORST)
-    if spec.task.kind == "classification":
-        worst = add_heat_maps(worst, challenger.trained.folder, predictions, snapshot)
+    answered = task.answered_classes(predictions)
+    if answered is not None:
+        worst = add_heat_maps(worst, challenger.trained.folder, answered, snapshot)
     return ReportData(
         title=spec.name,
         task=spec.task.kind,
+        traits=task.traits,
         evaluation=read_evaluation(challenger.evaluated.folder),
         classes=snapshot.classes,
         main_metric=gate_metric(spec),
@@ -66,14 +68,13 @@ def build_report(challenger: Challenger, verdict: VerdictSummary | None) -> Repo
         data=DataSummary(
             snapshot.counts,
             snapshot.class_counts,
-            "boxes" if spec.task.kind == "detection" else "images",
-            snapshot.quarantined,
-            _samples(spec, read_rows(snapshot, "train")),
+            quarantined=snapshot.quarantined,
+            samples=_samples(show_file, read_rows(snapshot, "train")),
         ),
         lineage=_lineage(challenger),
-        lower_is_better=metric_names(spec.task).lower_is_better,
+        lower_is_better=spec.task.metrics.lower_is_better,
         positive=positive_class(spec.task, snapshot.classes),
-        specificity=spec.evaluation.specificity if spec.task.kind == "classification" else None,
+        specificity=spec.evaluation.specificity,
         facts=_facts(spec, history),
         worst=tuple(worst),
         examples=tuple(show(choice="spread", limit=EXAMPLES)),
@@ -104,7 +105,7 @@ def read_proofs(history: Mapping[str, Any]) -> tuple[PhaseProof, ...]:
     )
 
 
-def _samples(spec: ExperimentSpec, rows: Sequence[Row]) -> tuple[Picture, ...]:
+def _samples(show: Show, rows: Sequence[Row]) -> tuple[Picture, ...]:
     """Training images in turn from each class, so that rare classes are seen too."""
     by_class: dict[str, list[Row]] = {}
     for row in rows:
@@ -112,7 +113,7 @@ def _samples(spec: ExperimentSpec, rows: Sequence[Row]) -> tuple[Picture, ...]:
     turns = [row for turn in range(SAMPLES) for group in by_class.values() for row in group[turn : turn + 1]]
     return tuple(
         Picture(
-            (Panel(load_viewable(row.absolute_path, spec.data.channels, spec.data.intensity)),),
+            (Panel(show(row.absolute_path)),),
             ", ".join(row.labels),
             (row.id,),
         )

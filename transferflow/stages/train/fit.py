@@ -22,9 +22,9 @@ from transferflow.stages.train.head_start import apply_head_start
 from transferflow.stages.train.job import compile_job
 from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan
 from transferflow.store import write_atomic
-from transferflow.tasks.build import build_task
+from transferflow.tasks.base import SplitPredictions, VisionTask
+from transferflow.tasks.build import build_parts, build_task
 from transferflow.tasks.bundle import save_bundle
-from transferflow.tasks.detection import best_score, read_truths
 from transferflow.training.device import pick_device
 from transferflow.training.hooks import build_hook
 from transferflow.training.job import TrainingResult, TrainJob
@@ -43,8 +43,7 @@ def fit(
         work: Where checkpoints go; those that are there are resumed.
         folder: Where the result goes.
     """
-    task = build_task(spec.task)
-    parts = task.build_model(spec, snapshot.classes, pretrained=True)
+    task, parts = build_task(spec), build_parts(spec, snapshot.classes, pretrained=True)
     plan = compile_training_plan(spec, parts)
     cache = context.decoded_images
     apply_head_start(spec, context, snapshot, parts, cache)
@@ -62,7 +61,7 @@ def fit(
     logger.info("train: %d images, training %s", snapshot.counts["train"], ", ".join(trains) or "nothing")
     result = _as_it_is(job) if isinstance(spec.head, ZeroShotHead) else run_loop(job)
     transform = eval_transform_of(spec, parts.preprocessing)
-    score = _least_score(spec, snapshot, parts.model, transform, cache)
+    score = _min_score(spec, snapshot, task, parts.model, transform, cache)
     save_bundle(folder, spec, snapshot.classes, transform, parts.model, min_score=score)
     write_atomic(folder / HISTORY, json.dumps(_history(spec, plan, result), indent=2))
 
@@ -82,17 +81,22 @@ def _as_it_is(job: TrainJob) -> TrainingResult:
     )
 
 
-def _least_score(
-    spec: ExperimentSpec, snapshot: DatasetSnapshot, model: nn.Module, transform: EvalTransform, cache: Path
+def _min_score(
+    spec: ExperimentSpec,
+    snapshot: DatasetSnapshot,
+    task: VisionTask,
+    model: nn.Module,
+    transform: EvalTransform,
+    cache: Path,
 ) -> float | None:
-    """Least score with the best F1 on the validation images; only boxes have one."""
-    if spec.task.kind != "detection":
-        return None
-    loader = eval_loader(spec, snapshot, "val", transform, cache)
     with tempfile.TemporaryDirectory() as folder:
-        inputs = prediction_inputs(loader, snapshot, "val", transform, snapshot.classes, Path(folder))
-        table = build_task(spec.task).predict(spec, model.eval(), inputs)
-    return best_score(table, read_truths(snapshot, "val"), snapshot.classes)
+
+        def validate() -> SplitPredictions:
+            loader = eval_loader(spec, snapshot, "val", transform, cache)
+            inputs = prediction_inputs(loader, snapshot, "val", transform, snapshot.classes, Path(folder))
+            return SplitPredictions(task.predict(model.eval(), inputs), snapshot, "val", Path(folder))
+
+        return task.choose_min_score(validate)
 
 
 def _history(spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult) -> dict[str, object]:

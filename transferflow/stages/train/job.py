@@ -13,11 +13,10 @@ from transferflow.data.transforms.training import build_train_transform
 from transferflow.models.classifier import ImageClassifier
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import watched_metric
-from transferflow.spec.sections.metrics import metric_names
 from transferflow.spec.sections.optimizer import AdamW, Sgd
 from transferflow.stages.eval_inputs import cache_folder, eval_loader, eval_transform_of, prediction_inputs
 from transferflow.stages.train.training_plan import TrainingPlan
-from transferflow.tasks.base import ModelParts, VisionTask
+from transferflow.tasks.base import ModelParts, SplitPredictions, VisionTask
 from transferflow.training.features import cache_features, decide_feature_cache
 from transferflow.training.job import Hook, LoopSettings, OptimizerSettings, TrainJob
 
@@ -35,7 +34,7 @@ def compile_job(
 ) -> TrainJob:
     """Bind model, loaders, loss, rates and freeze schedule into a job."""
     transform = eval_transform_of(spec, parts.preprocessing)
-    train_transform = build_train_transform(spec.augmentation, transform, spec.task.kind)
+    train_transform = build_train_transform(spec.augmentation, transform, spec.task.truth.moving)
     train_loader = build_loader(
         snapshot,
         "train",
@@ -43,7 +42,7 @@ def compile_job(
         batch_size=spec.training.batch_size,
         seed=spec.training.seed,
         workers=spec.training.workers,
-        task=spec.task,
+        truth=spec.task.truth,
         train=True,
         cache=cache_folder(spec, cache),
     )
@@ -52,8 +51,8 @@ def compile_job(
     def validate(model: nn.Module) -> Mapping[str, float]:
         masks = folder / "validation"
         inputs = prediction_inputs(validation, snapshot, "val", transform, snapshot.classes, masks)
-        predictions = task.predict(spec, model, inputs)
-        result = task.evaluate(spec, predictions, snapshot, "val", folder=masks, intervals=False)
+        predictions = SplitPredictions(task.predict(model, inputs), snapshot, "val", masks)
+        result = task.evaluate(predictions, resamples=0, seed=spec.training.seed)
         return {name: metric.value for name, metric in result.metrics.items()}
 
     job = TrainJob(
@@ -62,12 +61,12 @@ def compile_job(
         rates=plan.rates,
         freeze=plan.freeze,
         train_loader=train_loader,
-        losses=task.build_losses(spec, snapshot.classes, snapshot),
+        losses=task.build_losses(snapshot),
         validate=validate,
         optimizer=optimizer_settings(spec),
         settings=_loop_settings(spec),
         folder=folder,
-        metric_needs=metric_names(spec.task).needs,
+        metric_needs=spec.task.metrics.needs,
         hooks=hooks,
     )
     if isinstance(parts.model, ImageClassifier) and decide_feature_cache(
@@ -85,7 +84,7 @@ def _loop_settings(spec: ExperimentSpec) -> LoopSettings:
         precision=training.precision,
         device=training.device,
         metric=metric,
-        lower_is_better=metric in metric_names(spec.task).lower_is_better,
+        lower_is_better=metric in spec.task.metrics.lower_is_better,
         patience=training.early_stopping.patience if training.early_stopping else None,
         ema=training.ema,
         gradient_clip=training.gradient_clip,

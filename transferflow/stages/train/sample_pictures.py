@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from transferflow.data.formats.masks import mask_files_of
-from transferflow.data.loading.dataset import ImageDataset
+from transferflow.data.loading.dataset import build_dataset
 from transferflow.data.records import Box, DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row, read_rows
 from transferflow.data.transforms.sample import VOID, Sample
@@ -15,9 +14,9 @@ from transferflow.data.transforms.training import TrainTransform, build_train_tr
 from transferflow.evaluation.pictures import ImageArray, Panel, Picture
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.augmentation import OneOf
-from transferflow.spec.sections.task import SegmentationTask
+from transferflow.spec.sections.truth import MaskTruth
 from transferflow.stages.eval_inputs import eval_transform_of
-from transferflow.tasks.build import build_task
+from transferflow.tasks.build import build_parts
 from transferflow.tasks.rendering.drawing import draw_boxes, draw_mask
 from transferflow.tasks.rendering.viewable import viewable
 
@@ -26,9 +25,9 @@ _BACKGROUND = 0
 
 def train_transform_of(spec: ExperimentSpec, classes: Sequence[str]) -> TrainTransform:
     """The spec's training transform; the model is looked at, but not loaded."""
-    parts = build_task(spec.task).build_model(spec, classes, pretrained=False, device="meta")
+    parts = build_parts(spec, classes, pretrained=False, device="meta")
     base = eval_transform_of(spec, parts.preprocessing)
-    return build_train_transform(spec.augmentation, base, spec.task.kind)
+    return build_train_transform(spec.augmentation, base, spec.task.truth.moving)
 
 
 def describe_steps(transform: TrainTransform) -> tuple[str, ...]:
@@ -58,12 +57,11 @@ def sample_pictures(
         DataError: If an image can't be read.
     """
     rows = read_rows(snapshot, "train")
-    masks, hidden = None, [_BACKGROUND, VOID]
-    if isinstance(spec.task, SegmentationTask):
-        masks = mask_files_of(snapshot, spec.task.ignored_value)
-        hidden.append(spec.task.ignored_value)
+    truth, hidden = spec.task.truth, [_BACKGROUND, VOID]
+    if isinstance(truth, MaskTruth):
+        hidden.append(truth.ignored_value)
     plain, varied = (
-        ImageDataset(rows, snapshot.classes, choice, spec.task.kind, masks=masks, seed=spec.training.seed)
+        build_dataset(snapshot, rows, choice, truth, spec.training.seed)
         for choice in (transform.base, transform)
     )
     pictures = []

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transferflow.inference.tiling import (
+from transferflow.tasks.tiling import (
     Tile,
     TileBoxes,
     decide_tiles,

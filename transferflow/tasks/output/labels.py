@@ -1,0 +1,41 @@
+"""Labels of whole images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transferflow.tasks.base import ImagePredictions, OutputRow
+
+
+class LabelOutput:
+    """One label per image, or several.
+
+    Args:
+        several: Whether an image may have several labels, or none.
+    """
+
+    columns = ("image",)
+    placed = None
+
+    def __init__(self, *, several: bool) -> None:
+        self._several = several
+
+    def rows(self, found: ImagePredictions) -> list[OutputRow]:
+        """One row per image: its labels, the best one's probability, and those of all classes."""
+        return [self._row(row, found.classes) for row in found.table.to_pylist()]
+
+    def _row(self, row: dict[str, Any], classes: tuple[str, ...]) -> OutputRow:
+        scores = dict(zip(classes, row["probabilities"], strict=True))
+        best = max(scores, key=lambda name: scores[name])
+        labels = [name for name, score in scores.items() if score >= 0.5] if self._several else [best]
+        return {"image": row["id"], "labels": labels, "score": scores[best], "probabilities": scores}
+
+    def cells(self, row: OutputRow, top: int) -> tuple[str, str, str]:
+        """Labels, the best one's probability, and the next classes."""
+        ranked = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])[1:top]
+        others = ", ".join(f"{name} {score:.3f}" for name, score in ranked)
+        return ", ".join(row["labels"]) or "(none)", f"{row['score']:.3f}", others
+
+    def note(self, min_score: float) -> str:
+        """Nothing: probabilities speak for themselves."""
+        return ""
