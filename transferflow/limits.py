@@ -19,3 +19,5 @@ MAX_DECODING_BYTES = 2 << 30
 """Bytes of the decoded values of all images that the threads of a process decode at once; others wait."""
 MAX_JPEG_WORK = 10_000_000_000
 """Pixels times scans of a JPEG: a progressive file of 1 MB can ask for thousands of passes."""
+MAX_TIFF_PAGES = 1_000
+"""Image directories of a TIFF."""

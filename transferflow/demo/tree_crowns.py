@@ -6,8 +6,7 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from PIL import Image
-
+from transferflow.data.files.images import open_image
 from transferflow.data.formats.xml import parse_xml
 from transferflow.data.records import SplitName
 from transferflow.demo.packages import PackageFiles
@@ -55,7 +54,7 @@ def write_tree_crowns(files: Mapping[str, bytes], folder: Path) -> None:
     (folder / "images").mkdir()
     for photo, split in _PHOTOS.items():
         boxes = _boxes(files[f"{_FOLDER}/{photo}.xml"])
-        with Image.open(io.BytesIO(files[f"{_FOLDER}/{photo}.png"])) as opened:
+        with open_image(io.BytesIO(files[f"{_FOLDER}/{photo}.png"])) as opened:
             picture = opened.convert("RGB")
         for tile in cover(picture.width, picture.height, _SIDE):
             name = f"{photo}_{tile.left:04d}_{tile.top:04d}.png"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,13 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from transferflow.data.files.dicom_pixels import DICOM_SUFFIXES, has_dicom_preamble, read_dicom
 from transferflow.data.files.geometry import Pixels
+from transferflow.data.files.images import (
+    OtherKindError,
+    open_image,
+    open_regular,
+    read_orientation,
+    refuse_other_kind,
+)
 from transferflow.data.files.pixels import (
     RawImage,
     UnsuitableImageError,
@@ -20,29 +25,21 @@ from transferflow.data.files.pixels import (
     raw_image,
     to_pixels,
 )
+from transferflow.data.files.room import ROOM, Claim, TooLargeError
 from transferflow.data.files.tiff import has_tiff_header, read_tiff
 from transferflow.errors import DataError, TransferflowError
 from transferflow.spec.sections.data import FullRange, Intensity
 
-MAX_PIXELS = 178_956_970
-"""Larger images are taken for decompression bombs; the number is Pillow's own."""
-ORIENTATION_TAG = 0x0112
 FULL_RANGE = FullRange()
-_BOMB = f"the image has more than {MAX_PIXELS:,} pixels: it is taken for a decompression bomb"
-
-# What decoders warn about either ends in an exception or does not matter here. Filters are set once:
-# `catch_warnings` is not safe where several threads decode.
-for _module in ("PIL", "pydicom"):
-    warnings.filterwarnings("ignore", module=rf"{_module}\b")
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+EMPTY = "the file is empty"
 
 
 def decode_image(path: Path, channels: int, intensity: Intensity = FULL_RANGE) -> Pixels:
     """Read an image as it is meant to be seen.
 
-    JPEG, PNG, WebP, TIFF, BMP, GIF and DICOM; 1 to 32 bits; gray, RGB, palette, CMYK, with or without
-    transparency (laid over white), and TIFF whose samples or pages are the bands. EXIF orientation is
-    applied. Of an animation the first image counts.
+    JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC and DICOM; 1 to 32 bits; gray, RGB, palette, CMYK, with or
+    without transparency (laid over white), and TIFF whose samples or pages are the bands. EXIF orientation
+    is applied. Of an animation the first image counts.
 
     Args:
         path: The file.
@@ -57,15 +54,16 @@ def decode_image(path: Path, channels: int, intensity: Intensity = FULL_RANGE) -
         MissingDependencyError: If it is a DICOM file and pydicom is not installed.
     """
     try:
-        return to_pixels(_read(path, channels), channels, intensity)
+        with ROOM.claim() as claim:
+            return to_pixels(_read(path, channels, claim), channels, intensity)
     except TransferflowError:
         raise
-    except UnsuitableImageError as error:
+    except (UnsuitableImageError, OtherKindError) as error:
         raise DataError(str(error), where=str(path)) from error
     except UnidentifiedImageError as error:
         raise DataError("the file is not an image, or of an unknown kind", where=str(path)) from error
-    except Image.DecompressionBombError as error:
-        raise DataError(_BOMB, where=str(path)) from error
+    except TooLargeError as error:
+        raise DataError(f"the image is too large: {error}", where=str(path)) from error
     except MemoryError as error:
         raise DataError("the image does not fit into memory", where=str(path)) from error
     except Exception as error:  # a damaged file makes decoders raise anything
@@ -75,45 +73,33 @@ def decode_image(path: Path, channels: int, intensity: Intensity = FULL_RANGE) -
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             head = stream.read(132)
     except OSError as error:
         raise DataError(f"the file can't be opened: {error.strerror or error}", where=str(path)) from error
     if not head:
-        raise DataError("the file is empty", where=str(path))
+        raise DataError(EMPTY, where=str(path))
     return head
 
 
-def _read(path: Path, channels: int) -> RawImage:
+def _read(path: Path, channels: int, claim: Claim) -> RawImage:
     head = _head(path)
+    if not has_dicom_preamble(head):
+        refuse_other_kind(head)
     if has_dicom_preamble(head) or path.suffix.lower() in DICOM_SUFFIXES:
-        return read_dicom(path, MAX_PIXELS)
+        return read_dicom(path, claim)
     if has_tiff_header(head):
-        raw = read_tiff(path, channels, MAX_PIXELS)
+        raw = read_tiff(path, channels, claim)
         if raw is not None:
             return raw
-    with _open(path) as image:
+    with open_image(path, claim) as image:
         stored, wide = read_orientation(image), _has_wide_colours(image)
+        if wide:
+            claim(image.width, image.height, 8)
         image.load()  # OpenCV returns what it has of a damaged file; Pillow tells
         left = read_orientation(image)  # Pillow turns a TIFF itself as it loads
         raw, orientation = (_read_with_opencv(path), stored) if wide else (_read_pillow(image), left)
     return replace(raw, values=orient(raw.values, orientation))
-
-
-def _open(path: Path) -> ImageFile.ImageFile:
-    image = Image.open(path)
-    if image.width * image.height > MAX_PIXELS:
-        raise Image.DecompressionBombError
-    return image
-
-
-def read_orientation(image: Image.Image) -> int:
-    """EXIF orientation (1..8) of an opened image; 1 where none is given or it can't be read."""
-    try:
-        value = image.getexif().get(ORIENTATION_TAG, 1)
-    except (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error):
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _has_wide_colours(image: ImageFile.ImageFile) -> bool:

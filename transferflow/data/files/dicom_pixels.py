@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from transferflow.data.files.pixels import RawImage, UnsuitableImageError, Values
+from transferflow.data.files.room import Claim, TooLargeError
 from transferflow.errors import DataError, MissingDependencyError
+from transferflow.limits import MAX_IMAGE_BYTES
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+_DEFERRED = "1 MB"
+_CHUNK = 1 << 20
 
 
 def has_dicom_preamble(head: bytes) -> bool:
@@ -22,15 +26,19 @@ def has_dicom_preamble(head: bytes) -> bool:
     return head[128:132] == b"DICM"
 
 
-def read_dicom(path: Path, max_pixels: int) -> RawImage:
+def read_dicom(path: Path, claim: Claim) -> RawImage:
     """Read the image of a DICOM file in its own units (Hounsfield units for CT).
 
     The rescale slope and intercept are applied. MONOCHROME1 is marked as inverted.
 
+    Args:
+        path: The file.
+        claim: Called with the image's size before it is decoded.
+
     Raises:
         DataError: If it is no DICOM file.
         UnsuitableImageError: If it holds no image, or several.
-        DecompressionBombError: If it is too large. A damaged file raises anything.
+        TooLargeError: If it is too large. A damaged file raises anything.
         MissingDependencyError: If pydicom is not installed.
     """
     try:
@@ -44,20 +52,47 @@ def read_dicom(path: Path, max_pixels: int) -> RawImage:
             hint="pip install 'transferflow[dicom]'",
         ) from error
     try:
-        file = pydicom.dcmread(path)
+        refuse_inflated(path)
+        file = pydicom.dcmread(path, defer_size=_DEFERRED)  # the header tells whether the rest is wanted
     except (InvalidDicomError, EOFError) as error:
         raise DataError(f"the file is not valid DICOM: {error}", where=str(path)) from error
-    _check_frame(file, max_pixels)
+    _check_frame(file, claim)
     return _in_own_units(np.asarray(pixel_array(file)), file)
 
 
-def _check_frame(file: Dataset, max_pixels: int) -> None:
+def refuse_inflated(path: Path) -> None:
+    """Inflate a deflated file piece by piece: pydicom does it at once, whatever comes out.
+
+    Raises:
+        TooLargeError: If more comes out than an image may take.
+        UnsuitableImageError: If its header says so in a way that can't be followed.
+        InvalidDicomError: If it is no DICOM file. A damaged file raises anything.
+    """
+    from pydicom.filereader import read_dataset, read_file_meta_info, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    if read_file_meta_info(path).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    with path.open("rb") as stream:
+        read_preamble(stream, force=False)
+        header = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+        if header.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            raise UnsuitableImageError("its header is of another form than its content")
+        inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while chunk := inflater.unconsumed_tail or stream.read(_CHUNK):
+            size += len(inflater.decompress(chunk, _CHUNK))
+            if size > MAX_IMAGE_BYTES:
+                raise TooLargeError(f"its deflated content takes more than {MAX_IMAGE_BYTES >> 20} MiB")
+
+
+def _check_frame(file: Dataset, claim: Claim) -> None:
     if "PixelData" not in file and "FloatPixelData" not in file and "DoubleFloatPixelData" not in file:
         raise UnsuitableImageError("the DICOM file holds no image")
     if int(file.get("NumberOfFrames") or 1) > 1:
         raise UnsuitableImageError(f"the DICOM file holds {file.NumberOfFrames} frames; one is expected")
-    if int(file.Rows) * int(file.Columns) > max_pixels:
-        raise Image.DecompressionBombError
+    # Values are computed with as float64, whatever they are stored as.
+    width = max(8, int(file.get("BitsAllocated") or 8) // 8)
+    claim(int(file.Columns), int(file.Rows), int(file.get("SamplesPerPixel") or 1) * width)
 
 
 def _in_own_units(values: Values, file: Dataset) -> RawImage:

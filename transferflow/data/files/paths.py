@@ -14,7 +14,9 @@ from transferflow.data.records import Finding
 from transferflow.errors import DataError
 from transferflow.spec.wording import did_you_mean
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
+)
 _LOOKED_AT = 1000
 """Files of a folder among which a near name is looked for."""
 _NOT_DATA = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, assert_never
 
 import numpy as np
@@ -14,6 +16,10 @@ from transferflow.spec.sections.data import FullRange, Intensity, Percentile, Wi
 Values = NDArray[Any]
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R BT.601, as Pillow and OpenCV weigh red, green and blue."""
+
+
+_BLOCK = 1 << 22
+"""Values that are converted at a time."""
 
 
 class UnsuitableImageError(ValueError):
@@ -76,33 +82,48 @@ def to_pixels(raw: RawImage, channels: int, intensity: Intensity) -> Pixels:
     """Scale to 0..255 and convert to `channels`, or refuse.
 
     Gray becomes RGB by repetition and RGB becomes gray by luma. Transparency is laid over white, unless
-    the file has just as many bands as the spec has channels: then all bands are taken as they are.
+    the file has just as many bands as the spec has channels: then all bands are taken as they are. Rows are
+    converted some at a time, so that the numbers computed with take little memory beside the image.
 
     Raises:
         UnsuitableImageError: If the bands do not fit, or the values can't be scaled.
     """
-    values = _to_8_bits(raw, intensity)
-    if raw.inverted:
-        values = 255 - values
-    if values.shape[2] == channels and (raw.bands == "bands" or channels not in (1, 3) or not raw.alpha):
+    values = raw.values
+    scale = _build_scale(raw, intensity)
+    as_they_are = values.shape[2] == channels and (
+        raw.bands == "bands" or channels not in (1, 3) or not raw.alpha
+    )
+    if as_they_are and values.dtype == np.uint8 and not raw.inverted:
         return np.ascontiguousarray(values)
+    height, width, bands = values.shape
+    pixels = np.empty((height, width, channels), np.uint8)
+    rows = max(1, _BLOCK // max(1, width * bands))
+    for top in range(0, height, rows):
+        block = scale(values[top : top + rows])
+        if raw.inverted:
+            block = 255 - block
+        pixels[top : top + rows] = block if as_they_are else _to_channels(block, raw, channels)
+    return pixels
+
+
+def _to_channels(values: Pixels, raw: RawImage, channels: int) -> Pixels:
     if raw.alpha:
         values = _over_white(values)
     found = values.shape[2]
     match channels:
         case _ if found == channels:
-            converted = values
+            return values
         case 3 if raw.bands == "gray":
-            converted = values.repeat(3, axis=2)
+            return values.repeat(3, axis=2)
         case 1 if raw.bands == "colour":
-            converted = np.rint(values.astype(np.float32) @ _LUMA)[..., None].astype(np.uint8)
+            gray: Pixels = np.rint(values.astype(np.float32) @ _LUMA)[..., None].astype(np.uint8)
+            return gray
         case _:
             kind = {"gray": "a gray image", "colour": "an RGB image", "bands": f"{found} bands"}[raw.bands]
             raise UnsuitableImageError(
                 f"the file holds {kind}{' with transparency' if raw.alpha else ''}, "
                 f"which can't become {channels} channels (data.channels)"
             )
-    return np.ascontiguousarray(converted)
 
 
 def _over_white(values: Pixels) -> Pixels:
@@ -111,19 +132,24 @@ def _over_white(values: Pixels) -> Pixels:
     return ((blended + 127) // 255).astype(np.uint8)
 
 
-def _to_8_bits(raw: RawImage, intensity: Intensity) -> Pixels:
+def _build_scale(raw: RawImage, intensity: Intensity) -> Callable[[Values], Pixels]:
+    """What maps some rows of the values to 0..255; transparency is scaled from the whole range."""
     values = raw.values
     if values.dtype == np.uint8:
-        return values
+        return lambda rows: rows
     if values.dtype.kind == "c":
         raise UnsuitableImageError("its values are complex numbers")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UnsuitableImageError("some of its values are not finite (NaN or infinite)")
-    if raw.alpha:
-        colours = RawImage(values[..., :-1], raw.bands, False, raw.value_range)
-        opacity = RawImage(values[..., -1:], "gray", False, raw.value_range)
-        return np.concatenate([_to_8_bits(colours, intensity), _to_8_bits(opacity, FullRange())], axis=2)
-    low, high = _limits(raw, intensity)
+    if not raw.alpha:
+        return partial(_scale, limits=_limits(raw, intensity))
+    colours = _limits(RawImage(values[..., :-1], raw.bands, False, raw.value_range), intensity)
+    opacity = _limits(RawImage(values[..., -1:], "gray", False, raw.value_range), FullRange())
+    return lambda rows: np.concatenate([_scale(rows[..., :-1], colours), _scale(rows[..., -1:], opacity)], 2)
+
+
+def _scale(values: Values, limits: tuple[float, float]) -> Pixels:
+    low, high = limits
     if high <= low:
         return np.zeros(values.shape, np.uint8)
     # float64: a 32-bit integer has more digits than float32 holds.

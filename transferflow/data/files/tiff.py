@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from transferflow.data.files.pixels import RawImage, UnsuitableImageError, Values, orient, raw_image
+from transferflow.data.files.room import Claim, free_claim
+from transferflow.data.files.tiff_limits import check_directories, check_segments
 
 if TYPE_CHECKING:
     import tifffile
@@ -31,26 +32,36 @@ def has_tiff_header(head: bytes) -> bool:
     return head[:4] in _HEADERS
 
 
-def read_tiff(path: Path, channels: int, max_pixels: int) -> RawImage | None:
+def read_tiff(path: Path, channels: int, claim: Claim) -> RawImage | None:
     """Read the one image of the file, or its pages as bands where there are as many as `channels`.
+
+    Args:
+        path: The file.
+        channels: Channels that the spec asks for.
+        claim: Called with the image's size before it is decoded.
 
     Returns:
         `None` where the compression (LZW, JPEG, fax) is one that tifffile can't read by itself.
 
     Raises:
         UnsuitableImageError: If it holds several images.
-        DecompressionBombError: If it is too large. A damaged file raises anything.
+        TooLargeError: If it is too large. A damaged file raises anything.
     """
     import tifffile  # a plan can do without it
 
+    check_directories(path)
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
-        if page.imagewidth * page.imagelength > max_pixels:
-            raise Image.DecompressionBombError
+        free_claim(page.imagewidth, page.imagelength, 1)
         pages = _band_pages(file, page, channels)
         if page.compression not in _COMPRESSIONS:
             return None
-        arrays = [_samples_last(p.asarray(), p) for p in pages]
+        size = page.imagewidth, page.imagelength
+        claim(*size, sum(one.nbytes for one in pages) // max(1, size[0] * size[1]))
+        for one in pages:
+            check_segments(one, file.filehandle)
+        # Of several threads each would take memory of its own.
+        arrays = [_samples_last(one.asarray(maxworkers=1), one) for one in pages]
         orientation = page.tags.valueof(274, 1)
         photometric = int(page.photometric)
         extra = [int(sample) for sample in page.extrasamples or ()]

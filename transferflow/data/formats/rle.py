@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from transferflow.data.files.geometry import Pixels
+from transferflow.limits import MAX_PIXELS
 
 Size = tuple[int, int]
 """Width and height in pixels."""
-_MAX_PIXELS = 178_956_970
 
 
 def segmentation_problem(segmentation: Any, size: Size) -> str | None:  # noqa: ANN401 - JSON
     """Say what is wrong with a polygon list or an RLE mask, if anything is."""
     width, height = size
-    if width * height > _MAX_PIXELS:
+    if width * height > MAX_PIXELS:
         return f"an image of {width} x {height} pixels is too large for a mask"
     if isinstance(segmentation, list):
         return _polygon_problem(segmentation, size)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from transferflow.data.files.appearance import perceptual_hash
-from transferflow.data.files.decode import decode_image, read_orientation
+from transferflow.data.files.decode import EMPTY, decode_image
 from transferflow.data.files.dicom_pixels import read_dicom_text
+from transferflow.data.files.images import OtherKindError, open_image, read_orientation
 from transferflow.data.files.pixels import UnsuitableImageError
+from transferflow.data.files.room import TooLargeError
 from transferflow.errors import MissingDependencyError, TransferflowError
 from transferflow.spec.sections.data import Intensity
 from transferflow.store import file_digest
@@ -26,16 +27,10 @@ _SUFFIX_FORMATS = {
     ".tiff": "TIFF",
     ".bmp": "BMP",
     ".gif": "GIF",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
 }
-_FOREIGN = (
-    (b"version https://git-lfs", "a Git LFS pointer: run `git lfs pull`"),
-    (b"<!doctype", "an HTML page: a download that failed"),
-    (b"<html", "an HTML page: a download that failed"),
-    (b"%pdf", "a PDF"),
-    (b"pk\x03\x04", "a ZIP archive"),
-    (b"<svg", "an SVG drawing"),
-    (b"<?xml", "an XML file"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +95,7 @@ def inspect_image(
     except MissingDependencyError:
         raise
     except Exception as error:  # a damaged file makes decoders raise anything
-        kind, problem = _decide_problem(_read_start(path), error)
+        kind, problem = _decide_problem(error)
         return ImageFacts(*stamp, problem_kind=kind, problem=problem)
     gray = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).convert("L")
     return ImageFacts(
@@ -118,14 +113,11 @@ def inspect_image(
 
 def _read_header(path: Path) -> tuple[str, str, int]:
     """Format, mode and orientation, as far as Pillow knows them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(path) as image:
-                return image.format or "", image.mode, read_orientation(image)
-        except UnidentifiedImageError:
-            # DICOM and rare kinds of TIFF, which have decoders of their own.
-            return "", path.suffix.lower().lstrip("."), 1
+    try:
+        with open_image(path) as image:
+            return image.format or "", image.mode, read_orientation(image)
+    except Exception:  # DICOM and rare kinds of TIFF have decoders of their own; what is damaged they say
+        return "", path.suffix.lower().lstrip("."), 1
 
 
 def _decide_note(suffix: str, file_format: str) -> str | None:
@@ -136,32 +128,22 @@ def _decide_note(suffix: str, file_format: str) -> str | None:
     return f"named {suffix}, but holds {file_format}"
 
 
-def _read_start(path: Path) -> bytes | None:
-    """The first bytes, which tell what else it may be; `None` if it is gone by now."""
-    try:
-        with path.open("rb") as stream:
-            return stream.read(200)
-    except OSError:
-        return None
-
-
-def _decide_problem(start: bytes | None, error: Exception) -> tuple[str, str]:
-    if start == b"":
-        return "empty_file", "the file is empty"
-    head = (start or b"").lstrip().lower()
-    for magic, what in _FOREIGN:
-        if head.startswith(magic):
-            return "not_an_image", f"the file is {what}"
+def _decide_problem(error: Exception) -> tuple[str, str]:
     text = _reason(error)
-    if isinstance(error.__cause__, UnsuitableImageError):
-        return "unsuitable", text
-    if isinstance(error, Image.DecompressionBombError) or "decompression bomb" in text:
-        return "too_large", text
-    if "truncated" in text or isinstance(error.__cause__, EOFError):
-        return "truncated", text
-    if isinstance(error.__cause__, UnidentifiedImageError):
-        return "not_an_image", text
-    return "unreadable", text
+    match error.__cause__:
+        case OtherKindError(is_image=is_image):
+            return "unsupported" if is_image else "not_an_image", text
+        case UnsuitableImageError():
+            return "unsuitable", text
+        case TooLargeError():
+            return "too_large", text
+        case EOFError():
+            return "truncated", text
+        case UnidentifiedImageError():
+            return "not_an_image", text
+    if text == EMPTY:
+        return "empty_file", text
+    return "truncated" if "truncated" in text else "unreadable", text
 
 
 def _reason(error: Exception) -> str:

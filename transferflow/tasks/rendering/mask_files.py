@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from transferflow.data.files.geometry import Pixels
+from transferflow.data.files.images import open_image
 from transferflow.errors import EvaluationError
 
 
@@ -52,7 +53,7 @@ def read_mask(folder: Path, name: str) -> Pixels:
     """
     file = folder / Path(name).name
     try:
-        with Image.open(file) as image:
+        with open_image(file) as image:
             return np.array(image)
     except (OSError, ValueError) as error:
         raise EvaluationError("a predicted mask can't be read", where=str(file), found=str(error)) from error
