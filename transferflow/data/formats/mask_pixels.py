@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps
+from PIL import ImageFile, ImageOps
 
-from transferflow.data.files.decode import MAX_PIXELS
+from transferflow.data.files.images import open_image
+from transferflow.data.files.room import ROOM
 from transferflow.errors import DataError
 
 Values = NDArray[np.int32]
@@ -34,14 +35,10 @@ def read_mask_values(file: Path, *, colours: bool) -> Values:
         DataError: If it can't be read, is too large, or is a colour image and indices are asked for.
     """
     try:
-        with Image.open(file) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError("the mask is too large", where=str(file))
+        with ROOM.claim() as claim, open_image(file, claim) as image:
             mode, layout = image.mode, _layout(image)
             seen = ImageOps.exif_transpose(image)
             array = np.asarray(seen.convert("RGB") if colours and mode in _COLOUR_MODES else seen)
-    except DataError:
-        raise
     except Exception as error:  # a damaged file makes decoders raise anything
         reason = f"the mask can't be read: {error or type(error).__name__}"
         raise DataError(reason, where=str(file)) from error

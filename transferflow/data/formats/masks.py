@@ -13,10 +13,8 @@ import numpy as np
 
 from transferflow.data.files.boxes import Seen
 from transferflow.data.files.geometry import Pixels
-from transferflow.data.files.images import open_image
 from transferflow.data.files.paths import split_mask
 from transferflow.data.files.pixels import orient
-from transferflow.data.files.room import ROOM
 from transferflow.data.formats.coco import BACKGROUND
 from transferflow.data.formats.coco_file import CocoFile, CocoImage, load_coco_file
 from transferflow.data.formats.mask_coding import index_coding
