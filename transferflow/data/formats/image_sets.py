@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from transferflow.data.files.paths import IMAGE_SUFFIXES
 from transferflow.data.formats.folders import split_of
-from transferflow.data.formats.pairing import Partners
+from transferflow.data.formats.pairing import Partners, two_splits_finding
 from transferflow.data.records import Finding, SplitName
 from transferflow.errors import DataError
 
@@ -141,9 +141,6 @@ def _assign(named: Mapping[str, Sequence[_Line]], findings: list[Finding]) -> di
         first.setdefault(line.file, line.where)
     for (one, other), lines in twice.items():
         line = lines[0]
-        reason = (
-            f"{len(lines)} names of {other} are in {one} too (the first: {line.file}, {first[line.file]}): "
-            "an image has one split"
-        )
-        findings.append(Finding("two_splits", "error", line.where, reason))
+        finding = two_splits_finding(line.where, len(lines), other, one, line.file, first[line.file])
+        findings.append(finding)
     return splits

@@ -60,3 +60,18 @@ def shared_finding(where: str, other: str, file: str) -> Finding:
     """Two files have the same partner."""
     reason = f"{other} belongs to {file} as well; keep one of the two, or name them apart"
     return Finding("shared_annotation", "error", where, reason)
+
+
+def two_splits_finding(where: str, count: int, other: str, one: str, first: str, place: str) -> Finding:
+    """Images that two lists name for two splits.
+
+    Args:
+        where: Where the second list says so of the first of them.
+        count: How many images.
+        other: Split of the second list.
+        one: Split of the first list.
+        first: The first of them.
+        place: Where the first list names it.
+    """
+    reason = f"{count} names of {other} are in {one} too (the first: {first}, {place})"
+    return Finding("two_splits", "error", where, f"{reason}: an image has one split")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from transferflow.data.files.boxes import FRACTIONS, bad_boxes_finding
 from transferflow.data.files.paths import Members, Refusal, require_file
-from transferflow.data.formats.yolo_images import IMAGES, find_yolo_images
-from transferflow.data.formats.yolo_names import load_yolo_names
+from transferflow.data.formats.pairing import shared_finding
+from transferflow.data.formats.yolo_images import YoloImages, find_yolo_images
+from transferflow.data.formats.yolo_labels import find_label_file, label_paths, orphan_labels
+from transferflow.data.formats.yolo_lines import LabelLine, Shape, decide_shape, parse_line, read_box
+from transferflow.data.formats.yolo_names import YoloNames, load_yolo_names
 from transferflow.data.records import Box, Finding, Listing, Record
 from transferflow.errors import DataError
 from transferflow.spec.sections.data import YoloData
-
-_LABELS = "labels"
 
 
 def list_yolo(data: YoloData, root: Path) -> Listing:
@@ -22,7 +23,8 @@ def list_yolo(data: YoloData, root: Path) -> Listing:
     An image without a label file has no objects.
 
     Raises:
-        DataError: If the names, a list or the images are missing, or no image has a label file.
+        DataError: If the names, a list or the images are missing, no image has a label file, or the lines can
+            be read in two ways.
     """
     names = load_yolo_names(require_file(root, data.names, "data.names"), data.names)
     images = find_yolo_images(root, data.images, names.entries, data.names)
@@ -33,55 +35,105 @@ def list_yolo(data: YoloData, root: Path) -> Listing:
             found=str(root / images.folder),
             allowed="images/, TRAIN/images/, or lists of images in data.yaml",
         )
-    members = Members(root)
-    records, findings, without = [], list(images.findings), []
-    for path, split in images.splits.items():
-        label_file = _label_file(root, path, images.folder)
-        boxes = _read_boxes(root, members, label_file, names.names, path)
-        if boxes is None:
-            without.append(path)
-        if isinstance(boxes, Finding):
-            findings.append(boxes)
-            continue
-        frame = FRACTIONS if boxes else None
-        records.append(
-            Record(path, path, boxes=boxes or (), split=split, source=f"{label_file}:1", frame=frame)
-        )
-    if without and len(without) == len(images.splits):
+    labels = _Labels(root, images, names)
+    if labels.without and len(labels.without) == len(images.splits):
+        first = labels.without[0]
         raise DataError(
             "no image has a label file",
             where="data.images",
-            found=str(root / without[0]),
-            allowed=" or ".join(str(root / file) for file in label_paths(without[0], images.folder)),
+            found=str(root / first),
+            allowed=" or ".join(str(root / file) for file in label_paths(first, images.folder)),
         )
-    if without:
-        reason = f"{len(without)} images have no label file: taken as images without objects"
-        findings.append(Finding("no_annotation", "warning", without[0], reason))
+    shape = data.shapes or labels.shape()
+    records = list(labels.records(shape))
+    findings = [*images.findings, *labels.findings, *labels.say(shape)]
+    findings += orphan_labels(root, list(labels.files.values()), images.folder, data)
     return Listing(root, data.classes or tuple(names.names.values()), tuple(records), tuple(findings))
 
 
-def label_paths(path: str, images: str) -> tuple[str, ...]:
-    """Where an image's label file may stand: `labels` instead of `images`; beside that folder; beside it."""
-    own = PurePosixPath(path).with_suffix(".txt")
-    parts = own.parts
-    if IMAGES in parts[:-1]:
-        last = max(i for i, part in enumerate(parts[:-1]) if part == IMAGES)
-        return ("/".join((*parts[:last], _LABELS, *parts[last + 1 :])),)
-    folder = PurePosixPath(images)
-    if own.is_relative_to(folder):
-        return str(folder.parent / _LABELS / own.relative_to(folder)), str(own)
-    return (str(own),)
+class _Labels:
+    """The label files of all images, parsed."""
+
+    def __init__(self, root: Path, images: YoloImages, names: YoloNames) -> None:
+        self.findings: list[Finding] = []
+        self.without: list[str] = []
+        self.files: dict[str, str] = {}
+        """Label file of each image that can be used."""
+        self._images, self._names = images, names
+        self._lines: dict[str, list[LabelLine]] = {}
+        members = Members(root)
+        owners: dict[str, str] = {}
+        for path in images.splits:
+            file = find_label_file(root, path, images.folder)
+            lines = _read_lines(root, members, file, names.names, path)
+            if isinstance(lines, Finding):
+                self.findings.append(lines)
+            elif lines is not None and file in owners:
+                self.findings.append(shared_finding(path, owners[file], file))
+            else:
+                if lines is None:
+                    self.without.append(path)
+                else:
+                    owners[file] = path
+                self.files[path], self._lines[path] = file, lines or []
+
+    def shape(self) -> Shape:
+        """What follows the class in the lines.
+
+        Raises:
+            DataError: If they can be read in two ways.
+        """
+        keypoints = self._names.keypoints
+        shape = decide_shape((line for lines in self._lines.values() for line in lines), keypoints)
+        if not isinstance(shape, LabelLine):
+            return shape
+        path = next(path for path, lines in self._lines.items() if shape in lines)
+        raise DataError(
+            f"the labels hold {len(shape.values)} numbers each, which are an outline as well as a box with "
+            "keypoints in it",
+            where=f"{self.files[path]}:{shape.number}",
+            hint="set data.shapes to polygons or to keypoints",
+        )
+
+    def records(self, shape: Shape) -> Iterator[Record]:
+        """Records of the images whose lines are right; adds findings for the others."""
+        for path, file in self.files.items():
+            boxes: list[Box] = []
+            bad: Finding | None = None
+            for line in self._lines[path]:
+                box = read_box(line, shape, self._names.keypoints)
+                if isinstance(box, str):
+                    where = f"{file}:{line.number}"
+                    bad = Finding("bad_annotation", "quarantine", where, f"{path}: {box}")
+                    break
+                boxes.append(box)
+            bad = bad or bad_boxes_finding(path, file, boxes)
+            if bad is not None:
+                self.findings.append(bad)
+                continue
+            split = self._images.splits[path]
+            frame = FRACTIONS if boxes else None
+            yield Record(path, path, boxes=tuple(boxes), split=split, source=f"{file}:1", frame=frame)
+
+    def say(self, shape: Shape) -> Iterator[Finding]:
+        """Images without labels, and lines that hold more than a box."""
+        if self.without:
+            reason = f"{len(self.without)} images have no label file: taken as images without objects"
+            yield Finding("no_annotation", "warning", self.without[0], reason)
+        long = [self.files[p] for p, lines in self._lines.items() for line in lines if len(line.values) > 5]
+        if long:
+            what = {
+                "polygons": "are outlines, of which the box around is taken",
+                "keypoints": "have keypoints, which are left aside",
+                "boxes": "hold more than a box, and are left out",
+            }
+            yield Finding(shape, "warning", long[0], f"{len(long)} labels {what[shape]}")
 
 
-def _label_file(root: Path, path: str, images: str) -> str:
-    choices = label_paths(path, images)
-    return next((file for file in choices[1:] if (root / file).exists()), choices[0])
-
-
-def _read_boxes(
+def _read_lines(
     root: Path, members: Members, file: str, names: Mapping[int, str], path: str
-) -> tuple[Box, ...] | Finding | None:
-    """Boxes of a label file as fractions; `None` if there is no such file."""
+) -> list[LabelLine] | Finding | None:
+    """Lines of a label file; `None` if there is no such file."""
     located = members.locate(file)
     if isinstance(located, Refusal):
         return None if located.kind == "missing" else located.finding(file)
@@ -89,35 +141,11 @@ def _read_boxes(
         text = (root / located).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         return Finding("bad_annotation", "quarantine", file, f"{path}: can't be read: {error}")
-    boxes = []
+    lines = []
     for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        box = parse_line(line, number, names)
-        if isinstance(box, str):
-            return Finding("bad_annotation", "quarantine", f"{file}:{number}", f"{path}: {box}")
-        boxes.append(box)
-    return bad_boxes_finding(path, file, boxes) or tuple(boxes)
-
-
-def parse_line(line: str, number: int, names: Mapping[int, str]) -> Box | str:
-    """Box of `class x_centre y_centre width height` or of `class x1 y1 x2 y2 x3 y3 …`, or what is wrong."""
-    cells = line.split()
-    try:
-        index = int(cells[0])
-        values = [float(cell) for cell in cells[1:]]
-    except ValueError:
-        return f"{line.strip()[:60]!r} is not a class number and coordinates"
-    if index not in names:
-        return f"class {index} has no name; there are {_span(list(names))}"
-    if len(values) == 4:
-        x, y, width, height = values
-        return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2, names[index], line=number)
-    if len(values) >= 6 and len(values) % 2 == 0:
-        xs, ys = values[::2], values[1::2]
-        return Box(min(xs), min(ys), max(xs), max(ys), names[index], line=number)
-    return f"{len(values)} coordinates; allowed: 4 of a box, or 6 and more of a polygon"
-
-
-def _span(indices: Sequence[int]) -> str:
-    return f"{min(indices)} to {max(indices)}"
+        if line.strip():
+            parsed = parse_line(line, number, names)
+            if isinstance(parsed, str):
+                return Finding("bad_annotation", "quarantine", f"{file}:{number}", f"{path}: {parsed}")
+            lines.append(parsed)
+    return lines

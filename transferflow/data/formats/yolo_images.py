@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 
 from transferflow.data.files.paths import Members, Refusal, require_folder, scan_folder
 from transferflow.data.formats.folders import split_of
+from transferflow.data.formats.pairing import two_splits_finding
+from transferflow.data.formats.yolo_labels import IMAGES
 from transferflow.data.formats.yolo_names import SplitEntry
 from transferflow.data.records import Finding, SplitName
 from transferflow.errors import DataError
-
-IMAGES = "images"
 
 
 @dataclass(frozen=True)
@@ -43,55 +43,87 @@ def find_yolo_images(root: Path, images: str, entries: Sequence[SplitEntry], nam
     Raises:
         DataError: If a folder or a list is missing.
     """
+    placed = {entry: _below_root(root, entry, names) for entry in entries}
+    _require_different(root, placed, names)
     if any(_is_list(entry) for entry in entries):
-        return _of_entries(root, images, entries, names)
+        return _of_entries(root, images, placed, names)
     if images == IMAGES and not (root / images).exists():
         images = "."  # the layout with train/images beside train/labels
     images = require_folder(root, images, "data.images")
     scan = scan_folder(root, images)
-    named = {_below_root(root, entry.text, names): entry for entry in entries}
-    splits = {
-        path: _split(path, images, named)
-        for path in scan.files
-        if images != "." or IMAGES in path.split("/")[:-1]
-    }
-    return YoloImages(images, splits, scan.findings + _without_images(named, splits, names))
+    paths = [path for path in scan.files if images != "." or IMAGES in path.split("/")[:-1]]
+    splits = {path: _split(path, images, placed) for path in paths}
+    found = scan.findings + _without_images(placed, splits, names)
+    if entries and len(found) - len(scan.findings) < len(entries):
+        rest = [path for path, split in splits.items() if split is None]
+        splits = {path: split for path, split in splits.items() if split is not None}
+        found += _left_out(rest, len(paths), names)
+    return YoloImages(images, splits, found)
 
 
-def _of_entries(root: Path, images: str, entries: Sequence[SplitEntry], names: str) -> YoloImages:
+def _require_different(root: Path, placed: Mapping[SplitEntry, str], names: str) -> None:
+    """Refuse two splits that are one folder or list.
+
+    Raises:
+        DataError: If there are such.
+    """
+    first: dict[Path, SplitEntry] = {}
+    for entry, path in placed.items():
+        other = first.setdefault((root / path).resolve(), entry)
+        if other.split != entry.split:
+            raise DataError(
+                f"{other.split} and {entry.split} are the same {'list' if _is_list(entry) else 'folder'}",
+                where=f"{names}:{entry.line}",
+                found=f"{other.split}: {other.text}, {entry.split}: {entry.text}",
+                hint="give each its own images, or take train, val and test out of the file: the stable hash "
+                "splits them then",
+            )
+
+
+def _left_out(rest: Sequence[str], total: int, names: str) -> Iterator[Finding]:
+    if rest:
+        reason = f"{len(rest)} of {total} images are in no folder of {names} and are left out"
+        yield Finding("unlisted", "warning", rest[0], reason)
+
+
+def _of_entries(root: Path, images: str, placed: Mapping[SplitEntry, str], names: str) -> YoloImages:
     members = Members(root)
     findings: list[Finding] = []
     splits: dict[str, SplitName | None] = {}
-    first: dict[str, str] = {}
-    for entry in entries:
-        for found, where in _images_of(root, members, entry, names):
+    first: dict[str, tuple[SplitEntry, str]] = {}
+    twice: dict[tuple[SplitName, SplitName], list[tuple[str, str]]] = {}
+    for entry, path in placed.items():
+        for found, where in _images_of(root, members, entry, path, names):
             if isinstance(found, Finding):
                 findings.append(found)
             elif isinstance(found, Refusal):
                 findings.append(found.finding(where))
-            elif found in splits:
-                reason = f"{found!r} is listed again; first in {first[found]}"
+            elif found not in splits:
+                splits[found], first[found] = entry.split, (entry, where)
+            elif first[found][0].split == entry.split:
+                reason = f"{found!r} is listed again; first in {first[found][1]}"
                 findings.append(Finding("duplicate_id", "error", where, reason))
             else:
-                splits[found], first[found] = entry.split, where
+                twice.setdefault((first[found][0].split, entry.split), []).append((found, where))
+    for (one, other), names_twice in twice.items():
+        image, where = names_twice[0]
+        findings.append(two_splits_finding(where, len(names_twice), other, one, image, first[image][1]))
     return YoloImages(images, splits, findings)
 
 
 def _images_of(
-    root: Path, members: Members, entry: SplitEntry, names: str
+    root: Path, members: Members, entry: SplitEntry, path: str, names: str
 ) -> Iterator[tuple[str | Refusal | Finding, str]]:
     """Paths that an entry stands for, or why one is not used, each with where it says so."""
     where = f"{names}:{entry.line}"
     if not _is_list(entry):
-        folder = require_folder(root, _below_root(root, entry.text, names), where)
-        scan = scan_folder(root, folder)
-        for path in scan.files:
-            yield path, where
+        scan = scan_folder(root, require_folder(root, path, where))
+        for image in scan.files:
+            yield image, where
         for finding in scan.findings:
             yield finding, finding.where
         return
-    file = _below_root(root, entry.text, names)
-    located = members.locate(file)
+    located = members.locate(path)
     if isinstance(located, Refusal):
         raise DataError(
             f"the list of images for {entry.split!r} can't be used", where=where, found=located.reason
@@ -111,14 +143,21 @@ def _is_list(entry: SplitEntry) -> bool:
     return entry.text.lower().endswith(".txt")
 
 
-def _below_root(root: Path, text: str, names: str) -> str:
+def _below_root(root: Path, entry: SplitEntry, names: str) -> str:
     """Path of a folder or list below the root, as the tools that write `data.yaml` mean it.
 
-    It may be absolute, relative to the root or to the names file; `../train/images` is what some write
-    for `train/images`.
+    It may be absolute, relative to the root, to the names file or to the file's `path`; `../train/images` is
+    what some write for `train/images`.
     """
-    from_names = PurePosixPath(names).parent / text
-    inside = [_normal(root, choice) for choice in (text, str(from_names), text.removeprefix("../"))]
+    text, beside = entry.text, PurePosixPath(names).parent
+    choices = (
+        text,
+        str(beside / text),
+        str(PurePosixPath(entry.folder) / text),
+        str(beside / entry.folder / text),
+        text.removeprefix("../"),
+    )
+    inside = (_normal(root, choice) for choice in choices)
     return next((path for path in inside if path and (root / path).exists()), text)
 
 
@@ -127,8 +166,9 @@ def _normal(root: Path, text: str) -> str | None:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
 
 
-def _split(path: str, images: str, named: Mapping[str, SplitEntry]) -> SplitName | None:
-    for folder, entry in named.items():
+def _split(path: str, images: str, placed: Mapping[SplitEntry, str]) -> SplitName | None:
+    """Split of the innermost folder that the names file names, else of a folder's own name."""
+    for entry, folder in sorted(placed.items(), key=lambda item: -len(item[1])):
         if folder == "." or path.startswith(f"{folder}/"):
             return entry.split
     parts = PurePosixPath(path).parts[:-1]
@@ -136,7 +176,7 @@ def _split(path: str, images: str, named: Mapping[str, SplitEntry]) -> SplitName
 
 
 def _without_images(
-    named: Mapping[str, SplitEntry], paths: Mapping[str, SplitName | None], names: str
+    placed: Mapping[SplitEntry, str], paths: Mapping[str, SplitName | None], names: str
 ) -> list[Finding]:
     return [
         Finding(
@@ -145,6 +185,6 @@ def _without_images(
             f"{names}:{entry.line}",
             f"{entry.split}: {entry.text!r} holds none of the images",
         )
-        for folder, entry in named.items()
+        for entry, folder in placed.items()
         if folder != "." and not any(path.startswith(f"{folder}/") for path in paths)
     ]

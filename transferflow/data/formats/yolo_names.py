@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from transferflow.data.formats.folders import split_of
 from transferflow.data.records import SPLITS, SplitName
 from transferflow.errors import DataError
 
@@ -22,19 +23,28 @@ class SplitEntry:
         split: Which of them.
         text: A folder of images, or a text file with an image per line.
         line: Line in the names file.
+        folder: What the file's `path` says: the folder that `text` may be relative to.
     """
 
     split: SplitName
     text: str
     line: int
+    folder: str = ""
 
 
 @dataclass(frozen=True)
 class YoloNames:
-    """Class names by number, and the folders and lists of the splits in file order."""
+    """What the names file says.
+
+    Attributes:
+        names: Class names by number.
+        entries: Folders and lists of the splits, in file order.
+        keypoints: How many keypoints a label has, of how many numbers each, where it has them.
+    """
 
     names: Mapping[int, str]
     entries: tuple[SplitEntry, ...] = ()
+    keypoints: tuple[int, int] | None = None
 
 
 def load_yolo_names(file: Path, name: str) -> YoloNames:
@@ -64,8 +74,30 @@ def load_yolo_names(file: Path, name: str) -> YoloNames:
     elif isinstance(names, yaml.MappingNode):
         numbered = _mapping(names).items()
         found = {int(k): _text(node, name) for k, node in numbered if k.isascii() and k.isdigit()}
-    splits = (entry for split in SPLITS for entry in _entries(split, entries.get(split), name))
-    return YoloNames(_checked(found, name), tuple(splits))
+    base = entries.get("path")
+    folder = base.value if isinstance(base, yaml.ScalarNode) else ""
+    splits = (
+        entry
+        for key, node in entries.items()
+        if (split := split_of(key)) is not None
+        for entry in _entries(split, node, name, str(folder))
+    )
+    ordered = sorted(splits, key=lambda entry: SPLITS.index(entry.split))
+    return YoloNames(_checked(found, name), tuple(ordered), _keypoints(entries.get("kpt_shape"), name))
+
+
+def _keypoints(node: yaml.Node | None, name: str) -> tuple[int, int] | None:
+    if node is None:
+        return None
+    values = [str(part.value) for part in node.value] if isinstance(node, yaml.SequenceNode) else []
+    if len(values) == 2 and values[0].isdecimal() and values[1] in ("2", "3"):
+        return int(values[0][:9]), int(values[1])
+    raise DataError(
+        "`kpt_shape` is the number of keypoints and 2 or 3",
+        where=f"{name}:{node.start_mark.line + 1}",
+        found=", ".join(values),
+        allowed="such as [17, 3]",
+    )
 
 
 def _mapping(node: yaml.Node | None) -> dict[str, yaml.Node]:
@@ -74,9 +106,9 @@ def _mapping(node: yaml.Node | None) -> dict[str, yaml.Node]:
     return {str(key.value): value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
 
 
-def _entries(split: SplitName, node: yaml.Node | None, name: str) -> list[SplitEntry]:
-    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node] if node else []
-    found = [SplitEntry(split, _text(part, name), part.start_mark.line + 1) for part in nodes]
+def _entries(split: SplitName, node: yaml.Node, name: str, folder: str) -> list[SplitEntry]:
+    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    found = [SplitEntry(split, _text(part, name), part.start_mark.line + 1, folder) for part in nodes]
     return [entry for entry in found if entry.text not in ("", "null", "~")]
 
 

@@ -226,6 +226,8 @@ class YoloData(_BoxData):
     """File with the class names, below `root`."""
     images: BelowRoot = "images"
     """Folder of the images, below `root`; `labels` stands beside it."""
+    shapes: Literal["boxes", "polygons", "keypoints"] | None = None
+    """What follows the class in a label; left out: what the lines and `kpt_shape` of the names file tell."""
 
 
 class MaskFolderData(_Data):
