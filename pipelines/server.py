@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +37,6 @@ def reachable_server(folder: Path, meanwhile: Callable[[], None]) -> Iterator[No
     Raises:
         FlowError: If the server does not start, does not answer, or stops answering.
     """
-    os.environ.setdefault("DO_NOT_TRACK", "1")
     configured = PREFECT_API_URL.value()
     if configured is not None:
         check_health(configured)
