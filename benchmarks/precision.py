@@ -26,9 +26,9 @@ from transferflow.models.layers import Block, LayerGroup
 from transferflow.spec.sections.freeze import FreezeNone, FreezeUntil
 from transferflow.spec.sections.optimizer import AdamW
 from transferflow.training.device import Arithmetic, Precision, pick_device
-from transferflow.training.epoch import Stepper
 from transferflow.training.freezing import apply_freeze, compile_freeze
 from transferflow.training.job import OptimizerSettings
+from transferflow.training.loop.stepper import Stepper
 from transferflow.training.optimizer import build_optimizer
 from transferflow.training.rates import decide_rates
 
@@ -76,7 +76,9 @@ def measure(stepper: Stepper, batches: list[Batch]) -> float:
     """Seconds of CPU time per step (of the clock on a GPU), which other load on the machine disturbs less."""
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     started = clock()
-    stepper.run_epoch(0, batches, 0, lambda step: 1.0, lambda step, loss, lr: None)
+    for step, batch in enumerate(batches):
+        stepper.gradients(batch, step)
+        stepper.apply(step + 1)
     return (clock() - started) / len(batches)
 
 

@@ -15,6 +15,9 @@ TransferflowError            exit code 1
 ├── FlowError                the Prefect server or a worker can't be reached, or refused
 ├── MissingDependencyError   an optional package is not installed
 └── InterruptedRunError      exit code 130: stopped by the user; the run can be resumed
+    └── TerminatedRunError   exit code 143: stopped by SIGTERM; the run can be resumed
+
+StopSignal                   not an error: a signal asks the process to end
 ```
 
 A message says where the problem is, what was found, what is allowed, and what to do next.
@@ -178,3 +181,21 @@ class InterruptedRunError(TransferflowError):
     """The user stopped the run; it can be resumed with the same command."""
 
     exit_code = 130
+
+
+class TerminatedRunError(InterruptedRunError):
+    """SIGTERM stopped the run; it can be resumed with the same command."""
+
+    exit_code = 143
+
+
+class StopSignal(BaseException):
+    """A signal asks the process to end; like `KeyboardInterrupt`, who catches it must pass it on.
+
+    Attributes:
+        number: The signal's number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number

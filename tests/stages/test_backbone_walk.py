@@ -21,7 +21,8 @@ from transferflow.stages.train.job import optimizer_settings
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_parts
 from transferflow.training.job import LoopSettings, TrainJob
-from transferflow.training.loop import arithmetic_of, train
+from transferflow.training.loop.build import arithmetic_of
+from transferflow.training.loop.run import train
 
 pytestmark = pytest.mark.slow
 
@@ -75,11 +76,11 @@ class RandomImages:
     def __len__(self) -> int:
         return STEPS
 
-    def epoch(self, number: int) -> list[Batch]:
+    def epoch(self, number: int, first: int = 0) -> list[Batch]:
         generator = torch.Generator().manual_seed(number + 5)
         targets, ids = torch.tensor([0, 1, 2]), ("a", "b", "c")
         images = [torch.randn(3, 3, SIZE, SIZE, generator=generator) for _ in range(STEPS)]
-        return [Batch(image.contiguous(memory_format=self.layout), targets, ids) for image in images]
+        return [Batch(image.contiguous(memory_format=self.layout), targets, ids) for image in images][first:]
 
 
 def policies(names: list[str]) -> list[tuple[dict[str, Any], dict[str, Any], list[set[str]], list[float]]]:

@@ -5,6 +5,7 @@ from transferflow.store import digest
 def test_key_ignores_what_cannot_change_the_result(build_spec):
     training = {"epochs": 2, "batch_size": 12, "device": "cpu", "workers": 0}
     elsewhere = {"epochs": 2, "batch_size": 12, "device": "cuda", "workers": 8}
+    elsewhere |= {"checkpoint": {"every_minutes": 1.0, "keep": 5}}
     one, two = build_spec(training=training), build_spec(training=elsewhere)
     assert digest(train_inputs(one, "f" * 64)) == digest(train_inputs(two, "f" * 64))
 

@@ -73,13 +73,13 @@ class RandomLoader:
     def __len__(self) -> int:
         return self.images // BATCH
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(self.seed)
         targets = torch.arange(self.images) % CLASSES
         images = torch.randn(self.images, 3, SIDE, SIDE, generator=generator) + targets[:, None, None, None]
         order = torch.randperm(self.images, generator=generator.manual_seed(self.seed + 1000 * number + 1))
         order = order if self.shuffle else torch.arange(self.images)
-        for step, rows in enumerate(order.split(BATCH)):
+        for step, rows in list(enumerate(order.split(BATCH)))[first:]:
             picked = images[rows] * (torch.nan if (number, step) == self.poison else 1)
             yield Batch(picked, targets[rows], tuple(str(int(row)) for row in rows))
 

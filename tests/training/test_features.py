@@ -9,7 +9,7 @@ from torch import nn
 from transferflow.spec.sections.freeze import FreezeBackbone, FreezeLayers, FreezePhases, Phase
 from transferflow.training.features import cache_features, decide_feature_cache
 from transferflow.training.freezing import compile_freeze
-from transferflow.training.loop import train
+from transferflow.training.loop.run import train
 
 BACKBONE = FreezeBackbone(policy="backbone")
 
@@ -56,9 +56,9 @@ class OrderedLoader:
             if step < len(self):
                 yield batch.ids
 
-    def epoch(self, number: int):
+    def epoch(self, number: int, first: int = 0):
         self.read.append(number)
-        for step, batch in enumerate(self.loader.epoch(number)):
+        for step, batch in enumerate(self.loader.epoch(number, first), first):
             if step < len(self):
                 yield batch
 

@@ -20,7 +20,7 @@ from transferflow.spec.sections.freeze import (
 )
 from transferflow.training.freezing import apply_freeze, compile_freeze
 from transferflow.training.job import FreezePhase, FreezeSchedule
-from transferflow.training.loop import train
+from transferflow.training.loop.run import train
 from transferflow.training.proof import frozen_digest, require_separable, tensor_digests
 
 

@@ -4,7 +4,7 @@ import logging
 from rich.console import Console
 
 from transferflow.training.hooks import BarHook, LogHook, build_hook, describe_epoch
-from transferflow.training.loop import train
+from transferflow.training.loop.run import train
 
 
 def test_a_log_line_per_epoch(build_job, caplog):

@@ -6,10 +6,10 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from transferflow.spec.sections.freeze import FreezePhases, Phase
 from transferflow.spec.sections.optimizer import AdamW
-from transferflow.training import epoch as epoch_module
 from transferflow.training.freezing import compile_freeze
 from transferflow.training.job import OptimizerSettings
-from transferflow.training.loop import train
+from transferflow.training.loop.run import train
+from transferflow.training.loop.stepper import Stepper
 from transferflow.training.rate_plan import rate_table
 from transferflow.training.rates import decide_rates
 from transferflow.training.schedule import schedule_scale
@@ -53,17 +53,16 @@ def test_the_table_is_what_the_optimizer_holds_at_each_step(build_job, monkeypat
     settings = OptimizerSettings("adamw", warmup_epochs=0.5, min_lr_scale=0.1)
     job = build_job(freeze=freeze, rates_from=section, optimizer=settings, settings={"epochs": 5})
     held = {}
-    plain_step = epoch_module.Stepper._step
+    plain_apply = Stepper.apply
 
-    def watched(self, batch, parameters):
-        losses = plain_step(self, batch, parameters)
+    def watched(self, number):
+        plain_apply(self, number)
         # After the step: what it used, and which groups had a gradient.
         held[len(held)] = [
             (g["name"], g["lr"], [p.grad is None for p in g["params"]]) for g in self.optimizer.param_groups
         ]
-        return losses
 
-    monkeypatch.setattr(epoch_module.Stepper, "_step", watched)
+    monkeypatch.setattr(Stepper, "apply", watched)
     train(job)
     table = rate_table(job.rates, job.freeze, job.optimizer, 5, 3)
     assert len(table) == len(job.rates) * 5

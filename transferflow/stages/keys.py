@@ -30,7 +30,7 @@ def train_inputs(
     sections = spec.canonical(
         "task", "backbone", "freeze", "head", "optimizer", "schedule", "augmentation", "training"
     )
-    for machine in ("device", "workers"):
+    for machine in ("device", "workers", "checkpoint"):
         del sections["training"][machine]
     sections["kept_by"] = _kept_by(spec)
     sections["data"] = spec.data.model_dump(

@@ -7,6 +7,7 @@ from transferflow.store.files import (
     file_digest,
     folder_beside,
     known_digest,
+    sync_folder,
     write_atomic,
 )
 from transferflow.store.locks import BusyError
@@ -22,6 +23,7 @@ __all__ = [
     "folder_beside",
     "known_digest",
     "read_sealed",
+    "sync_folder",
     "write_atomic",
     "write_sealed",
 ]

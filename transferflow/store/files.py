@@ -71,3 +71,14 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a folder's entries to disk: what was renamed in it then survives a power cut."""
+    if os.name == "nt":  # opens no folders
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

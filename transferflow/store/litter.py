@@ -22,6 +22,11 @@ def litter_of(path: Path) -> Iterator[Path]:
             yield beside
 
 
+def litter_in(folder: Path) -> Iterator[Path]:
+    """What was to become something in a folder; for the owner of the folder's key."""
+    return (path for path in folder.glob(".*") if _BESIDE.fullmatch(path.name))
+
+
 def sweep_home(home: Path) -> None:
     """Remove litter of artifacts whose key nobody owns, and of single files after a day.
 

@@ -15,7 +15,7 @@ from transferflow.logs import get_logger
 from transferflow.models.layers import LayerGroup
 from transferflow.training.device import Arithmetic, pick_device
 from transferflow.training.job import FreezeSchedule, Losses, TrainJob
-from transferflow.training.loop import arithmetic_of
+from transferflow.training.loop.build import arithmetic_of
 
 logger = get_logger("training")
 
@@ -25,8 +25,8 @@ class OrderedLoader(Protocol):
 
     def __len__(self) -> int: ...
 
-    def epoch(self, number: int) -> Iterable[Batch]:
-        """Iterate over one epoch."""
+    def epoch(self, number: int, first: int = 0) -> Iterable[Batch]:
+        """Iterate over one epoch from batch `first` on."""
         ...
 
     def order(self, number: int) -> Iterable[tuple[str, ...]]:
@@ -51,11 +51,11 @@ class CachedFeatures:
     def __len__(self) -> int:
         return len(self._loader)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Iterate over one epoch; the first call computes all features."""
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """Iterate over one epoch from batch `first` on; the first call computes all features."""
         order = [tuple(ids) for ids in self._loader.order(number)]
         self._fill({image for ids in order for image in ids})
-        for ids in order:
+        for ids in order[first:]:
             found = [self._features[image] for image in ids]
             features, targets = zip(*found, strict=True)
             yield Batch(torch.stack(features), torch.stack(targets), ids)

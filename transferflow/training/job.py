@@ -20,8 +20,8 @@ class EpochLoader(Protocol):
 
     def __len__(self) -> int: ...
 
-    def epoch(self, number: int) -> Iterable[Batch]:
-        """Iterate over one epoch (numbered from 0)."""
+    def epoch(self, number: int, first: int = 0) -> Iterable[Batch]:
+        """Iterate over one epoch (numbered from 0) from batch `first` on; those before it cost nothing."""
         ...
 
 
@@ -89,6 +89,19 @@ class LoopSettings:
 
 
 @dataclass(frozen=True)
+class Checkpointing:
+    """When checkpoints are written, besides one at the end of each epoch; can't change the result.
+
+    Attributes:
+        every_seconds: Time between two within an epoch; `None`: there are none.
+        keep: How many of the last ones are kept.
+    """
+
+    every_seconds: float | None = 600.0
+    keep: int = 2
+
+
+@dataclass(frozen=True)
 class OptimizerSettings:
     """Optimizer and schedule, flat."""
 
@@ -128,6 +141,7 @@ class TrainJob:
         optimizer: Optimizer and schedule.
         settings: Loop settings.
         folder: Where checkpoints go; a checkpoint that is there is resumed.
+        checkpointing: When they are written.
         metric_needs: What the validation images must hold, for the message where the metric is not a number.
         hooks: Watchers.
     """
@@ -142,6 +156,7 @@ class TrainJob:
     optimizer: OptimizerSettings
     settings: LoopSettings
     folder: Path
+    checkpointing: Checkpointing = Checkpointing()
     metric_needs: str = "images of every class"
     hooks: Sequence[Hook] = field(default=())
 

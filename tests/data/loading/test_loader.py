@@ -286,3 +286,17 @@ def test_the_cache_serves_when_the_files_are_gone(make):
     for row in loader.dataset.rows:
         row.absolute_path.unlink()
     assert_equal(list(loader.epoch(0)), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_from_a_batch_on_reads_no_image_before_it(make, workers):
+    expected = list(make(cache=False, workers=0).epoch(3))
+    loader = make(cache=False, workers=workers)
+    before, after = list(loader.order(3))[:2], list(loader.order(3))[2:]
+    needed = {image for ids in after for image in ids}
+    for row in loader.dataset.rows:
+        if row.id not in needed:
+            row.absolute_path.unlink()
+    assert all(before)
+    assert_equal(list(loader.epoch(3, 2)), expected[2:])
+    assert list(loader.epoch(3, len(loader))) == []

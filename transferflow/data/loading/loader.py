@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, assert_never
 
 import numpy as np
@@ -41,17 +42,17 @@ def batches_in_epoch(images: int, batch_size: int, *, train: bool) -> int:
 
 
 class EpochBatches(Sampler[list[Key]]):
-    """Which images stand in which batch; set `epoch` before iterating."""
+    """Which images stand in which batch; set `epoch` and `first` (batch to begin with) before iterating."""
 
     def __init__(self, images: int, batch_size: int, seed: int, *, shuffle: bool) -> None:
-        self.epoch = 0
+        self.epoch = self.first = 0
         self._images, self._batch_size, self._seed, self._shuffle = images, batch_size, seed, shuffle
 
     def __len__(self) -> int:
         return batches_in_epoch(self._images, self._batch_size, train=self._shuffle)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        return self.of(self.epoch)
+        return islice(self.of(self.epoch), self.first, None)
 
     def of(self, epoch: int) -> Iterator[list[Key]]:
         """Batches of one epoch."""
@@ -141,14 +142,18 @@ class Loader:
         for keys in self._batches.of(number):
             yield tuple(self.dataset.rows[place].id for _, place in keys)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """Iterate over one epoch (numbered from 0); finish it before starting another one.
+
+        Args:
+            number: Of the epoch.
+            first: Batch to begin with; no image of those before it is read.
 
         Raises:
             DataError: If an image can no longer be read.
         """
-        self._batches.epoch = number
-        for step, raw in enumerate(self._loader):
+        self._batches.epoch, self._batches.first = number, first
+        for step, raw in enumerate(self._loader, first):
             if isinstance(raw, TransferflowError):
                 raise raw
             yield self._finish(raw, derive_seed(self._seed, number, "mix", step))

@@ -27,6 +27,15 @@ class EarlyStopping(Section):
     """Epochs without improvement before training stops."""
 
 
+class Checkpoint(Section):
+    """What a training that was cut off goes on from; never part of a stage's key."""
+
+    every_minutes: Positive | None = 10.0
+    """Minutes between checkpoints within an epoch; `null`: only the end of an epoch is kept."""
+    keep: Annotated[Count, Field(le=100)] = 2
+    """Checkpoints that are kept: a damaged one costs what was trained since the one before it."""
+
+
 class Training(Section):
     """The training loop."""
 
@@ -43,6 +52,8 @@ class Training(Section):
         Discriminator(ChosenByForm("text", "auto", "number")),
     ] = "auto"
     """Processes that load images; never part of a stage's key."""
+    checkpoint: Checkpoint = Checkpoint()
+    """Checkpoints, besides one at the end of each epoch."""
     early_stopping: EarlyStopping | None = None
     """Stop early."""
     ema: Annotated[Fraction, Field(gt=0, lt=1)] | None = None

@@ -28,7 +28,7 @@ from transferflow.tasks.bundle import save_bundle
 from transferflow.training.device import pick_device
 from transferflow.training.hooks import build_hook
 from transferflow.training.job import TrainingResult, TrainJob
-from transferflow.training.loop import train as run_loop
+from transferflow.training.loop.run import train as run_loop
 
 
 def fit(

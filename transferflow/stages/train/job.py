@@ -18,7 +18,7 @@ from transferflow.stages.eval_inputs import cache_folder, eval_loader, eval_tran
 from transferflow.stages.train.training_plan import TrainingPlan
 from transferflow.tasks.base import ModelParts, SplitPredictions, VisionTask
 from transferflow.training.features import cache_features, decide_feature_cache
-from transferflow.training.job import Hook, LoopSettings, OptimizerSettings, TrainJob
+from transferflow.training.job import Checkpointing, Hook, LoopSettings, OptimizerSettings, TrainJob
 
 
 def compile_job(
@@ -66,6 +66,7 @@ def compile_job(
         optimizer=optimizer_settings(spec),
         settings=_loop_settings(spec),
         folder=folder,
+        checkpointing=_checkpointing(spec),
         metric_needs=spec.task.metrics.needs,
         hooks=hooks,
     )
@@ -89,6 +90,12 @@ def _loop_settings(spec: ExperimentSpec) -> LoopSettings:
         ema=training.ema,
         gradient_clip=training.gradient_clip,
     )
+
+
+def _checkpointing(spec: ExperimentSpec) -> Checkpointing:
+    section = spec.training.checkpoint
+    minutes = section.every_minutes
+    return Checkpointing(None if minutes is None else 60 * minutes, section.keep)
 
 
 def optimizer_settings(spec: ExperimentSpec) -> OptimizerSettings:

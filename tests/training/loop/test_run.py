@@ -9,7 +9,7 @@ from transferflow.errors import PlanError, TrainingError
 from transferflow.spec.sections.freeze import FreezeLayers, FreezeNone, FreezePhases, Phase
 from transferflow.spec.sections.optimizer import AdamW, Sgd
 from transferflow.training.job import OptimizerSettings
-from transferflow.training.loop import train
+from transferflow.training.loop.run import step_seed, train
 
 
 class Recorder:
@@ -46,8 +46,6 @@ def test_equals_a_plain_torch_loop(build_job, tiny_model, random_loader, kind):
     section = kind(kind=name, lr=0.01, weight_decay=0.1)
     job = build_job(rates_from=section, optimizer=OptimizerSettings(name), settings={"epochs": 2})
     train(job)
-    from transferflow.training.loop import _epoch_seed
-
     plain = {
         AdamW: functools.partial(torch.optim.AdamW, fused=False),
         Sgd: functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=False),
@@ -64,9 +62,9 @@ def test_equals_a_plain_torch_loop(build_job, tiny_model, random_loader, kind):
         optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / 6))
     )
     for epoch in range(2):
-        torch.manual_seed(_epoch_seed(0, epoch))
         tiny_model.train()
-        for batch in random_loader().epoch(epoch):
+        for step, batch in enumerate(random_loader().epoch(epoch)):
+            torch.manual_seed(step_seed(0, epoch, step))
             optimizer.zero_grad()
             nn.functional.cross_entropy(
                 tiny_model(batch.images.to(memory_format=torch.channels_last)), batch.targets

@@ -1,7 +1,8 @@
 """A training that can kill its own process; for `test_resume.py`.
 
-POINT is `step:EPOCH:STEP`, `epoch:EPOCH` (after its checkpoint) or `write:N` (before the Nth file is
-renamed into place).
+POINT is `step:EPOCH:STEP` (before its checkpoint, where there is one), `epoch:EPOCH` (after its checkpoint)
+or `flush:N` (the Nth file that is flushed to the disk is cut in half). EVERY is the time between checkpoints
+within an epoch in seconds.
 """
 
 from __future__ import annotations
@@ -13,15 +14,14 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import TinyModel, compile_job
 from safetensors.torch import save_file
 
 from transferflow.spec.sections.freeze import FreezePhases, Phase
 from transferflow.spec.sections.optimizer import AdamW, Sgd
-from transferflow.training import checkpoints
-from transferflow.training.job import OptimizerSettings
-from transferflow.training.loop import train
+from transferflow.training.job import Checkpointing, OptimizerSettings
+from transferflow.training.loop.run import train
 
 PHASES = FreezePhases(
     policy="phases",
@@ -49,19 +49,18 @@ class KillAt:
     def on_end(self): ...
 
 
-def kill_in_write(number):
-    written = []
-    plain = checkpoints.write_atomic
+def kill_in_flush(number):
+    flushed = []
+    plain = os.fsync
 
-    def write(path, content):
-        written.append(path)
-        if len(written) == number:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_name(f".{path.name}.half").write_bytes(b"half")
+    def flush(handle):
+        flushed.append(handle)
+        if len(flushed) == number:
+            os.ftruncate(handle, os.fstat(handle).st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
-        plain(path, content)
+        plain(handle)
 
-    checkpoints.write_atomic = write
+    os.fsync = flush
 
 
 def build(name):
@@ -76,18 +75,19 @@ def build(name):
     return ImageClassifier(backbone, 3, dropout=0.3), Sgd(kind="sgd", lr=0.01), OptimizerSettings("sgd")
 
 
-def main(name, folder, result, point=""):
+def main(name, folder, result, point="", every="600"):
     torch.manual_seed(0)
     model, section, optimizer = build(name)
-    if point.startswith("write"):
-        kill_in_write(int(point.split(":")[1]))
+    if point.startswith("flush"):
+        kill_in_flush(int(point.split(":")[1]))
     job = compile_job(
         model,
         freeze=PHASES,
         rates_from=section,
         optimizer=optimizer,
-        settings={"epochs": 4, "gradient_clip": 1.0},
+        settings={"epochs": 4, "gradient_clip": 1.0, "ema": 0.9},
         folder=Path(folder),
+        checkpointing=Checkpointing(float(every)),
         hooks=[KillAt(point)],
     )
     found = train(job)

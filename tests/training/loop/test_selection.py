@@ -1,6 +1,6 @@
 import pytest
 
-from transferflow.training.selection import decide_best, decide_stop
+from transferflow.training.loop.selection import decide_best, decide_stop
 
 
 def history(*values):

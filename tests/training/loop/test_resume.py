@@ -1,9 +1,13 @@
 """A training that was cut off and resumed gives the same bits as one that was not."""
 
+import json
 import logging
 import multiprocessing
+import pickle
+import random
 import runpy
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,9 @@ import torch
 
 from transferflow.errors import InterruptedRunError, TrainingError
 from transferflow.spec.sections.freeze import FreezePhases, Phase
-from transferflow.training.loop import train
+from transferflow.store import file_digest
+from transferflow.training.job import Checkpointing
+from transferflow.training.loop.run import train
 
 SCRIPT = Path(__file__).with_name("killed_run.py")
 PHASES = FreezePhases(
@@ -48,24 +54,80 @@ def bare(result):
     return rows, result.best_epoch, result.best_value, result.proofs
 
 
+def equal_weights(one, other):
+    state = other.model.state_dict()
+    return all(torch.equal(tensor, state[name]) for name, tensor in one.model.state_dict().items())
+
+
 @pytest.mark.parametrize(
     "point", [(0, 1), (0, None), (1, 2), (1, None), (2, 0), (2, None), (3, 2), (3, None)]
 )
 def test_interrupted_and_resumed(build_job, tmp_path, point):
+    """Saved where it stands: nothing that was trained is lost, and the data before it is not read again."""
     whole = build_job(freeze=PHASES, settings=SETTINGS, folder=tmp_path / "whole")
     expected = train(whole)
     stopped = build_job(freeze=PHASES, settings=SETTINGS, hooks=[StopAt(*point)])
     with pytest.raises(InterruptedRunError, match="of 4 epochs") as caught:
         train(stopped)
-    assert "run the same command again" in str(caught.value)
-    watcher = StopAt(99)
-    resumed = build_job(freeze=PHASES, settings=SETTINGS, hooks=[watcher])
+    assert "run the same command again: it goes on from there" in str(caught.value)
+    loader = Watched(stopped.train_loader)
+    resumed = build_job(freeze=PHASES, settings=SETTINGS, train_loader=loader)
     found = train(resumed)
-    assert watcher.first_epoch == point[0] + (point[1] is None)
+    epoch, steps = point[0] + (point[1] is None), 0 if point[1] is None else point[1] + 1
+    assert loader.asked == [(epoch, steps), *((later, 0) for later in range(epoch + 1, 4))][: 4 - epoch]
     assert bare(found) == bare(expected)
-    state = resumed.model.state_dict()
-    for name, tensor in whole.model.state_dict().items():
-        assert torch.equal(tensor, state[name]), name
+    assert equal_weights(whole, resumed)
+
+
+class Watched:
+    """A loader that notes what it is asked for."""
+
+    def __init__(self, loader):
+        self.loader, self.asked = loader, []
+
+    def __len__(self):
+        return len(self.loader)
+
+    def epoch(self, number, first=0):
+        self.asked.append((number, first))
+        return self.loader.epoch(number, first)
+
+
+@pytest.mark.parametrize("place", range(12))
+def test_cut_off_without_a_word_after_any_step(build_job, tmp_path, place):
+    """A checkpoint a step; each one alone is enough to go on from."""
+    whole = build_job(freeze=PHASES, settings=SETTINGS, folder=tmp_path / "whole")
+    expected = train(whole)
+
+    class Crash(StopAt):
+        def on_step(self, epoch, step, loss, lr):
+            if epoch * 3 + step == place + 1:
+                raise MemoryError  # nobody catches it: as a kill would, it leaves what was saved before
+
+    every_step = Checkpointing(every_seconds=0.0, keep=1)
+    cut = build_job(freeze=PHASES, settings=SETTINGS, checkpointing=every_step, hooks=[Crash(99)])
+    if place < 11:
+        with pytest.raises(MemoryError):
+            train(cut)
+        (left,) = (path.name for path in (tmp_path / "checkpoints").glob("epoch-*"))
+        epochs, steps = divmod(place + 1, 3)
+        assert left == (f"epoch-{epochs:04}-step-{steps:05}" if steps else f"epoch-{epochs:04}")
+    resumed = build_job(freeze=PHASES, settings=SETTINGS)
+    assert bare(train(resumed)) == bare(expected)
+    assert equal_weights(whole, resumed)
+
+
+def test_no_checkpoint_within_an_epoch_unless_it_is_due(build_job, tmp_path):
+    places = []
+
+    class Look(StopAt):
+        def on_step(self, epoch, step, loss, lr):
+            places.extend(path.name for path in (tmp_path / "checkpoints").glob("*-step-*"))
+
+    for every in (None, 600.0):
+        job = build_job(checkpointing=Checkpointing(every), hooks=[Look(99)], folder=tmp_path / "checkpoints")
+        train(job)
+    assert places == []
 
 
 @pytest.fixture
@@ -77,17 +139,23 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-KILLS = (("tiny", ("step:1:1", "epoch:1", "step:2:1", "write:3")), ("resnet18", ("epoch:1", "step:3:0")))
+KILLS = (("tiny", ("step:1:1", "epoch:1", "step:2:1", "flush:3")), ("resnet18", ("epoch:1", "step:3:0")))
 
 
-def run_alone(*arguments):
-    """Train in a process of its own; return how it ended."""
+def start_alone(*arguments):
+    """Train in a process of its own."""
     # Forked from a server that has imported torch once: that takes seconds.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["torch._dynamo", "torchvision.models", "timm"])
     script = (str(SCRIPT), {"ARGUMENTS": arguments}, "__alone__")
     process = context.Process(target=runpy.run_path, args=script)
     process.start()
+    return process
+
+
+def run_alone(*arguments):
+    """Train in a process of its own; return how it ended."""
+    process = start_alone(*arguments)
     process.join(300)
     return process.exitcode
 
@@ -109,6 +177,33 @@ def test_killed_again_and_again(tmp_path, name, points):
     assert result.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
     left = sorted(path.name for path in cut.iterdir() if not path.name.startswith("best-"))
     assert left == ["epoch-0003", "epoch-0004"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_killed_at_random_times(tmp_path):
+    """The quick form of `benchmarks/kills.py`: from outside, whatever it is at; saving most of the time."""
+    run = runpy.run_path(str(SCRIPT))["main"]
+    draw = random.Random(5)
+    cut, result = tmp_path / "cut", tmp_path / "cut.safetensors"
+    kills = 0
+    while not result.exists():
+        process = start_alone("tiny", cut, result, "", "0")
+        deadline = time.monotonic() + 60
+        before = newest(cut)
+        while process.is_alive() and newest(cut) == before and time.monotonic() < deadline:
+            time.sleep(0.005)  # it has started to train
+        time.sleep(draw.uniform(0, 0.05))
+        process.kill()
+        process.join(60)
+        kills += process.exitcode == -signal.SIGKILL
+    assert kills >= 3
+    run("tiny", tmp_path / "whole", tmp_path / "whole.safetensors")
+    assert result.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+def newest(folder):
+    return max((path.name for path in folder.glob("epoch-*")), default="")
 
 
 def cut_after_three(build_job):
@@ -136,6 +231,8 @@ def test_a_damaged_checkpoint_costs_one_epoch(build_job, tmp_path, caplog, name,
     assert watcher.first_epoch == 2
     assert "the checkpoint epoch-0003 is damaged" in caplog.text
     assert bare(found) == bare(expected)
+    left = {path.name for path in (tmp_path / "checkpoints").glob("epoch-*")}
+    assert left == {"epoch-0003", "epoch-0004"}  # written anew in its place
 
 
 def test_without_a_whole_checkpoint_training_starts_anew(build_job, tmp_path, caplog):
@@ -152,11 +249,6 @@ def test_without_a_whole_checkpoint_training_starts_anew(build_job, tmp_path, ca
 
 def test_a_pickle_with_code_is_not_run(build_job, tmp_path, caplog):
     """Even one whose hash is right."""
-    import json
-    import pickle
-
-    from transferflow.store import file_digest
-
     cut_after_three(build_job)
 
     class Evil:

@@ -1,0 +1,79 @@
+"""The live parts of a training, from its job, and to and from a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch
+from torch import nn
+
+from transferflow.store import digest
+from transferflow.training.checkpoints.contents import Checkpoint, tensors_of
+from transferflow.training.device import Arithmetic, decide_arithmetic, has_bf16, has_depthwise
+from transferflow.training.job import TrainJob
+from transferflow.training.loop.stepper import Stepper
+from transferflow.training.optimizer import build_optimizer
+from transferflow.training.state import LoopState
+
+
+def arithmetic_of(job: TrainJob, device: torch.device) -> Arithmetic:
+    """Precision and memory layout of a job on a device."""
+    return decide_arithmetic(
+        job.settings.precision, device, bf16=has_bf16(device), depthwise=has_depthwise(job.model)
+    )
+
+
+def build_stepper(job: TrainJob, device: torch.device, arithmetic: Arithmetic) -> Stepper:
+    """Bring the model to the device, with its optimizer and moving average."""
+    job.model.to(device).to(memory_format=arithmetic.memory_format)
+    ema = None
+    if job.settings.ema is not None:
+        from timm.utils.model_ema import ModelEmaV3  # takes seconds to import
+
+        # Short trainings would average mostly the start: the decay grows to its value over the first steps.
+        ema = ModelEmaV3(job.model, decay=job.settings.ema, use_warmup=True, warmup_power=0.75)
+    return Stepper(
+        job.model,
+        build_optimizer(job.model, job.rates, job.optimizer),
+        ema,
+        job.losses,
+        arithmetic,
+        device,
+        job.settings.gradient_clip,
+    )
+
+
+def capture(state: LoopState, model: nn.Module, stepper: Stepper) -> Checkpoint:
+    """Everything that the training needs to go on from here."""
+    return Checkpoint(
+        state=state,
+        weights=tensors_of(model),
+        ema=None if stepper.ema is None else tensors_of(stepper.ema.module),
+        optimizer={"optimizer": stepper.optimizer.state_dict(), "scaler": stepper.scaler.state_dict()},
+    )
+
+
+def restore(found: Checkpoint, model: nn.Module, stepper: Stepper) -> None:
+    """Put a checkpoint's tensors into the live parts."""
+    model.load_state_dict(found.weights)
+    if stepper.ema is not None and found.ema is not None:
+        stepper.ema.module.load_state_dict(found.ema)
+    stepper.optimizer.load_state_dict(found.optimizer["optimizer"])
+    if found.optimizer["scaler"]:  # empty unless it was trained in fp16
+        stepper.scaler.load_state_dict(found.optimizer["scaler"])
+
+
+def fingerprint_of(job: TrainJob) -> str:
+    """What a checkpoint must agree with: all but the device, on which a training may go on elsewhere."""
+    settings = {name: value for name, value in asdict(job.settings).items() if name != "device"}
+    phases = [[phase.first_epoch, sorted(phase.frozen), phase.lr_scale] for phase in job.freeze.phases]
+    return digest(
+        {
+            "settings": settings,
+            "optimizer": asdict(job.optimizer),
+            "rates": [asdict(rate) for rate in job.rates],
+            "freeze": [job.freeze.batch_norm, phases],
+            "steps": len(job.train_loader),
+            "shapes": {name: list(tensor.shape) for name, tensor in job.model.state_dict().items()},
+        }
+    )

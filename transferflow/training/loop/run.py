@@ -1,0 +1,261 @@
+"""The training loop: epochs, validation, best weights, checkpoints and the freeze proof."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from transferflow.data.loading.batch import Batch
+from transferflow.data.loading.seeds import derive_seed
+from transferflow.errors import TrainingError, TransferflowError
+from transferflow.logs import get_logger
+from transferflow.training.checkpoints.contents import Checkpoint
+from transferflow.training.checkpoints.folder import Checkpoints
+from transferflow.training.device import pick_device
+from transferflow.training.freezing import apply_freeze
+from transferflow.training.job import TrainingResult, TrainJob
+from transferflow.training.loop.build import arithmetic_of, build_stepper, capture, fingerprint_of, restore
+from transferflow.training.loop.selection import decide_best, decide_stop
+from transferflow.training.loop.stopping import StopSignals
+from transferflow.training.loop.wording import describe_place, no_metric, not_finite, stopped
+from transferflow.training.proof import close_phase, count_left_out, tensor_digests
+from transferflow.training.schedule import apply_scale, scale_at
+from transferflow.training.state import EpochState, LoopState
+
+logger = get_logger("training")
+
+
+def train(job: TrainJob) -> TrainingResult:
+    """Train, or go on with a training that was cut off.
+
+    Each step is a pure function of the weights before it, the seed, its epoch and its number: on a CPU a
+    training that was killed at any moment and goes on from a checkpoint gives the same bits as one that was
+    not.
+
+    Afterwards the model holds the best weights, on the CPU and in eval mode. The random state of the
+    caller is not touched.
+
+    Raises:
+        TrainingError: If a loss is not finite, a frozen tensor changed, the validation metric is missing or
+            not a number, there are no batches, or memory runs out.
+        PlanError: If the device or the precision is not to be had.
+        InterruptedRunError: If SIGTERM or ctrl-C stops it; the same command goes on from there.
+    """
+    if len(job.train_loader) == 0:
+        raise TrainingError(
+            "there is no training batch", hint="the training split is empty: look at data.split"
+        )
+    device = pick_device(job.settings.device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        return _Run(job, device).complete()
+
+
+class _Run:
+    """One training under way."""
+
+    def __init__(self, job: TrainJob, device: torch.device) -> None:
+        self.job = job
+        self.device = device
+        self.arithmetic = arithmetic_of(job, device)
+        self.stepper = build_stepper(job, device, self.arithmetic)
+        self.checkpoints = Checkpoints(job.folder, fingerprint_of(job), job.checkpointing.keep)
+        self.signals = StopSignals()
+        self.state = LoopState()
+        self.whole = True
+        self.steps = len(job.train_loader)
+        self.checkpoints.sweep()
+        found = self.checkpoints.load_last()
+        if found is not None:
+            self._restore(found)
+        self.saved = (self.state.place, time.monotonic())
+
+    def complete(self) -> TrainingResult:
+        """Train what is left and put the best weights into the model."""
+        with self.signals:
+            try:
+                self._train()
+            except BaseException as reason:
+                waiting = self.signals.close()
+                if isinstance(reason, Exception) and not isinstance(reason, TransferflowError):
+                    raise  # a bug, or the machine: what is in memory is not to be trusted
+                self._save_where_it_stands()
+                raise stopped(reason, waiting, self._place(), saved=self.saved[0] != (0, 0)) from None
+            finally:
+                for hook in self.job.hooks:
+                    hook.on_end()
+        return self._result()
+
+    def _train(self) -> None:
+        epochs = self.job.settings.epochs
+        for hook in self.job.hooks:
+            hook.on_start(epochs, self.steps, self.state.epochs)
+        while self.state.epochs < epochs and not self._stops():
+            self._epoch(self.state.epochs)
+
+    def _epoch(self, epoch: int) -> None:
+        phase = self.job.freeze.at(epoch)
+        if epoch == phase.first_epoch and self.state.running.steps == 0:
+            self.state = replace(self.state, frozen_before=self._frozen(epoch))
+        self._train_steps(epoch)
+        started = time.perf_counter()
+        metrics = self._validate(epoch)
+        row = self._row(epoch, metrics, time.perf_counter() - started)
+        with self._undivided():
+            self._finish_epoch(epoch, row)
+        for hook in self.job.hooks:
+            hook.on_epoch(epoch, row)
+
+    def _train_steps(self, epoch: int) -> None:
+        """Take the steps of an epoch that are left."""
+        job = self.job
+        job.model.train()
+        apply_freeze(job.model, job.groups, job.freeze.at(epoch), job.freeze.batch_norm)
+        started = time.perf_counter()
+        first = self.state.running.steps
+        for step, batch in enumerate(job.train_loader.epoch(epoch, first), first):
+            losses = self._step(epoch, step, batch, started)
+            started = time.perf_counter()
+            for hook in job.hooks:
+                hook.on_step(epoch, step, sum(losses.values()), self._head_rate())
+            self._save_when_due()
+
+    def _step(self, epoch: int, step: int, batch: Batch, started: float) -> dict[str, float]:
+        """Take a step; the state follows the weights, whatever cuts in."""
+        apply_scale(self.stepper.optimizer.param_groups, self._scale(epoch, step))
+        losses = self.stepper.gradients(batch, step_seed(self.job.settings.seed, epoch, step))
+        if not all(math.isfinite(value) for value in losses.values()):
+            raise not_finite(losses, epoch, step)
+        with self._undivided():
+            self.stepper.apply(epoch * self.steps + step + 1)
+            running = self.state.running.plus(len(batch), losses, time.perf_counter() - started)
+            self.state = replace(self.state, running=running)
+        return losses
+
+    def _scale(self, epoch: int, step: int) -> float:
+        job = self.job
+        return scale_at(
+            job.optimizer,
+            job.freeze,
+            epoch=epoch,
+            step=step,
+            steps_per_epoch=self.steps,
+            epochs=job.settings.epochs,
+        )
+
+    def _head_rate(self) -> float:
+        return float(self.stepper.optimizer.param_groups[-1]["lr"])
+
+    def _row(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> dict[str, float]:
+        """The history's row of an epoch whose steps are taken and whose validation took `seconds`."""
+        running = self.state.running
+        speed = running.images / max(running.seconds, 1e-9)
+        rates = {"lr": self._head_rate(), "images_per_second": speed}
+        return {"epoch": float(epoch), **running.means(), **rates, **metrics} | {
+            "seconds": running.seconds + seconds
+        }
+
+    def _validate(self, epoch: int) -> dict[str, float]:
+        """Metrics of the weights that would be kept."""
+        kept = self.job.model if self.stepper.ema is None else self.stepper.ema.module
+        kept.eval()
+        with torch.no_grad():
+            values = {name: float(value) for name, value in self.job.validate(kept).items()}
+        metric = self.job.settings.metric
+        if metric not in values or math.isnan(values[metric]):
+            raise no_metric(metric, values, epoch, self.job.metric_needs)
+        return values
+
+    def _finish_epoch(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Put an epoch into the history, close the phase that ends with it, and save."""
+        self.state = replace(
+            self.state, epochs=epoch + 1, running=EpochState(), history=(*self.state.history, row)
+        )
+        self._close_phase(epoch)
+        self._save(is_best=self._best() == epoch)
+
+    def _frozen(self, epoch: int) -> dict[str, str]:
+        job = self.job
+        return tensor_digests(job.model, job.groups, job.freeze.at(epoch).frozen, job.freeze.batch_norm)
+
+    def _close_phase(self, epoch: int) -> None:
+        """Prove that the frozen part has kept every bit, where a phase ends after this epoch."""
+        job, phase = self.job, self.job.freeze.at(epoch)
+        ends = self._stops() or epoch + 1 == job.settings.epochs or job.freeze.at(epoch + 1) != phase
+        if ends:
+            left_out = count_left_out(job.model, job.groups, phase.frozen, job.freeze.batch_norm)
+            proof = close_phase(phase, epoch, self.state.frozen_before, self._frozen(epoch), left_out)
+            self.state = replace(self.state, proofs=(*self.state.proofs, proof), frozen_before={})
+
+    def _best(self) -> int:
+        settings = self.job.settings
+        return decide_best(self.state.history, settings.metric, lower_is_better=settings.lower_is_better)
+
+    def _stops(self) -> bool:
+        settings = self.job.settings
+        return decide_stop(
+            self.state.history,
+            settings.metric,
+            lower_is_better=settings.lower_is_better,
+            patience=settings.patience,
+        )
+
+    def _save_when_due(self) -> None:
+        every = self.job.checkpointing.every_seconds
+        if every is not None and time.monotonic() - self.saved[1] >= every:
+            with self._undivided():
+                self._save(is_best=False)
+
+    @contextmanager
+    def _undivided(self) -> Iterator[None]:
+        """What happens to weights and state in this block happens wholly, or they can't be gone on from."""
+        with self.signals.held():
+            self.whole = False
+            yield
+            self.whole = True
+
+    def _save_where_it_stands(self) -> None:
+        """Save what is not saved yet; a step that was cut off has not been."""
+        self.stepper.discard()
+        if self.whole and self.state.place != self.saved[0]:
+            self._save(is_best=False)
+
+    def _save(self, *, is_best: bool) -> None:
+        checkpoint = capture(self.state, self.job.model, self.stepper)
+        self.state = self.checkpoints.save(checkpoint, is_best=is_best)
+        self.saved = (self.state.place, time.monotonic())
+
+    def _restore(self, found: Checkpoint) -> None:
+        restore(found, self.job.model, self.stepper)
+        self.state = found.state
+        logger.info("goes on after %s", self._place())
+
+    def _place(self) -> str:
+        epochs, steps = self.state.place
+        return describe_place(epochs, self.job.settings.epochs, steps, self.steps)
+
+    def _result(self) -> TrainingResult:
+        state, settings = self.state, self.job.settings
+        model = self.job.model
+        model.load_state_dict(self.checkpoints.load_best(state))
+        model.to("cpu").to(memory_format=torch.contiguous_format)
+        model.eval()
+        is_cuda = self.device.type == "cuda"
+        return TrainingResult(
+            history=state.history,
+            best_epoch=state.best_epoch,
+            best_value=state.history[state.best_epoch][settings.metric],
+            proofs=state.proofs,
+            precision=self.arithmetic.precision,
+            device=torch.cuda.get_device_name(self.device) if is_cuda else self.device.type,
+            stopped_early=state.epochs < settings.epochs,
+        )
+
+
+def step_seed(seed: int, epoch: int, step: int) -> int:
+    """Seed of what a step draws at random, such as dropout: steps, epochs and seeds share nothing."""
+    return derive_seed(seed, epoch, "step", step)

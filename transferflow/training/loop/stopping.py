@@ -1,0 +1,82 @@
+"""SIGTERM and ctrl-C: the loop stops at once, at a place that it can go on from."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Self
+
+from transferflow.errors import StopSignal
+
+Handler = Callable[[int, FrameType | None], object] | int | None
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+_CHILD = getattr(signal, "SIGCHLD", None)  # Windows has none
+
+
+class StopSignals:
+    """While it is entered, a signal that ends the process cuts in nowhere but where it may.
+
+    Whoever runs the loop decides what a signal raises (Python, the command, Prefect); this only makes it
+    wait where a step or a checkpoint would be left half done. SIGTERM, which nobody may have taken, raises
+    `StopSignal` then. Outside of the main thread, where Python hears of no signal, it changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[int] = []
+        self._before: dict[int, Handler] = {}
+
+    def __enter__(self) -> Self:
+        if _hears() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            self._before = _install({signal.SIGTERM: _stop})
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _install(self._before)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let a signal wait until the end of this block, which must be short."""
+        before = _install(dict.fromkeys(_STOPS, self._wait)) if _hears() else {}
+        try:
+            yield
+        finally:
+            _install(before)
+        while self._waiting:
+            signal.raise_signal(self._waiting.pop())
+
+    def close(self) -> list[int]:
+        """Interrupt nothing from here on, as what is under way is saving; return what has come, as it comes.
+
+        The end of the loader's processes, which may have got the same signal, interrupts nothing either.
+        """
+        if _hears():
+            deaf: dict[int, Handler] = dict.fromkeys(_STOPS, self._wait)
+            if _CHILD is not None:
+                deaf[_CHILD] = _ignore
+            self._before = _install(deaf) | self._before
+        return self._waiting
+
+    def _wait(self, number: int, frame: FrameType | None) -> None:
+        self._waiting.append(number)
+
+
+def _hears() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _install(handlers: dict[int, Handler]) -> dict[int, Handler]:
+    """Install handlers; return those that were there."""
+    return {number: signal.signal(number, handler) for number, handler in handlers.items()}
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise StopSignal(number)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Nothing."""

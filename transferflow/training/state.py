@@ -1,0 +1,87 @@
+"""How far a training is, as plain data: what a checkpoint holds beside the tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from transferflow.training.job import PhaseProof
+
+
+@dataclass(frozen=True)
+class EpochState:
+    """The epoch under way.
+
+    Attributes:
+        steps: Steps that were taken in it; the next batch has this number.
+        images: Images of these steps.
+        sums: Each named loss times the images that it is a mean over, summed up.
+        seconds: Time that the steps took.
+    """
+
+    steps: int = 0
+    images: int = 0
+    sums: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def plus(self, images: int, losses: Mapping[str, float], seconds: float) -> EpochState:
+        """The state after one more step.
+
+        Args:
+            images: Images of its batch.
+            losses: Its named losses, means over these images.
+            seconds: How long it took.
+        """
+        sums = {name: self.sums.get(name, 0.0) + value * images for name, value in losses.items()}
+        return EpochState(self.steps + 1, self.images + images, sums, self.seconds + seconds)
+
+    def means(self) -> dict[str, float]:
+        """`train_loss` (the sum) and `train_<name>` of each named loss, averaged over images."""
+        named = {name: value / max(1, self.images) for name, value in self.sums.items()}
+        total = {"train_loss": sum(named.values())}
+        return total | {f"train_{name}": value for name, value in named.items() if name != "loss"}
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """How far a training is.
+
+    Attributes:
+        epochs: Finished epochs.
+        running: The epoch under way.
+        history: A row per finished epoch.
+        proofs: Freeze proofs of the finished phases.
+        frozen_before: Digest of each frozen tensor at the start of the phase under way.
+        best_epoch: Epoch of the best weights; -1 before there is one.
+        best_sha256: Hash of their file.
+    """
+
+    epochs: int = 0
+    running: EpochState = EpochState()
+    history: tuple[Mapping[str, float], ...] = ()
+    proofs: tuple[PhaseProof, ...] = ()
+    frozen_before: Mapping[str, str] = field(default_factory=dict)
+    best_epoch: int = -1
+    best_sha256: str = ""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Finished epochs, and steps in the one under way."""
+        return self.epochs, self.running.steps
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data; floats come back with the same bits."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LoopState:
+        """Rebuild from `to_json`.
+
+        Raises:
+            TypeError: If it has other keys.
+            KeyError: If it lacks one.
+        """
+        proofs = (PhaseProof(**{**proof, "groups": tuple(proof["groups"])}) for proof in data["proofs"])
+        plain = {**data, "history": tuple(data["history"]), "running": EpochState(**data["running"])}
+        return cls(**{**plain, "proofs": tuple(proofs)})
