@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -178,3 +179,21 @@ def test_the_spec_alone_loads_nothing_heavy() -> None:
     code = "import sys, transferflow.spec.load; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(done.stdout.split()) & {*HEAVY, "rich", "typer", "jinja2", "fsspec"}
+
+
+def test_sigterm_raises_what_leaves_everything_in_order(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(args: list[str], prog_name: str) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            left.append("in order")
+
+    left: list[str] = []
+    monkeypatch.setattr(module, "app", stopped)
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["fail"]) == 143
+    assert left == ["in order"]
+    assert "stopped by SIGTERM" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before

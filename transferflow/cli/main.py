@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -15,7 +19,7 @@ from transferflow.cli import data, data_show, datasets, deploy, models, predict,
 from transferflow.cli.console import errors, output, print_problems
 from transferflow.cli.help import DATA, MODELS, SPECS, apply_plain_flags, examples
 from transferflow.cli.usage import usage_hint
-from transferflow.errors import TransferflowError
+from transferflow.errors import StopSignal, TransferflowError
 from transferflow.text import printable
 
 INTERRUPTED = 130
@@ -79,14 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0, or the error's own code: 2 for a bad spec or usage, 3 for a verdict that `run --fail-on` names, 130
-        when stopped, 70 for a bug, else 1.
+        or 143 when stopped, 70 for a bug, else 1.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     words, debug = _take_debug(words)
     try:
         command = get_command(app)
         apply_plain_flags(typer.Context(command, **command.context_settings))
-        command(args=words, prog_name="transferflow")
+        with _sigterm_raises():
+            command(args=words, prog_name="transferflow")
     except TransferflowError as error:
         if debug:
             _print_traceback()
@@ -95,6 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         errors().print(STOPPED)
         return INTERRUPTED
+    except StopSignal as stop:
+        errors().print("stopped by SIGTERM\n    hint: run the same command again to go on")
+        return 128 + stop.number
     except SystemExit as stop:
         return _after_exit(stop, words)
     except Exception as error:  # a bug: the user gets one line, the developer the traceback
@@ -123,6 +131,23 @@ def _options(command: object, words: Sequence[str]) -> frozenset[str]:
     below = getattr(command, "commands", {})
     named = next((word for word in words if word in below), None)
     return frozenset(found) | (_options(below[named], words) if named else frozenset())
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise, as ctrl-C does, so that what is under way is left in order."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise StopSignal(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:

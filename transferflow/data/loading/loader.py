@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +16,7 @@ from transferflow.data.loading.batch import Batch
 from transferflow.data.loading.cache import CacheFolder
 from transferflow.data.loading.dataset import ImageDataset, Key, RawBatch, build_dataset
 from transferflow.data.loading.seeds import derive_seed
-from transferflow.data.loading.workers import decide_workers, usable_cpus
+from transferflow.data.loading.workers import decide_workers, describe_death, start_worker, usable_cpus
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.transforms.evaluation import EvalTransform
@@ -127,7 +126,7 @@ class Loader:
             batch_sampler=batches,
             num_workers=workers,
             collate_fn=_as_it_is,
-            worker_init_fn=_start_worker if workers else None,
+            worker_init_fn=start_worker if workers else None,
             persistent_workers=workers > 0,
             # Without one it draws from the global generator, per epoch or once, as the workers have it: what
             # the model draws then (dropout, sampled boxes) would depend on them.
@@ -150,13 +149,20 @@ class Loader:
             first: Batch to begin with; no image of those before it is read.
 
         Raises:
-            DataError: If an image can no longer be read.
+            DataError: If an image can no longer be read, or a loader process dies.
         """
         self._batches.epoch, self._batches.first = number, first
-        for step, raw in enumerate(self._loader, first):
-            if isinstance(raw, TransferflowError):
-                raise raw
+        for step, raw in enumerate(self._raw(), first):
             yield self._finish(raw, derive_seed(self._seed, number, "mix", step))
+
+    def _raw(self) -> Iterator[RawBatch]:
+        try:
+            for raw in self._loader:
+                if isinstance(raw, TransferflowError):
+                    raise raw
+                yield raw
+        except RuntimeError as error:
+            raise describe_death(error) or error from None
 
     def _finish(self, raw: RawBatch, seed: int) -> Batch:
         images = self._base.normalize(raw.images)
@@ -221,13 +227,3 @@ def _targets_per_image(dataset: ImageDataset, truth: Truth) -> Tensor | None:
 
 def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - torch's protocol; the data set makes whole batches
     return batch
-
-
-def _start_worker(number: int) -> None:
-    # Each worker is one thread; OpenCV would start as many as there are CPUs.
-    import cv2
-
-    cv2.setNumThreads(0)
-    # What the parent registered for its own threads' end (Prefect does) fails in a fork, which has none of
-    # them; the worker would end with an error that torch reports in the middle of whatever runs then.
-    getattr(threading, "_threading_atexits", []).clear()

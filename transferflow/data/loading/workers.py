@@ -1,11 +1,16 @@
-"""How many CPUs there are to work with, and what that means for loading images."""
+"""Processes that load images: how many, how one starts, and what its death means."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from typing import Literal
 
+from transferflow.errors import DataError
+
 _MAX_WORKERS = 8
+_DEATHS = ("DataLoader worker (pid", "DataLoader timed out")
 
 
 def usable_cpus() -> int:
@@ -18,3 +23,29 @@ def decide_workers(asked: int | Literal["auto"], cheap: bool, cpus: int) -> int:
     if asked != "auto":
         return asked
     return 0 if cheap else min(_MAX_WORKERS, cpus - 1)
+
+
+def start_worker(number: int) -> None:
+    """Set up a loader process; torch calls it there."""
+    # Each worker is one thread; OpenCV would start as many as there are CPUs.
+    import cv2
+
+    cv2.setNumThreads(0)
+    # What the parent registered for its own threads' end (Prefect does) fails in a fork, which has none of
+    # them; the worker would end with an error that torch reports in the middle of whatever runs then.
+    getattr(threading, "_threading_atexits", []).clear()
+    # ctrl-C reaches every process of the terminal; the parent alone decides what becomes of it. SIGTERM is
+    # torch's own here: it is how the parent ends a worker that hangs.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def describe_death(error: BaseException) -> DataError | None:
+    """The error to show for what torch raises, anywhere, when a loader process has died."""
+    if not isinstance(error, RuntimeError) or not str(error).startswith(_DEATHS):
+        return None
+    return DataError(
+        "a process that loads images died",
+        found=str(error).splitlines()[0].strip(),
+        hint="if it was killed, the machine's memory was full: lower training.workers or "
+        "training.batch_size, and run the same command again",
+    )

@@ -12,6 +12,7 @@ import torch
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.loading.seeds import derive_seed
+from transferflow.data.loading.workers import describe_death
 from transferflow.errors import TrainingError, TransferflowError
 from transferflow.logs import get_logger
 from transferflow.training.checkpoints.contents import Checkpoint
@@ -79,8 +80,9 @@ class _Run:
         with self.signals:
             try:
                 self._train()
-            except BaseException as reason:
+            except BaseException as found:
                 waiting = self.signals.close()
+                reason = describe_death(found) or found
                 if isinstance(reason, Exception) and not isinstance(reason, TransferflowError):
                     raise  # a bug, or the machine: what is in memory is not to be trusted
                 self._save_where_it_stands()
