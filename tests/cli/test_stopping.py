@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import signal
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.slow
+SCRIPT = Path(__file__).with_name("stopped_run.py")
 SECONDS = 10.0
 """How long a run may take to save and end."""
 
 
-def _run(spec: Path, output: Path) -> None:
-    os.setsid()  # a group of its own, as a job in a shell has
-    stream = os.open(output, os.O_WRONLY | os.O_CREAT)
-    os.dup2(stream, 1)
-    os.dup2(stream, 2)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    from transferflow.cli.main import main
-
-    sys.exit(main(["run", str(spec), "--no-prefect"]))
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_group_that_is_stopped_in_training(
-    tmp_path: Path, colour_folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: int
+    tmp_path: Path, colour_folder: Path, number: int, code: int
 ) -> None:
-    monkeypatch.setenv("TRANSFERFLOW_HOME", str(tmp_path / "home"))
     spec, output = tmp_path / "spec.yaml", tmp_path / "output.txt"
     spec.write_text(
         "name: colours\n"
@@ -42,20 +32,28 @@ def test_a_group_that_is_stopped_in_training(
     )
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["transferflow.stages.run", "torch._dynamo", "timm"])
-    process = context.Process(target=_run, args=(spec, output))
+    arguments = {"ARGUMENTS": (str(spec), str(tmp_path / "home"), str(output))}
+    process = context.Process(target=runpy.run_path, args=(str(SCRIPT), arguments, "__alone__"))
     process.start()
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("home/work/train/*/epoch-*")):
-        assert process.is_alive()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    asked = time.monotonic()
-    assert process.pid is not None
-    os.killpg(process.pid, number)
-    process.join(60)
-    assert process.exitcode == code
-    assert time.monotonic() - asked < SECONDS
+    try:
+        _wait_for_a_checkpoint(process, tmp_path)
+        asked = time.monotonic()
+        assert process.pid is not None
+        os.killpg(process.pid, number)
+        process.join(60)
+        assert process.exitcode == code
+        assert time.monotonic() - asked < SECONDS
+    finally:
+        process.kill()
     said = output.read_text()
     assert "error: training was stopped after" in said
     assert "hint:    run the same command again: it goes on from there" in said
     assert "Traceback" not in said
+
+
+def _wait_for_a_checkpoint(process: BaseProcess, folder: Path) -> None:
+    deadline = time.monotonic() + 300
+    while not list(folder.glob("home/work/train/*/epoch-*")):
+        assert process.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

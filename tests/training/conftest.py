@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,12 +153,18 @@ def compile_job(
     )
 
 
-@pytest.fixture
-def build_job(tmp_path: Path) -> JobBuilder:
-    """See `compile_job`; the model is a `TinyModel` unless given."""
+@pytest.fixture(scope="session")
+def build_job_in() -> JobBuilder:
+    """See `compile_job`; takes a folder, and the model is a `TinyModel` unless given."""
 
-    def build(model: nn.Module | None = None, **parts: Any) -> TrainJob:
+    def build(folder: Path, /, model: nn.Module | None = None, **parts: Any) -> TrainJob:
         torch.manual_seed(0)
-        return compile_job(model or TinyModel(), **({"folder": tmp_path / "checkpoints"} | parts))
+        return compile_job(model or TinyModel(), **({"folder": folder} | parts))
 
     return build
+
+
+@pytest.fixture
+def build_job(build_job_in: JobBuilder, tmp_path: Path) -> JobBuilder:
+    """A job with its checkpoints in `tmp_path / "checkpoints"`, unless another folder is given."""
+    return functools.partial(build_job_in, tmp_path / "checkpoints")

@@ -78,9 +78,9 @@ def state(job):
     return {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
 
 
-@pytest.fixture
-def undisturbed(build_job, tmp_path):
-    job = build_job(settings=SETTINGS, folder=tmp_path / "whole")
+@pytest.fixture(scope="module")
+def undisturbed(build_job_in, tmp_path_factory):
+    job = build_job_in(tmp_path_factory.mktemp("whole"), settings=SETTINGS)
     train(job)
     return state(job)
 
