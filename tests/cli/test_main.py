@@ -184,16 +184,20 @@ def test_the_spec_alone_loads_nothing_heavy() -> None:
 def test_sigterm_raises_what_leaves_everything_in_order(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stopped(args: list[str], prog_name: str) -> None:
+    extra = typer.Typer(pretty_exceptions_enable=False)
+    extra.callback()(module.root)
+
+    @extra.command("stopped")
+    def stopped() -> None:
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         finally:
             left.append("in order")
 
     left: list[str] = []
-    monkeypatch.setattr(module, "app", stopped)
+    monkeypatch.setattr(module, "app", extra)
     before = signal.getsignal(signal.SIGTERM)
-    assert main(["fail"]) == 143
+    assert main(["stopped"]) == 143
     assert left == ["in order"]
     assert "stopped by SIGTERM" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
