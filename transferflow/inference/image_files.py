@@ -6,10 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from transferflow.data.files.dicom_pixels import DICOM_SUFFIXES
 from transferflow.data.files.paths import IMAGE_SUFFIXES
 from transferflow.errors import DataError, StoreError
 
-SUFFIXES = IMAGE_SUFFIXES | {".dcm"}
+SUFFIXES = IMAGE_SUFFIXES | DICOM_SUFFIXES
 
 
 def list_images(paths: Sequence[Path], output: Path) -> list[Path]:

@@ -14,9 +14,22 @@ from transferflow.data.records import Finding
 from transferflow.errors import DataError
 from transferflow.spec.wording import did_you_mean
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
-)
+IMAGE_FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jfif": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+}
+"""What files are called, and what Pillow calls what they should hold."""
+IMAGE_SUFFIXES = frozenset(IMAGE_FORMATS)
 _LOOKED_AT = 1000
 """Files of a folder among which a near name is looked for."""
 _NOT_DATA = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})

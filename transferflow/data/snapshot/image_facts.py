@@ -11,26 +11,13 @@ from transferflow.data.files.appearance import perceptual_hash
 from transferflow.data.files.decode import EMPTY, decode_image
 from transferflow.data.files.dicom_pixels import read_dicom_text
 from transferflow.data.files.images import OtherKindError, open_image, read_orientation
+from transferflow.data.files.paths import IMAGE_FORMATS
 from transferflow.data.files.pixels import UnsuitableImageError
 from transferflow.data.files.room import TooLargeError
 from transferflow.errors import MissingDependencyError, TransferflowError
 from transferflow.spec.sections.data import Intensity
 from transferflow.store import file_digest
 
-_SUFFIX_FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jfif": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    ".avif": "AVIF",
-    ".heic": "HEIF",
-    ".heif": "HEIF",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +108,7 @@ def _read_header(path: Path) -> tuple[str, str, int]:
 
 
 def _decide_note(suffix: str, file_format: str) -> str | None:
-    expected = _SUFFIX_FORMATS.get(suffix)
+    expected = IMAGE_FORMATS.get(suffix)
     # MPO is a JPEG with further pictures behind it, as telephones write them.
     if not expected or not file_format or file_format in (expected, "MPO"):
         return None
