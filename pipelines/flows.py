@@ -9,11 +9,10 @@ from typing import cast
 
 from prefect import flow, runtime
 
-from transferflow.cli.options import build_context
 from transferflow.errors import TransferflowError
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.load import load_spec
-from transferflow.stages.context import RunContext
+from transferflow.stages.context import RunContext, build_context
 from transferflow.stages.outcome import StageName, StageOutcome
 
 from .logs import logs_sent_to_server, plain_terminal

@@ -14,6 +14,8 @@ PLACES = {
     "dcmread(": {"transferflow/data/files/dicom_pixels.py"},
     "csv.writer(": {"transferflow/text.py"},
     "cpu_count(": {"transferflow/data/loading/workers.py"},
+    "stderr.isatty(": {"transferflow/stages/progress.py"},
+    "ArtifactStore(": {"transferflow/stages/context.py"},
     "MlflowRegistry(": {"transferflow/stages/context.py"},
     "context.home /": set(),
     "hashlib.file_digest(": {"transferflow/store/files.py"},

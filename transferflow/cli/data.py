@@ -51,19 +51,20 @@ def check(
     from transferflow.data.loading.workers import usable_cpus
     from transferflow.data.snapshot.inspection import check_listing
     from transferflow.spec.load import load_spec
+    from transferflow.stages.context import build_context
     from transferflow.stages.prepare import previous_snapshot
     from transferflow.stages.progress import file_bar
-    from transferflow.store import ArtifactStore
 
+    context = build_context(home)
     loaded = load_spec(spec, overrides or ())
     with naming_the_spec(spec, overrides or ()):
         listing = load_listing(loaded.data, loaded.task.truth)
-    with file_bar("checking images", sys.stderr.isatty()) as progress:
+    with file_bar("checking images", context.interactive) as progress:
         findings = check_listing(
             loaded.data,
             loaded.task.truth,
             listing,
-            previous=previous_snapshot(ArtifactStore(home), loaded),
+            previous=previous_snapshot(context.store, loaded),
             workers=usable_cpus(),
             progress=progress,
         )
@@ -133,11 +134,11 @@ def find_snapshot(name: str, home: Path | None) -> DatasetSnapshot:
         DataError: If there is none, or several keys start so.
     """
     from transferflow.data.snapshot.build import SNAPSHOT, load_snapshot
-    from transferflow.store import ArtifactStore
+    from transferflow.stages.context import build_context
 
     if (Path(name) / SNAPSHOT).is_file():
         return load_snapshot(Path(name))
-    stored = ArtifactStore(home).folder("prepare", "key").parent
+    stored = build_context(home).store.folder("prepare", "key").parent
     keys = sorted(path.name for path in stored.glob("[!.]*")) if stored.is_dir() else []
     found = [key for key in keys if key.startswith(name)] if len(name) >= _MIN_PREFIX else []
     if len(found) == 1:

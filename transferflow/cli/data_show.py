@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from transferflow.cli.console import output
-from transferflow.cli.options import Home, Override, SpecFile, build_context, naming_the_spec
+from transferflow.cli.options import Home, Override, SpecFile, naming_the_spec
 from transferflow.text import printable
 
 
@@ -30,13 +30,14 @@ def show(
     from transferflow.data.snapshot.build import load_snapshot
     from transferflow.report.sample_sheet import write_sample_sheet
     from transferflow.spec.load import load_spec
+    from transferflow.stages.context import build_context
     from transferflow.stages.prepare import prepare
     from transferflow.stages.train.sample_pictures import describe_steps, sample_pictures, train_transform_of
     from transferflow.tasks.rendering.drawing import class_colour
 
     loaded = load_spec(spec, overrides or ())
     with naming_the_spec(spec, overrides or ()):
-        outcome = prepare(loaded, build_context(home, None))
+        outcome = prepare(loaded, build_context(home))
     snapshot = load_snapshot(outcome.folder)
     transform = train_transform_of(loaded, snapshot.classes)
     pictures = sample_pictures(loaded, snapshot, transform, images=images, epochs=epochs)

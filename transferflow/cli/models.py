@@ -18,7 +18,7 @@ from transferflow.cli.help import examples
 from transferflow.cli.options import Json, Override, naming_the_spec
 from transferflow.errors import WeightsError
 from transferflow.spec.load import load_spec
-from transferflow.stages.progress import download_bar
+from transferflow.stages.progress import download_bar, is_watched
 from transferflow.text import printable
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def fetch_command(specs: Specs, overrides: Override = None) -> None:
     from transferflow.models.weights.lock import verified_weights
 
     def fetch(file: WeightFile) -> None:
-        with download_bar(printable(f"{file.name} {file.tag}"), sys.stderr.isatty()) as progress:
+        with download_bar(printable(f"{file.name} {file.tag}"), is_watched()) as progress:
             path = verified_weights(file, progress=progress)
         output().print(f"{printable(file.address)}\n  {printable(str(path))}")
 
@@ -101,7 +101,7 @@ def lock_command(
     entries = dict(read_lock(path))
 
     def lock(needed: WeightFile) -> None:
-        with download_bar(printable(f"{needed.name} {needed.tag}"), sys.stderr.isatty()) as progress:
+        with download_bar(printable(f"{needed.name} {needed.tag}"), is_watched()) as progress:
             entry = lock_weights(needed, fetch_weights(needed, progress=progress))
         entries[entry.address] = entry
         output().print(f"{entry.sha256[:12]}  {printable(entry.address)}")

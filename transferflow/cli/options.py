@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,9 +15,6 @@ from transferflow.cli.help import SURROUNDINGS
 from transferflow.errors import PlanError, TransferflowError
 from transferflow.spec.load import read_document, with_places
 from transferflow.text import holds_secret
-
-if TYPE_CHECKING:
-    from transferflow.stages.context import RunContext
 
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a YAML file.")]
 Override = Annotated[
@@ -69,19 +64,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 SpecPaths = Annotated[
     list[Path], typer.Argument(metavar="PATH", help="Specs, or folders that are searched for them.")
 ]
-
-
-def build_context(
-    home: Path | None, tracking_uri: str | None, offline: bool = False, wait: bool = True
-) -> RunContext:
-    """Surroundings of a run from the command line's options."""
-    from transferflow.stages.context import RunContext
-    from transferflow.store import default_home
-
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub and by our own downloads alike
-    folder = home.absolute() if home else default_home()
-    return RunContext(folder, tracking_uri, interactive=sys.stderr.isatty(), wait=wait)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferflow.cli.console import errors, output
-from transferflow.cli.options import Home, TrackingUri, build_context
+from transferflow.cli.options import Home, TrackingUri
 from transferflow.text import printable
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def predict(
     from transferflow.cli.predictions_view import csv_text, json_document, rows_table, without_weak
     from transferflow.inference.image_files import create_output, list_images
     from transferflow.stages.bundles import open_model
+    from transferflow.stages.context import build_context
     from transferflow.tasks.base import ImagePredictions
     from transferflow.tasks.build import build_task
 

@@ -19,7 +19,6 @@ from transferflow.cli.options import (
     Override,
     SpecFile,
     TrackingUri,
-    build_context,
     naming_the_spec,
 )
 from transferflow.logs import get_logger
@@ -65,6 +64,8 @@ def run(
     A run that was stopped goes on where it was when the same command is given again.
     """
     loaded = load_spec(spec, overrides or ())
+    from transferflow.stages.context import build_context
+
     context = build_context(home, tracking_uri, offline, wait)
     with naming_the_spec(spec, overrides or ()):
         if prefect:
@@ -100,6 +101,7 @@ def plan(
     from transferflow.cli.plan_view import plan_view
     from transferflow.cli.rates_table import rates_table
     from transferflow.cli.rates_view import draw_rates
+    from transferflow.stages.context import build_context
     from transferflow.stages.plan.compile import compile_plan, epoch_rates
 
     context = build_context(home, tracking_uri, offline)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from transferflow.registry.mlflow_registry import MlflowRegistry
+from transferflow.stages.progress import is_watched
 from transferflow.store import ArtifactStore, default_home
 
 
@@ -49,3 +51,20 @@ class RunContext:
     def server(self) -> Path:
         """Folder of the Prefect server that runs without a configured one start."""
         return self.home / "prefect"
+
+
+def build_context(
+    home: Path | None, tracking_uri: str | None = None, offline: bool = False, wait: bool = True
+) -> RunContext:
+    """Surroundings of a run, from what a command or a deployment says of them.
+
+    Args:
+        home: Home folder of the artifact store; left out: the default one.
+        tracking_uri: MLflow tracking URI; left out: what the environment says.
+        offline: Never download weights, in this whole process.
+        wait: Whether to wait for another process that makes the same artifact.
+    """
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub and by our own downloads alike
+    folder = home.absolute() if home else default_home()
+    return RunContext(folder, tracking_uri, interactive=is_watched(), wait=wait)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,11 @@ from rich.progress import (
 from transferflow.logs import get_logger
 
 logger = get_logger()
+
+
+def is_watched() -> bool:
+    """Whether a person looks at what goes to stderr."""
+    return sys.stderr.isatty()
 
 
 @contextmanager
