@@ -110,7 +110,7 @@ def test_a_broken_wheel_is_reported(index, tmp_path):
 
 
 def test_an_unknown_name_lists_the_sets():
-    with pytest.raises(DataError, match="did you mean digits-5k") as error:
+    with pytest.raises(DataError, match="did you mean `digits-5k`") as error:
         find_demo_set("digit-5k")
     assert all(demo.name in error.value.problems[0].allowed for demo in DEMO_SETS)
 

@@ -223,7 +223,7 @@ def test_arguments_are_checked():
         {"name": "Resize", "args": {"height": 10**9, "width": 3}},
         {"name": "Affine", "args": {"scale": [0.5, 1.5, 2.5]}},
     )
-    assert "did you mean blur_limit?" in found["transforms", "0", "args", "blur_limt"]
+    assert "did you mean `blur_limit`?" in found["transforms", "0", "args", "blur_limt"]
     assert "Blur" in found["transforms", "1", "args", "blur_limit"]
     assert "`probability`" in found["transforms", "2", "args", "p"]
     assert "Field required" in found["transforms", "3", "one_of", "1", "args", "size"]
