@@ -19,7 +19,6 @@ from transferflow.spec.sections.data import Intensity
 from transferflow.store import file_digest
 
 
-
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What one image file holds.
