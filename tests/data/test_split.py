@@ -108,7 +108,7 @@ def test_declared_splits_are_obeyed():
     [
         ({"train", "val"}, {"test": "val"}),
         ({"train", "test"}, {"val": "train"}),
-        ({"train"}, {"val": "train", "test": "train"}),
+        ({"train"}, {}),
         ({"train", "val", "test"}, {}),
         ({"train", "val", None}, {}),
         ({None}, {}),

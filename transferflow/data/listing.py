@@ -10,6 +10,7 @@ from typing import assert_never
 from transferflow.data.files.paths import resolve_root, split_mask
 from transferflow.data.formats.coco import list_coco
 from transferflow.data.formats.dicom import list_dicom
+from transferflow.data.formats.folders import declare_by_folders
 from transferflow.data.formats.groups import add_groups
 from transferflow.data.formats.image_folder import list_image_folder
 from transferflow.data.formats.mask_folder import list_mask_folder
@@ -47,19 +48,21 @@ def load_listing(data: Data, truth: Truth, base: Path | None = None) -> Listing:
         case ImageFolderData():
             return add_groups(list_image_folder(data, root), group_by)
         case TableData():
-            return list_table(data, truth, root)
+            return declare_by_folders(list_table(data, truth, root), ".", expected=False)
         case CocoData():
-            return list_coco(data, truth, root)
+            return declare_by_folders(list_coco(data, truth, root), data.images, expected=False)
         case VocData():
-            return add_groups(list_voc(data, root), group_by)
+            listing = declare_by_folders(list_voc(data, root), data.images, expected=True)
         case YoloData():
-            return add_groups(list_yolo(data, root), group_by)
+            listing = declare_by_folders(list_yolo(data, root), data.images, expected=True)
         case MaskFolderData():
-            return add_groups(list_mask_folder(data, root), group_by)
+            listing = declare_by_folders(list_mask_folder(data, root), data.images, expected=True)
         case DicomData():
-            return list_dicom(data, truth, root)
+            listing = list_dicom(data, truth, root)
+            return listing if data.file is None else declare_by_folders(listing, ".", expected=False)
         case _:
             assert_never(data)
+    return add_groups(listing, group_by)
 
 
 def listing_digest(listing: Listing) -> str:

@@ -100,14 +100,15 @@ def assign_splits(
 def cut_splits(declared: Iterable[SplitName | None]) -> dict[SplitName, SplitName]:
     """Splits that have to be cut from another one: where everything is declared and one has no images.
 
-    Test is cut from val, val from train, and both from train where there is nothing else.
+    Test is cut from val, and val from train. What is declared train never becomes test: where nothing else
+    is declared, nothing is cut.
     """
     found = set(declared)
     if found == {"train", "val"}:
         return {"test": "val"}
     if found == {"train", "test"}:
         return {"val": "train"}
-    return {"val": "train", "test": "train"} if found == {"train"} else {}
+    return {}
 
 
 def decide_choices(declared: Iterable[SplitName | None]) -> dict[SplitName | None, int]:

@@ -247,9 +247,9 @@ def test_label_files_without_an_image(tmp_path, list_data, lost, severity, lists
 
 
 def test_label_folders_without_any_image(yolo, list_data):
-    root = yolo({"train/a": "0 .5 .5 .1 .1"})
+    root = yolo({"x/a": "0 .5 .5 .1 .1"})
     for i in range(3):
-        file = root / "labels" / "val" / f"{i}.txt"
+        file = root / "labels" / "y" / f"{i}.txt"
         file.parent.mkdir(exist_ok=True)
         file.write_text("0 .5 .5 .1 .1")
     (found,) = list_data(root, "detection", format="yolo").findings

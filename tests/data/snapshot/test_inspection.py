@@ -100,7 +100,7 @@ def test_a_missing_split_is_cut_and_said(even, findings_of):
     (even / "test").rename(even / ".test")
     findings = findings_of(even, format="image_folder")
     assert of_kind(findings, "split_cut")[0].reason == (
-        "no folder or column says test: it is cut from val by the stable hash"
+        "no folder, list or column says test: it is cut from val by the stable hash"
     )
 
 
@@ -264,3 +264,47 @@ def test_masks_without_a_pixel_of_a_class(tmp_path, paint, findings_of):
     errors = [f for f in found if f.severity == "error"]
     assert [(f.kind, f.where) for f in errors] == [("no_labels", "data.split.val")]
     assert "no mask in val has a pixel of a class: no epoch can be told" in errors[0].reason
+
+
+def test_images_of_no_split_beside_declared_ones_are_counted(even, paint, findings_of):
+    rows = [
+        f"{f.relative_to(even).as_posix()},{f.parent.name},{f.parent.parent.name}"
+        for f in even.rglob("*.png")
+    ]
+    for i in range(8):
+        paint(even / f"{i}.png", seed=100 + i)
+        rows.append(f"{i}.png,{'cat' if i % 2 else 'dog'},")
+    (even / "t.csv").write_text("path,label,split\n" + "\n".join(rows))
+    (found,) = of_kind(findings_of(even, format="csv", file="t.csv"), "undeclared_split")
+    assert (found.severity, found.where) == ("warning", "t.csv:38")
+    start = "nothing says the split of 8 of 44 images, though it is said of the others: the stable hash puts "
+    assert found.reason.startswith(start)
+    shares = [int(part.split()[0]) for part in found.reason.removeprefix(start).split(", ")]
+    assert sum(shares) == 8
+
+
+def test_where_all_is_declared_train_nothing_becomes_test(tmp_path, paint, findings_of):
+    for i in range(30):
+        paint(tmp_path / f"{i}.png", seed=i)
+    rows = "".join(f"{i}.png,{'cat' if i % 2 else 'dog'},train\n" for i in range(30))
+    (tmp_path / "t.csv").write_text(f"path,label,split\n{rows}")
+    found = of_kind(findings_of(tmp_path, format="csv", file="t.csv"), "empty_split")
+    assert [f.where for f in found] == ["data.split.val", "data.split.test"]
+    assert (
+        "say the split of every image (train 30), and a declared image goes to no other one"
+        in found[0].reason
+    )
+
+
+def test_a_split_whose_images_are_copies_of_another_is_named(tmp_path, paint, findings_of):
+    for i in range(6):
+        for label in ("cat", "dog"):
+            paint(tmp_path / "train" / label / f"{i}.png", seed=i + 10 * (label == "cat"))
+            paint(tmp_path / "test" / label / f"{i}.png", seed=i + 10 * (label == "cat"))
+    (tmp_path / "val").symlink_to(tmp_path / "train")
+    (found,) = [
+        f
+        for f in of_kind(findings_of(tmp_path, format="image_folder"), "empty_split")
+        if f.where.endswith("train")
+    ]
+    assert "all 12 that folders, lists or columns put there are copies of images in test" in found.reason

@@ -33,6 +33,7 @@ def check_labels(data: Data, truth: Truth, classes: Sequence[str], found: Inspec
     return [
         *check_names(truth, classes, labelled),
         *_check_cut(found),
+        *_check_undeclared(found),
         *(
             finding
             for split in SPLITS
@@ -136,8 +137,22 @@ def _short(names: Sequence[str]) -> str:
 
 def _check_cut(found: Inspected) -> Iterator[Finding]:
     for name, source in cut_splits(record.split for record in found.records).items():
-        reason = f"no folder or column says {name}: it is cut from {source} by the stable hash"
+        reason = f"no folder, list or column says {name}: it is cut from {source} by the stable hash"
         yield Finding("split_cut", "warning", f"data.split.{name}", reason)
+
+
+def _check_undeclared(found: Inspected) -> Iterator[Finding]:
+    """Images whose split nothing says, beside others."""
+    rest = [row for row, record in enumerate(found.records) if record.split is None]
+    if 0 < len(rest) < len(found.records):
+        counts = Counter(found.splits[row] for row in rest)
+        shares = ", ".join(f"{counts[name]} in {name}" for name in SPLITS)
+        reason = (
+            f"nothing says the split of {len(rest)} of {len(found.records)} images, though it is said of the "
+            f"others: the stable hash puts {shares}"
+        )
+        where = found.records[rest[0]].source or found.records[rest[0]].path
+        yield Finding("undeclared_split", "warning", where, reason)
 
 
 def _check_split(

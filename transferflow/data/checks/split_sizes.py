@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from transferflow.data.checks.inspected import Inspected
 from transferflow.data.records import SPLITS, Finding, SplitName
-from transferflow.data.split import assign_splits
+from transferflow.data.split import assign_splits, cut_splits
 from transferflow.spec.sections.data import Split
 
 _SEEDS = 50
@@ -26,13 +26,38 @@ def check_shares(found: Inspected, split: Split) -> Iterator[Finding]:
     advice = _advise_seed(found, split)
     for name in SPLITS:
         if name not in found.splits:
-            reason = f"no image is in {name}, of {len(found.splits)} in all{advice}"
+            reason = (
+                f"no image is in {name}, of {len(found.splits)} in all{_why_empty(found, name) or advice}"
+            )
             yield Finding("empty_split", "error", f"data.split.{name}", reason)
     if advice and set(found.splits) == set(SPLITS):
         sizes = Counter(found.splits)
         shares = ", ".join(f"{name} {sizes[name] / len(found.splits):.1%}" for name in SPLITS)
         reason = f"chance made the splits uneven: {shares}{advice}"
         yield Finding("uneven_split", "warning", "data.split", reason)
+
+
+def _why_empty(found: Inspected, name: SplitName) -> str:
+    """Why folders, lists or columns leave a split without an image."""
+    declared = [record.split for record in found.records]
+    moved = Counter(split for row, split in zip(declared, found.splits, strict=True) if row == name)
+    if moved:
+        where = " and ".join(moved)
+        return (
+            f": all {moved.total()} that folders, lists or columns put there are copies of images in {where}"
+        )
+    if None in declared:
+        return ""
+    if name in (cut := cut_splits(declared)):
+        source = cut[name]
+        return (
+            f": it is cut from {source}, and of {declared.count(source)} images the stable hash gave it none"
+        )
+    said = ", ".join(f"{split} {count}" for split, count in Counter(declared).items())
+    return (
+        f": folders, lists or columns say the split of every image ({said}), and a declared image goes to no "
+        "other one; name images for it, or let nothing say the split, and the stable hash decides"
+    )
 
 
 def _advise_seed(found: Inspected, split: Split) -> str:

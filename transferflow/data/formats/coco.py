@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +11,18 @@ from typing import assert_never
 
 from transferflow.data.files.boxes import bad_boxes_finding
 from transferflow.data.files.paths import Members, Refusal, require_file, require_folder
-from transferflow.data.formats.coco_file import CocoAnnotation, CocoFile, CocoImage, load_coco_file
+from transferflow.data.formats.coco_file import (
+    CocoAnnotation,
+    CocoFile,
+    CocoImage,
+    ImageId,
+    load_coco_file,
+)
 from transferflow.data.formats.exact import InexactError, exact_text
+from transferflow.data.formats.folders import is_split_name, split_of
 from transferflow.data.formats.groups import decide_group_name, group_finding
 from transferflow.data.formats.orphans import orphans_finding
+from transferflow.data.formats.pairing import two_splits_finding
 from transferflow.data.formats.rle import segmentation_problem
 from transferflow.data.records import SPLITS, Box, Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
@@ -31,17 +39,7 @@ def list_coco(data: CocoData, truth: Truth, root: Path) -> Listing:
         DataError: If a file is missing, is not COCO, or two files have different categories.
     """
     folder = require_folder(root, data.images, "data.images")
-    files: list[tuple[SplitName | None, str]]
-    match data.annotations:
-        case str(name):
-            files = [(None, name)]
-        case SplitFiles() as named:
-            files = [(split, getattr(named, split)) for split in SPLITS]
-        case _:
-            assert_never(data.annotations)
-    for _, name in files:
-        if not name.endswith(".json"):
-            raise DataError("a COCO file is named *.json", where="data.annotations", found=name)
+    files = _annotation_files(data, root)
     reader = _Reader(root, folder, isinstance(truth, MaskTruth), data.split.group_by)
     names: tuple[str, ...] | None = None
     for split, name in files:
@@ -60,10 +58,41 @@ def list_coco(data: CocoData, truth: Truth, root: Path) -> Listing:
         reader.findings += _orphans(coco, name, data.max_bad_fraction)
         if not reader.masks:
             reader.findings += _areas(coco, name)
+    reader.findings += reader.in_two_splits()
     if not reader.records and not reader.findings:
         raise DataError("the annotations list no image", where=files[0][1])
     classes = data.classes or coco_classes(names or (), isinstance(truth, MaskTruth))
     return Listing(root, classes, tuple(reader.records), tuple(reader.findings))
+
+
+def _annotation_files(data: CocoData, root: Path) -> list[tuple[SplitName | None, str]]:
+    """Annotation files, each with its split.
+
+    Raises:
+        DataError: If one is no JSON by its name, or stands for two splits.
+    """
+    files: list[tuple[SplitName | None, str]]
+    match data.annotations:
+        case str(name):
+            files = [(None, name)]
+        case SplitFiles() as named:
+            files = [(split, getattr(named, split)) for split in SPLITS]
+        case _:
+            assert_never(data.annotations)
+    first: dict[Path, SplitName | None] = {}
+    for split, name in files:
+        if not name.endswith(".json"):
+            raise DataError("a COCO file is named *.json", where="data.annotations", found=name)
+        other = first.setdefault((root / name).resolve(), split)
+        if other != split:
+            raise DataError(
+                f"{other} and {split} are the same file",
+                where=f"data.annotations.{split}",
+                found=name,
+                hint="give each its own annotations; one file for all is `annotations: FILE`, and the stable "
+                "hash splits its images",
+            )
+    return files
 
 
 def coco_classes(categories: Sequence[str], masks: bool) -> tuple[str, ...]:
@@ -102,6 +131,18 @@ def _areas(coco: CocoFile, name: str) -> Iterator[Finding]:
         yield Finding("bad_area", "warning", where, f"{count}: their boxes say how large they are")
 
 
+def _said_splits(coco: CocoFile) -> dict[ImageId, SplitName]:
+    """Splits that an entry of the images says, where it says one of every image that has it."""
+    for key in dict.fromkeys(key for image in coco.images.values() for key in image.extra):
+        if not is_split_name(key):
+            continue
+        words = {i: str(image.extra[key]) for i, image in coco.images.items() if key in image.extra}
+        splits = {i: split for i, word in words.items() if (split := split_of(word)) is not None}
+        if len(splits) == len(words) and len(set(splits.values())) > 1:
+            return splits
+    return {}
+
+
 class _Reader:
     def __init__(self, root: Path, folder: str, masks: bool, group_by: str | None) -> None:
         self.records: list[Record] = []
@@ -109,26 +150,39 @@ class _Reader:
         self._members = Members(root)
         self.masks = masks
         self._folder, self._group_by = folder, group_by
-        self._seen: dict[str, str] = {}
+        self._seen: dict[str, Record] = {}
+        self._twice: defaultdict[tuple[SplitName | None, SplitName | None], list[Record]] = defaultdict(list)
 
     def take(self, coco: CocoFile, name: str, split: SplitName | None) -> None:
         """Add the images of one annotation file."""
         self.findings += coco.findings
+        said = _said_splits(coco) if split is None else {}
         entries = (entry for image in coco.images.values() for entry in image.extra)
         group_name = self._group_by or decide_group_name(entries)
         if group_name is not None and self._group_by is None:
             self.findings.append(group_finding(group_name, name))
         for image in coco.images.values():
             source = f"{name}:images[{image.index}]"
-            record = self._record(image, coco.annotations[image.id], name, split, group_name)
+            declared = split or said.get(image.id)
+            record = self._record(image, coco.annotations[image.id], name, declared, group_name)
             if isinstance(record, Finding):
                 self.findings.append(record)
-            elif record.id in self._seen:
-                reason = f"{record.id!r} is listed again; first in {self._seen[record.id]}"
+            elif record.id not in self._seen:
+                self._seen[record.id] = record
+                self.records.append(record)
+            elif (other := self._seen[record.id]).split == record.split:
+                reason = f"{record.id!r} is listed again; first in {other.source}"
                 self.findings.append(Finding("duplicate_id", "error", source, reason))
             else:
-                self._seen[record.id] = source
-                self.records.append(record)
+                self._twice[other.split, record.split].append(record)
+
+    def in_two_splits(self) -> Iterator[Finding]:
+        """Images that two annotation files list."""
+        for (one, other), records in self._twice.items():
+            first = self._seen[records[0].id]
+            yield two_splits_finding(
+                records[0].source, len(records), str(other), str(one), first.id, first.source
+            )
 
     def _record(
         self,

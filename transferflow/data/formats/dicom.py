@@ -30,7 +30,9 @@ def list_dicom(data: DicomData, truth: Truth, root: Path) -> Listing:
     scan = scan_folder(root, suffixes=_ANY)
     files = [file for file in scan.files if _is_dicom(root / file)]
     scan.ignored["not DICOM"] += len(scan.files) - len(files)
-    records, findings = records_of_folders(replace(scan, files=files, ignored=+scan.ignored))
+    records, findings = records_of_folders(
+        replace(scan, files=files, ignored=+scan.ignored), data.classes or ()
+    )
     if not records:
         raise DataError(
             "no DICOM file stands in a class folder",

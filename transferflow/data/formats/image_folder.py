@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from transferflow.data.files.paths import IMAGE_SUFFIXES, Scan, scan_folder
-from transferflow.data.formats.folders import decide_split_folders
+from transferflow.data.formats.folders import decide_split_folders, lone_split_finding, unread_folders
 from transferflow.data.records import Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
 from transferflow.spec.sections.data import ImageFolderData
@@ -19,7 +20,7 @@ def list_image_folder(data: ImageFolderData, root: Path) -> Listing:
         DataError: If there is no image in any class folder.
     """
     scan = scan_folder(root, suffixes=IMAGE_SUFFIXES)
-    records, findings = records_of_folders(scan)
+    records, findings = records_of_folders(scan, data.classes or ())
     if not records:
         raise _no_class_folder(root, scan)
     classes = data.classes or tuple(sorted({label for record in records for label in record.labels}))
@@ -45,10 +46,16 @@ def _no_class_folder(root: Path, scan: Scan) -> DataError:
     )
 
 
-def records_of_folders(scan: Scan) -> tuple[list[Record], list[Finding]]:
-    """Records of scanned files by the names of their top folders, and what is odd about the rest."""
-    splits = decide_split_folders(scan.folders)
+def records_of_folders(scan: Scan, classes: Collection[str]) -> tuple[list[Record], list[Finding]]:
+    """Records of scanned files by the names of their top folders, and what is odd about the rest.
+
+    Args:
+        scan: The files.
+        classes: Class names that the spec says: such folders are no splits, whatever they are called.
+    """
+    splits = {} if set(scan.folders) <= set(classes) else decide_split_folders(scan.folders)
     depth = 2 if splits else 1
+    is_lone = len(set(splits.values())) == 1
     records, loose, beside = [], [], []
     labels: dict[str, tuple[str, ...]] = {}
     for path in scan.files:
@@ -60,9 +67,15 @@ def records_of_folders(scan: Scan) -> tuple[list[Record], list[Finding]]:
             loose.append(path)
         else:
             label = labels.setdefault(parts[depth - 1], (parts[depth - 1],))
-            records.append(Record(id=path, path=path, labels=label, split=split, source=path))
+            records.append(
+                Record(id=path, path=path, labels=label, split=None if is_lone else split, source=path)
+            )
     findings = [*scan.findings, *_layout_findings(scan, loose, beside), *_one_folder(records, depth)]
+    if is_lone and records:
+        findings.append(lone_split_finding(next(iter(splits.values())), records))
     if not splits:
+        named = Counter(record.labels[0] for record in records if record.labels[0] not in classes)
+        findings += unread_folders(named)
         findings += [
             Finding("empty_class", "warning", name, "the class folder holds no image")
             for name in scan.folders

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transferflow.data.files.paths import require_folder, scan_folder
-from transferflow.data.formats.folders import split_of
 from transferflow.data.formats.orphans import orphans_finding
 from transferflow.data.formats.pairing import Partners, ambiguous_finding, key_of, shared_finding
 from transferflow.data.records import Finding, Listing, Record
@@ -97,8 +96,7 @@ def _pair(
             findings.append(shared_finding(path, taken[found[0]], found[0]))
         else:
             taken[found[0]] = path
-            split = split_of(key.split("/")[0]) if "/" in key else None
-            records.append(Record(path, path, mask=found[0], split=split, source=found[0]))
+            records.append(Record(path, path, mask=found[0], source=found[0]))
     if lone:
         what = "masks have no image"
         findings.append(orphans_finding("lone_mask", min(lone), len(lone), len(masks), what, allowed))

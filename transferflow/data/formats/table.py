@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from transferflow.data.files.paths import Members, Refusal, require_file
-from transferflow.data.formats.folders import SPLIT_WORDS, split_of
+from transferflow.data.formats.folders import SPLIT_WORDS, is_split_name, split_of
 from transferflow.data.formats.groups import patient_names
 from transferflow.data.formats.table_file import Line, TableFile, open_csv, open_parquet
 from transferflow.data.formats.table_header import missing_column_hint
@@ -14,6 +15,9 @@ from transferflow.data.records import Finding, Listing, Record
 from transferflow.errors import DataError
 from transferflow.spec.sections.data import Columns, DicomData, TableData
 from transferflow.spec.sections.truth import LabelTruth, Truth
+
+_MANY_WORDS = 50
+"""A column of more words says no splits."""
 
 
 def list_table(data: TableData, truth: Truth, root: Path) -> Listing:
@@ -35,12 +39,13 @@ def list_rows(data: TableData | DicomData, truth: Truth, root: Path, file: Path,
     """
     name = file.relative_to(root).as_posix()
     columns = decide_columns(data, table.header, name)
-    reader = _RowReader(data, truth, root, name, columns)
+    reader = _RowReader(data, truth, root, name, columns, table.header)
     if columns.group != data.columns.group and data.split.group_by is None:
         reason = f"rows of equal {columns.group!r} share a split; data.columns.group names another column"
         reader.findings.append(Finding("group_column", "warning", f"{name}:1", reason))
     for line in table.lines:
         reader.take(line)
+    reader.findings += reader.unread_splits()
     if not reader.records and not any(f.severity != "warning" for f in reader.findings):
         raise DataError("the table has no rows", where=str(file), hint="put a row per image below the header")
     classes = data.classes or tuple(sorted({label for r in reader.records for label in r.labels}))
@@ -91,7 +96,13 @@ class _RowReader:
     """Turns lines into records and findings."""
 
     def __init__(
-        self, data: TableData | DicomData, truth: Truth, root: Path, name: str, columns: Columns
+        self,
+        data: TableData | DicomData,
+        truth: Truth,
+        root: Path,
+        name: str,
+        columns: Columns,
+        header: Sequence[str],
     ) -> None:
         self.records: list[Record] = []
         self.findings: list[Finding] = []
@@ -102,11 +113,17 @@ class _RowReader:
         self._name = name
         self._seen: dict[str, str] = {}
         self._labels: dict[str, tuple[str, ...]] = {}
+        self._unread: dict[str, Counter[str]] = {
+            name: Counter() for name in header if columns.split not in header and is_split_name(name)
+        }
 
     def take(self, line: Line) -> None:
         """Add the record of one line, or the finding that keeps it out."""
         where = f"{self._name}:{line.number}"
         record = self._record(line, where)
+        for name, words in self._unread.items():
+            if len(words) <= _MANY_WORDS:
+                words[line.cells.get(name, "").strip()] += 1
         if isinstance(record, Finding):
             self.findings.append(record)
         elif record.id in self._seen:
@@ -115,6 +132,18 @@ class _RowReader:
         else:
             self._seen[record.id] = where
             self.records.append(record)
+
+    def unread_splits(self) -> Iterator[Finding]:
+        """Columns that nobody reads, and that say train, val and test in every row."""
+        for name, words in self._unread.items():
+            said = {split_of(word) for word in words if word}
+            if len(said) > 1 and None not in said:
+                shown = ", ".join(f"{word or '(empty)'} {count}" for word, count in words.most_common(6))
+                reason = (
+                    f"the column {name!r} says splits ({shown}), and is not read: set data.columns.split: "
+                    f"{name}, or take it out of the table"
+                )
+                yield Finding("unread_split", "error", f"{self._name}:1", reason)
 
     def _record(self, line: Line, where: str) -> Record | Finding:
         columns, cells = self._columns, line.cells

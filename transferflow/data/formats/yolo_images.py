@@ -22,7 +22,7 @@ class YoloImages:
 
     Attributes:
         folder: Folder below the root that the labels' folder stands beside.
-        splits: Split of each image, by POSIX path below the root; `None` lets the stable hash decide.
+        splits: Split of each image that the names file says, by POSIX path below the root.
         findings: Paths that are refused, listed twice, or lead to no image.
     """
 
@@ -52,13 +52,13 @@ def find_yolo_images(root: Path, images: str, entries: Sequence[SplitEntry], nam
     images = require_folder(root, images, "data.images")
     scan = scan_folder(root, images)
     paths = [path for path in scan.files if images != "." or IMAGES in path.split("/")[:-1]]
-    splits = {path: _split(path, images, placed) for path in paths}
-    found = scan.findings + _without_images(placed, splits, names)
-    if entries and len(found) - len(scan.findings) < len(entries):
-        rest = [path for path, split in splits.items() if split is None]
-        splits = {path: split for path, split in splits.items() if split is not None}
-        found += _left_out(rest, len(paths), names)
-    return YoloImages(images, splits, found)
+    nothing = _without_images(placed, paths, names)
+    found = [*scan.findings, *nothing]
+    if len(nothing) == len(entries):
+        return YoloImages(images, dict.fromkeys(paths), found)
+    declared = {path: split for path in paths if (split := _split(path, images, placed)) is not None}
+    found += _left_out([path for path in paths if path not in declared], len(paths), names)
+    return YoloImages(images, dict(declared), found)
 
 
 def _require_different(root: Path, placed: Mapping[SplitEntry, str], names: str) -> None:
@@ -175,9 +175,7 @@ def _split(path: str, images: str, placed: Mapping[SplitEntry, str]) -> SplitNam
     return next((split for part in parts if part != images and (split := split_of(part))), None)
 
 
-def _without_images(
-    placed: Mapping[SplitEntry, str], paths: Mapping[str, SplitName | None], names: str
-) -> list[Finding]:
+def _without_images(placed: Mapping[SplitEntry, str], paths: Sequence[str], names: str) -> list[Finding]:
     return [
         Finding(
             "no_images_there",
