@@ -6,6 +6,8 @@ import pytest
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
+from transferflow.data.snapshot.build import load_snapshot
+from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import DataError, PlanError, RegistryError
 from transferflow.inference.image_files import list_images
 from transferflow.inference.predict import predict_images
@@ -74,6 +76,14 @@ def test_changed_rate_trains_again_on_the_same_snapshot(build_spec, context):
     outcomes = run_plan(changed, context)
     assert [o.reused for o in outcomes] == [True, False, False, False]
     assert outcomes[3].summary["version"] == 2
+
+
+def test_a_renamed_test_image_is_measured_and_registered_again(build_spec, context):
+    spec = build_spec()
+    first = run_plan(spec, context)
+    image = read_rows(load_snapshot(first[0].folder), "test")[0].absolute_path
+    image.rename(image.with_name("renamed.png"))
+    assert [o.reused for o in run_plan(spec, context)] == [False, True, False, False]
 
 
 def test_touched_files_prepare_again_but_do_not_train_again(build_spec, context, colour_folder):

@@ -52,7 +52,7 @@ def check(
     from transferflow.data.snapshot.inspection import check_listing
     from transferflow.spec.load import load_spec
     from transferflow.stages.context import build_context
-    from transferflow.stages.prepare import previous_snapshot
+    from transferflow.stages.former import previous_snapshot
     from transferflow.stages.progress import file_bar
 
     context = build_context(home)

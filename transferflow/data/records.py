@@ -142,6 +142,8 @@ class DatasetSnapshot:
         counts: Images per split.
         class_counts: Images (detection: boxes; segmentation: images) of each class per split.
         quarantined: Number of files left out.
+        ids: sha256 over the ids of each split's images, in their order: order and variations go by them.
+        groups: sha256 over the groups of each split's images, in the same order.
         view: How the images were looked at: facts of another view can't be reused.
         coding: What the values in its masks mean, for segmentation.
     """
@@ -154,5 +156,7 @@ class DatasetSnapshot:
     counts: Mapping[SplitName, int]
     class_counts: Mapping[SplitName, Mapping[str, int]]
     quarantined: int
+    ids: Mapping[SplitName, str] = field(default_factory=dict)
+    groups: Mapping[SplitName, str] = field(default_factory=dict)
     view: Mapping[str, Any] = field(default_factory=dict)
     coding: MaskCoding | None = None

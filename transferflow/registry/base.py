@@ -85,7 +85,12 @@ class ModelRegistry(Protocol):
 
     @property
     def location(self) -> str:
-        """Where it is, without any password; tells two registries apart."""
+        """Where it is, without any password; for people."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other registries; that of a home is the same wherever the home lies."""
         ...
 
     def champion(self, model: str) -> RegisteredVersion | None:
@@ -102,6 +107,14 @@ class ModelRegistry(Protocol):
 
     def lookup(self, model: str, alias_or_version: str) -> RegisteredVersion | None:
         """The version with this alias or number, or `None` when there is none (or no such model).
+
+        Raises:
+            RegistryError: If the registry does not answer.
+        """
+        ...
+
+    def trained(self, model: str, train_key: str) -> RegisteredVersion | None:
+        """The oldest version that came from this training, or `None` when there is none.
 
         Raises:
             RegistryError: If the registry does not answer.

@@ -20,13 +20,14 @@ from transferflow.registry.gate import Verdict, VerdictKind
 from transferflow.registry.mlflow_client import answered, build_client
 from transferflow.registry.mlflow_run import BUNDLE, log_run, prefixed
 from transferflow.registry.mlflow_versions import (
+    EVALUATION_KEY,
     THERE,
     ensure_model,
     read_version,
     references_of,
     registered_model,
     version_of,
-    versions_of_evaluation,
+    versions_tagged,
 )
 from transferflow.spec.wording import did_you_mean
 from transferflow.store import default_home, digest, folder_beside
@@ -65,8 +66,13 @@ class MlflowRegistry:
 
     @property
     def location(self) -> str:
-        """Where it is, without any password; tells two registries apart."""
+        """Where it is, without any password; for people."""
         return without_secrets(self._uri).replace(f"{BLANK}@", "")  # who asks is no part of where it is
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other registries; that of a home is the same wherever the home lies."""
+        return "the home's own" if self._is_own else self.location
 
     def champion(self, model: str) -> RegisteredVersion | None:
         """The promoted version, or `None` when there is none (or no such model)."""
@@ -101,6 +107,16 @@ class MlflowRegistry:
             number = str(registered.aliases.get(alias_or_version, alias_or_version))
             return version_of(client, model, number) if number.isdecimal() else None
 
+    def trained(self, model: str, train_key: str) -> RegisteredVersion | None:
+        """The oldest version that came from this training, or `None` when there is none.
+
+        Raises:
+            RegistryError: If the registry does not answer.
+        """
+        _check_model(model)
+        with self._session() as client:
+            return next(iter(versions_tagged(client, model, "train_key", train_key)), None)
+
     def bundle(self, version: RegisteredVersion) -> Path:
         """Local folder with the version's bundle; downloaded when the registry keeps it elsewhere.
 
@@ -127,7 +143,7 @@ class MlflowRegistry:
         """
         _check_model(entry.model)
         with self._session() as client:
-            there = versions_of_evaluation(client, entry.model, entry.evaluation_key)
+            there = versions_tagged(client, entry.model, EVALUATION_KEY, entry.evaluation_key)
             if there:
                 return there[0]
             ensure_model(client, entry.model)
@@ -139,7 +155,7 @@ class MlflowRegistry:
                 tags=prefixed({**entry.tags, "evaluation_key": entry.evaluation_key}),
                 description=entry.description or None,
             )
-            first = versions_of_evaluation(client, entry.model, entry.evaluation_key)[0]
+            first = versions_tagged(client, entry.model, EVALUATION_KEY, entry.evaluation_key)[0]
             if first.run_id != run_id:  # another machine was faster
                 client.delete_model_version(entry.model, str(made.version))
                 client.delete_run(run_id)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 MISSING = "RESOURCE_DOES_NOT_EXIST"
+EVALUATION_KEY = "evaluation_key"
 THERE = "RESOURCE_ALREADY_EXISTS"
 SHOWN = 10
 """Versions that a message lists."""
@@ -53,11 +54,11 @@ def ensure_model(client: MlflowClient, model: str) -> None:
             raise
 
 
-def versions_of_evaluation(client: MlflowClient, model: str, key: str) -> list[RegisteredVersion]:
-    """Versions of this evaluation, oldest first; a search has no aliases, so each is read again."""
+def versions_tagged(client: MlflowClient, model: str, tag: str, key: str) -> list[RegisteredVersion]:
+    """Versions with this stage key as a tag, oldest first; a search has no aliases, so each is read again."""
     if not key.isalnum():
-        raise RegistryError("not a valid evaluation key", found=repr(key))
-    found = client.search_model_versions(f"name='{model}' and tags.`{TAG_PREFIX}evaluation_key`='{key}'")
+        raise RegistryError("not a valid key of a stage", found=repr(key))
+    found = client.search_model_versions(f"name='{model}' and tags.`{TAG_PREFIX}{tag}`='{key}'")
     numbers = sorted(int(each.version) for each in found)
     return [read_version(client.get_model_version(model, str(n)), created=False) for n in numbers]
 

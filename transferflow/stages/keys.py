@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.metrics import SENSITIVITY
 from transferflow.stages.outcome import StageName
 
-VERSIONS: Mapping[StageName, int] = {"prepare": 3, "train": 4, "evaluate": 3, "register": 1}
+VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 4, "evaluate": 4, "register": 2}
+_TRAINED_ON: tuple[SplitName, ...] = ("train", "val")
 
 
 def prepare_inputs(spec: ExperimentSpec, listing_digest: str) -> dict[str, Any]:
@@ -24,9 +26,9 @@ def prepare_inputs(spec: ExperimentSpec, listing_digest: str) -> dict[str, Any]:
 
 
 def train_inputs(
-    spec: ExperimentSpec, fingerprint: str, weights: Mapping[str, str] | None = None
+    spec: ExperimentSpec, snapshot: DatasetSnapshot, weights: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """Inputs of train: the snapshot's fingerprint and every section that shapes the weights."""
+    """Inputs of train: the snapshot, the order of its images, and every section that shapes the weights."""
     sections = spec.canonical(
         "task", "backbone", "freeze", "head", "optimizer", "schedule", "augmentation", "training"
     )
@@ -36,9 +38,8 @@ def train_inputs(
     sections["data"] = spec.data.model_dump(
         mode="json", include={"channels", "image_size", "fit", "intensity"}
     )
-    return _inputs(
-        "train", sections | {"snapshot": fingerprint} | ({"weights": dict(weights)} if weights else {})
-    )
+    images = {"snapshot": snapshot.fingerprint, "ids": {name: snapshot.ids[name] for name in _TRAINED_ON}}
+    return _inputs("train", sections | images | ({"weights": dict(weights)} if weights else {}))
 
 
 def _kept_by(spec: ExperimentSpec) -> dict[str, Any]:
@@ -48,9 +49,14 @@ def _kept_by(spec: ExperimentSpec) -> dict[str, Any]:
     return {"metric": metric, **specificity}
 
 
-def evaluate_inputs(spec: ExperimentSpec, fingerprint: str, train_key: str) -> dict[str, Any]:
-    """Inputs of evaluate: the model, the snapshot and what is measured."""
-    return _inputs("evaluate", spec.canonical("evaluation") | {"snapshot": fingerprint, "model": train_key})
+def evaluate_inputs(spec: ExperimentSpec, snapshot: DatasetSnapshot, train_key: str) -> dict[str, Any]:
+    """Inputs of evaluate: the model, the test images with their names and groups, and what is measured."""
+    images = {
+        "snapshot": snapshot.fingerprint,
+        "ids": snapshot.ids["test"],
+        "groups": snapshot.groups["test"],
+    }
+    return _inputs("evaluate", spec.canonical("evaluation") | images | {"model": train_key})
 
 
 def register_inputs(spec: ExperimentSpec, evaluate_key: str, registry: str) -> dict[str, Any]:

@@ -7,19 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from transferflow.data.checks.findings import load_findings, summarize_findings
-from transferflow.data.listing import listing_digest, load_listing
+from transferflow.data.listing import load_listing
 from transferflow.data.loading.workers import usable_cpus
 from transferflow.data.records import DatasetSnapshot, Listing
 from transferflow.data.snapshot.build import build_snapshot, load_snapshot
 from transferflow.data.snapshot.shards import Inspect
-from transferflow.errors import TransferflowError
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
-from transferflow.stages.keys import prepare_inputs
+from transferflow.stages.former import complete_prepare_inputs, remember_snapshot
 from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.progress import file_bar, logger
-from transferflow.store import ArtifactStore, digest
 
 InspectIn = Callable[[Path], Inspect]
 """An inspection that keeps what it found in a folder until the snapshot is there."""
@@ -36,22 +34,15 @@ def prepare(spec: ExperimentSpec, context: RunContext, inspect_in: InspectIn | N
     started = time.perf_counter()
     listing = load_listing(spec.data, spec.task.truth)
     require_known_classes(spec, listing.classes)
-    inputs = prepare_inputs(spec, listing_digest(listing))
-    key = digest(inputs)
-    artifact = context.store.obtain(
-        "prepare",
-        key,
-        inputs,
-        lambda folder: _build(
-            spec,
-            context,
-            listing,
-            folder,
-            inspect_in(context.store.work_folder("prepare", key)) if inspect_in else None,
-        ),
-        wait=context.wait,
-    )
-    remember_snapshot(context.store, spec, inputs, key)
+    made_from = complete_prepare_inputs(spec, context.store, listing)
+    key = made_from.key
+
+    def write(folder: Path) -> None:
+        inspect = inspect_in(context.store.work_folder("prepare", key)) if inspect_in else None
+        _build(spec, context, listing, made_from.former, folder, inspect)
+
+    artifact = context.store.obtain("prepare", key, made_from.inputs, write, wait=context.wait)
+    remember_snapshot(context.store, spec, made_from)
     snapshot = load_snapshot(artifact.path)
     return StageOutcome(
         "prepare",
@@ -69,7 +60,12 @@ def prepare(spec: ExperimentSpec, context: RunContext, inspect_in: InspectIn | N
 
 
 def _build(
-    spec: ExperimentSpec, context: RunContext, listing: Listing, folder: Path, inspect: Inspect | None
+    spec: ExperimentSpec,
+    context: RunContext,
+    listing: Listing,
+    former: DatasetSnapshot | None,
+    folder: Path,
+    inspect: Inspect | None,
 ) -> None:
     logger.info("prepare: %d images under %s", len(listing.records), listing.root)
     with file_bar("checking images", context.interactive) as progress:
@@ -78,7 +74,7 @@ def _build(
             spec.task.truth,
             listing,
             folder,
-            previous=previous_snapshot(context.store, spec),
+            previous=former,
             workers=usable_cpus(),
             progress=progress,
             inspect=inspect,
@@ -88,24 +84,3 @@ def _build(
         logger.warning("warning: %s", sentence)
     if findings:
         logger.warning("all findings one by one: `transferflow data check SPEC --limit %d`", len(findings))
-
-
-def remember_snapshot(
-    store: ArtifactStore, spec: ExperimentSpec, inputs: dict[str, object], key: str
-) -> None:
-    """Note the spec's latest snapshot: the next one keeps its splits and re-reads only what changed."""
-    store.remember_inputs("prepare", spec.name, inputs | {"key": key})
-
-
-def previous_snapshot(store: ArtifactStore, spec: ExperimentSpec) -> DatasetSnapshot | None:
-    """The spec's latest snapshot of the same folder, if it is still there and readable."""
-    last = store.last_inputs("prepare", spec.name)
-    if last is None or last.get("data", {}).get("root") != spec.data.root:
-        return None
-    if last.get("data", {}).get("split") != spec.data.split.model_dump(mode="json"):
-        return None
-    artifact = store.find("prepare", str(last.get("key", "none")))
-    try:
-        return load_snapshot(artifact.path) if artifact else None
-    except TransferflowError:
-        return None

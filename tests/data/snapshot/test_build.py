@@ -67,6 +67,40 @@ def test_the_fingerprint_is_of_contents_and_labels(folder, tmp_path, snapshot_of
     assert snapshot_of(copy, format="image_folder").fingerprint != first.fingerprint
 
 
+def test_what_the_colours_of_masks_mean_is_in_the_fingerprint(tmp_path, paint, snapshot_of):
+    root = tmp_path / "root"
+    for i in range(30):
+        paint(root / "images" / f"{i:02}.png", seed=i)
+        mask = np.zeros((16, 24, 3), np.uint8)
+        mask[:, i % 20 :] = 255
+        (root / "masks").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(root / "masks" / f"{i:02}.png")
+
+    def fingerprint(**colours):
+        described = {
+            "format": "mask_folder",
+            "encoding": "rgb",
+            "colours": colours,
+            "classes": ["sky", "sea"],
+        }
+        return snapshot_of(root, "segmentation", **described).fingerprint
+
+    black, white = (0, 0, 0), (255, 255, 255)
+    assert fingerprint(sky=black, sea=white) == fingerprint(sea=white, sky=black)
+    assert fingerprint(sky=black, sea=white) != fingerprint(sky=white, sea=black)
+
+
+def test_names_and_groups_are_told_apart_by_split(folder, snapshot_of):
+    first = snapshot_of(folder, format="image_folder")
+    row = read_rows(first, "test")[0]
+    row.absolute_path.rename(row.absolute_path.with_name("renamed.png"))
+    second = snapshot_of(folder, format="image_folder")
+    assert second.fingerprint == first.fingerprint
+    assert second.ids["test"] != first.ids["test"]
+    assert (second.ids["train"], second.ids["val"]) == (first.ids["train"], first.ids["val"])
+    assert second.groups == first.groups
+
+
 def test_splits_stay_when_the_set_is_shuffled_renamed_and_grown(folder, paint, snapshot_of):
     first = {row.sha256: row.split for row in read_rows(snapshot_of(folder, format="image_folder"))}
     for i, file in enumerate(sorted(folder.rglob("*.png"))):

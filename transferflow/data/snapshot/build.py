@@ -13,14 +13,14 @@ from transferflow.data.checks.findings import refuse_errors, write_findings
 from transferflow.data.checks.inspected import Inspected
 from transferflow.data.checks.labels import class_counts
 from transferflow.data.formats.mask_coding import load_coding, store_coding
-from transferflow.data.records import SPLITS, Box, DatasetSnapshot, Listing
+from transferflow.data.records import SPLITS, Box, DatasetSnapshot, Listing, Record, SplitName
 from transferflow.data.snapshot.inspection import OnFile, build_reader, inspect_listing
 from transferflow.data.snapshot.manifest import MANIFEST, build_table, write_table
 from transferflow.data.snapshot.shards import Inspect, inspect_here
 from transferflow.errors import DataError
 from transferflow.spec.sections.data import Data
 from transferflow.spec.sections.truth import Truth
-from transferflow.store import write_atomic
+from transferflow.store import digest, write_atomic
 
 SNAPSHOT = "snapshot.json"
 
@@ -70,6 +70,9 @@ def build_snapshot(
 
 def _describe(data: Data, listing: Listing, inspected: Inspected, folder: Path) -> DatasetSnapshot:
     counts = Counter(inspected.splits)
+    by_split: dict[SplitName, list[Record]] = {split: [] for split in SPLITS}
+    for record, split in zip(inspected.records, inspected.splits, strict=True):
+        by_split[split].append(record)
     return DatasetSnapshot(
         path=folder,
         root=listing.root,
@@ -79,6 +82,8 @@ def _describe(data: Data, listing: Listing, inspected: Inspected, folder: Path) 
         counts={split: counts[split] for split in SPLITS},
         class_counts=class_counts(listing.classes, inspected),
         quarantined=sum(finding.severity == "quarantine" for finding in inspected.findings),
+        ids={split: digest([record.id for record in images]) for split, images in by_split.items()},
+        groups={split: digest([record.group for record in images]) for split, images in by_split.items()},
         view=build_reader(data, listing.root).view,
         coding=inspected.coding,
     )
@@ -103,8 +108,8 @@ def fingerprint(inspected: Inspected, classes: Sequence[str]) -> str:
     if inspected.coding is not None:
         meaning.append(store_coding(inspected.coding))
     total = hashlib.sha256(json.dumps(meaning).encode())
-    for digest in sorted(lines):
-        total.update(digest)
+    for line_digest in sorted(lines):
+        total.update(line_digest)
     return total.hexdigest()
 
 
@@ -132,6 +137,8 @@ def load_snapshot(folder: Path) -> DatasetSnapshot:
             counts={split: int(fields["counts"][split]) for split in SPLITS},
             class_counts={split: dict(fields["class_counts"][split]) for split in SPLITS},
             quarantined=int(fields["quarantined"]),
+            ids={split: str(fields["ids"][split]) for split in SPLITS},
+            groups={split: str(fields["groups"][split]) for split in SPLITS},
             view=dict(fields["view"]),
             coding=load_coding(fields["coding"]),
         )
@@ -140,5 +147,5 @@ def load_snapshot(folder: Path) -> DatasetSnapshot:
             "the snapshot is missing or damaged",
             where=str(folder),
             found=str(error),
-            hint="run the prepare stage again",
+            hint="run its spec again: it is made anew",
         ) from error

@@ -181,7 +181,7 @@ def read_table(snapshot: DatasetSnapshot, columns: list[str] | None = None) -> p
             "the manifest can't be read",
             where=str(file),
             found=str(error),
-            hint="run the prepare stage again",
+            hint="run its spec again: it is made anew",
         ) from error
 
 

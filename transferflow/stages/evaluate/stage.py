@@ -26,7 +26,7 @@ def evaluate(
     """
     started = time.perf_counter()
     snapshot = load_snapshot(prepared.folder)
-    inputs = evaluate_inputs(spec, snapshot.fingerprint, trained.key)
+    inputs = evaluate_inputs(spec, snapshot, trained.key)
     key = digest(inputs)
     artifact = context.store.obtain(
         "evaluate",

@@ -9,7 +9,7 @@ from typing import Any
 
 from transferflow.data.checks.findings import refuse_errors
 from transferflow.data.checks.labels import check_listed_names
-from transferflow.data.listing import listing_digest, load_listing
+from transferflow.data.listing import load_listing
 from transferflow.data.loading.loader import batches_in_epoch
 from transferflow.data.records import SPLITS, DatasetSnapshot, Listing
 from transferflow.data.snapshot.build import load_snapshot
@@ -17,10 +17,10 @@ from transferflow.data.split import assign_splits
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.eval_inputs import eval_transform_of
+from transferflow.stages.former import complete_prepare_inputs, plain_inputs
 from transferflow.stages.keys import (
     changed_inputs,
     evaluate_inputs,
-    prepare_inputs,
     register_inputs,
 )
 from transferflow.stages.names import require_known_classes
@@ -121,7 +121,7 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
     require_transforms(spec)
     require_right_weights(spec)
     listing = load_listing(spec.data, spec.task.truth)
-    prepared = prepare_inputs(spec, listing_digest(listing))
+    prepared = complete_prepare_inputs(spec, context.store, listing).inputs
     artifact = context.store.find("prepare", digest(prepared))
     snapshot = load_snapshot(artifact.path) if artifact else None
     classes = snapshot.classes if snapshot else listing.classes
@@ -167,7 +167,7 @@ def _expected_counts(listing: Listing, spec: ExperimentSpec) -> dict[str, int]:
 
 
 def _stages(
-    spec: ExperimentSpec, context: RunContext, prepared: dict[str, Any], snapshot: DatasetSnapshot | None
+    spec: ExperimentSpec, context: RunContext, prepared: Mapping[str, Any], snapshot: DatasetSnapshot | None
 ) -> tuple[StagePlan, ...]:
     store = context.store
     first = _stage(store, spec, "prepare", prepared)
@@ -176,9 +176,9 @@ def _stages(
             first,
             *(StagePlan(stage, None, False, (), False) for stage in STAGES[1:]),
         )
-    trained = complete_train_inputs(spec, context, snapshot.fingerprint)
-    evaluated = evaluate_inputs(spec, snapshot.fingerprint, digest(trained))
-    registered = register_inputs(spec, digest(evaluated), context.registry.location)
+    trained = complete_train_inputs(spec, context, snapshot).inputs
+    evaluated = evaluate_inputs(spec, snapshot, digest(trained))
+    registered = register_inputs(spec, digest(evaluated), context.registry.identity)
     return (
         first,
         _stage(store, spec, "train", trained),
@@ -187,14 +187,15 @@ def _stages(
     )
 
 
-def _stage(store: ArtifactStore, spec: ExperimentSpec, stage: StageName, inputs: dict[str, Any]) -> StagePlan:
+def _stage(
+    store: ArtifactStore, spec: ExperimentSpec, stage: StageName, inputs: Mapping[str, Any]
+) -> StagePlan:
     key = digest(inputs)
     last = store.last_inputs(stage, spec.name)
-    before = {name: value for name, value in (last or {}).items() if name != "key"}
     return StagePlan(
         stage,
         key,
         store.find(stage, key) is not None,
-        tuple(changed_inputs(before, inputs)) if last else (),
+        tuple(changed_inputs(plain_inputs(last), inputs)) if last else (),
         last is None,
     )

@@ -27,7 +27,7 @@ from transferflow.stages.progress import logger
 from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.champion import compare_with_champion
 from transferflow.stages.register.report import build_report, read_proofs
-from transferflow.stages.train.key import WARM_START, base_of
+from transferflow.stages.train.key import TRAIN_KEY, WARM_START, base_of
 from transferflow.store import ArtifactStore, write_atomic
 from transferflow.training.job import PhaseProof
 
@@ -105,7 +105,7 @@ def _tags(store: ArtifactStore, challenger: Challenger, history: dict[str, Any])
     trained_from = dict(store.get("train", challenger.trained.key).inputs)
     return {
         "prepare_key": challenger.prepared.key,
-        "train_key": challenger.trained.key,
+        TRAIN_KEY: challenger.trained.key,
         "train_base": base_of(trained_from),
         WARM_START: str(trained_from.get(WARM_START, "")),
         "evaluation_key": challenger.evaluated.key,

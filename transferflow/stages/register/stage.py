@@ -31,7 +31,7 @@ def register(
     """
     started = time.perf_counter()
     registry = context.registry
-    inputs = register_inputs(spec, evaluated.key, registry.location)
+    inputs = register_inputs(spec, evaluated.key, registry.identity)
     key = digest(inputs)
     challenger = Challenger(spec, load_snapshot(prepared.folder), prepared, trained, evaluated)
     artifact = context.store.obtain(

@@ -11,6 +11,7 @@ from torch import nn
 
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.transforms.evaluation import EvalTransform
+from transferflow.registry.base import RegisteredVersion
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.head import ZeroShotHead
@@ -32,7 +33,12 @@ from transferflow.training.loop.run import train as run_loop
 
 
 def fit(
-    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, work: Path, folder: Path
+    spec: ExperimentSpec,
+    context: RunContext,
+    snapshot: DatasetSnapshot,
+    start: RegisteredVersion | None,
+    work: Path,
+    folder: Path,
 ) -> None:
     """Train, and write bundle and history into a folder.
 
@@ -40,13 +46,14 @@ def fit(
         spec: What to train.
         context: Surroundings of the run.
         snapshot: What to train on.
+        start: The version whose head rows are carried over.
         work: Where checkpoints go; those that are there are resumed.
         folder: Where the result goes.
     """
     task, parts = build_task(spec), build_parts(spec, snapshot.classes, pretrained=True)
     plan = compile_training_plan(spec, parts)
     cache = context.decoded_images
-    apply_head_start(spec, context, snapshot, parts, cache)
+    apply_head_start(spec, context, snapshot, parts, start, cache)
     job = compile_job(
         spec,
         snapshot,

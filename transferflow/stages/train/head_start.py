@@ -11,21 +11,35 @@ from transferflow.data.records import DatasetSnapshot
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.clip import load_text_classifier, set_text_embeddings
 from transferflow.models.heads import carry_rows, set_prototypes
+from transferflow.registry.base import RegisteredVersion
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.head import LinearHead
 from transferflow.stages.context import RunContext
 from transferflow.stages.eval_inputs import eval_loader, eval_transform_of
 from transferflow.stages.progress import logger
-from transferflow.stages.train.key import warm_start_champion
 from transferflow.tasks.base import ModelParts
 from transferflow.tasks.bundle import load_bundle
 from transferflow.training.device import pick_device
 
 
 def apply_head_start(
-    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, parts: ModelParts, cache: Path
+    spec: ExperimentSpec,
+    context: RunContext,
+    snapshot: DatasetSnapshot,
+    parts: ModelParts,
+    start: RegisteredVersion | None,
+    cache: Path,
 ) -> None:
-    """Set the last layer of a classifier as `head.init` and `head.warm_start` say; the others stay."""
+    """Set the last layer of a classifier as `head.init` and `head.warm_start` say; the others stay.
+
+    Args:
+        spec: Its `head` section and backbone count.
+        context: Surroundings of the run.
+        snapshot: What to train on.
+        parts: The model; its last layer is changed.
+        start: The version whose head rows are carried over, as the train key names it.
+        cache: Where decoded images are kept.
+    """
     model = parts.model
     if not isinstance(model, ImageClassifier) or not isinstance(spec.head, LinearHead):
         return
@@ -35,12 +49,11 @@ def apply_head_start(
         known = load_text_classifier(spec.backbone, model.backbone, snapshot.classes, spec.head.prompts)
         features, _ = _training_features(spec, snapshot, parts, model, cache)
         set_text_embeddings(model.head, known, features)
-    champion = warm_start_champion(spec, context)
-    if champion is not None:
-        bundle = load_bundle(context.registry.bundle(champion))
+    if start is not None:
+        bundle = load_bundle(context.registry.bundle(start))
         old_head = bundle.model.get_submodule("head").state_dict()
         kept = carry_rows(model.head, old_head, bundle.classes, snapshot.classes)
-        logger.info("head: rows of %s carried over from version %d", ", ".join(kept), champion.version)
+        logger.info("head: rows of %s carried over from version %d", ", ".join(kept), start.version)
 
 
 def _training_features(

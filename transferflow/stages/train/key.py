@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from transferflow.data.records import DatasetSnapshot
 from transferflow.models.weights.lock import active_lock
-from transferflow.registry.base import RegisteredVersion
+from transferflow.registry.base import ModelRegistry, RegisteredVersion
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import registered_model
 from transferflow.spec.sections.backbone import CheckpointBackbone, PackageBackbone
@@ -15,32 +17,58 @@ from transferflow.stages.keys import train_inputs
 from transferflow.store import digest
 
 WARM_START = "warm_start"
+TRAIN_KEY = "train_key"
 
 
-def complete_train_inputs(spec: ExperimentSpec, context: RunContext, fingerprint: str) -> dict[str, Any]:
-    """Inputs of train: spec, snapshot, the weights file's identity, and the champion that it starts from."""
-    inputs = train_inputs(spec, fingerprint, _weights_identity(spec))
-    champion = warm_start_champion(spec, context)
-    if champion is None:
-        return inputs
-    if champion.tags.get("train_base") == digest(inputs):
-        # The champion came from these very inputs: its own start gives its own key, and it is reused.
-        start = champion.tags.get(WARM_START, "")
-    else:
-        start = champion.tags.get("train_key", "")
-    return inputs | ({WARM_START: start} if start else {})
+@dataclass(frozen=True)
+class TrainInputs:
+    """What a model is trained from.
+
+    Attributes:
+        inputs: Inputs of the train stage; their digest is its key.
+        start: The version whose head rows are carried over, which is the one that the inputs name.
+    """
+
+    inputs: dict[str, Any]
+    start: RegisteredVersion | None = None
+
+    @property
+    def key(self) -> str:
+        """Key of the train stage."""
+        return digest(self.inputs)
+
+
+def complete_train_inputs(
+    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot
+) -> TrainInputs:
+    """Inputs of train: spec, snapshot, the weights file's identity, and the version that it starts from."""
+    inputs = train_inputs(spec, snapshot, _weights_identity(spec))
+    if not isinstance(spec.head, LinearHead) or spec.head.warm_start is None:
+        return TrainInputs(inputs)
+    start = _decide_start(context.registry, registered_model(spec), base_of(inputs))
+    return TrainInputs(inputs if start is None else inputs | {WARM_START: start.tags[TRAIN_KEY]}, start)
+
+
+def _decide_start(registry: ModelRegistry, model: str, base: str) -> RegisteredVersion | None:
+    """The version whose head rows are carried over; `None` where there is none to start from.
+
+    It is the champion; but a champion that came from these very inputs started elsewhere, and so does
+    whoever trains it again: its own start gives its own key.
+    """
+    champion = registry.champion(model)
+    if champion is None or TRAIN_KEY not in champion.tags:
+        return None
+    if champion.tags.get("train_base") != base:
+        return champion
+    former = champion.tags.get(WARM_START)
+    if not former:
+        return None
+    return registry.trained(model, former) or champion
 
 
 def base_of(inputs: dict[str, Any]) -> str:
     """Digest of the inputs without the warm start; a tag of the registered version."""
     return digest({name: value for name, value in inputs.items() if name != WARM_START})
-
-
-def warm_start_champion(spec: ExperimentSpec, context: RunContext) -> RegisteredVersion | None:
-    """The champion whose head rows are carried over; `None` when the spec asks for none or there is none."""
-    if not isinstance(spec.head, LinearHead) or spec.head.warm_start is None:
-        return None
-    return context.registry.champion(registered_model(spec))
 
 
 def _weights_identity(spec: ExperimentSpec) -> dict[str, str]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import gate_metric
@@ -19,7 +18,6 @@ from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.progress import logger
 from transferflow.stages.train.key import complete_train_inputs
-from transferflow.store import digest
 
 
 def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> StageOutcome:
@@ -34,16 +32,17 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
     started = time.perf_counter()
     snapshot = load_snapshot(prepared.folder)
     require_known_classes(spec, snapshot.classes)
-    inputs = complete_train_inputs(spec, context, snapshot.fingerprint)
-    key = digest(inputs)
-    artifact = context.store.obtain(
-        "train",
-        key,
-        inputs,
-        lambda folder: _fit(spec, context, snapshot, context.store.work_folder("train", key), folder),
-        wait=context.wait,
-    )
-    context.store.remember_inputs("train", spec.name, inputs)
+    made_from = complete_train_inputs(spec, context, snapshot)
+    key = made_from.key
+
+    def write(folder: Path) -> None:
+        from transferflow.stages.train.fit import fit  # loads torch and timm: not needed for reuse
+
+        work = context.store.work_folder("train", key)
+        fit(spec, context, snapshot, made_from.start, work, folder)
+
+    artifact = context.store.obtain("train", key, made_from.inputs, write, wait=context.wait)
+    context.store.remember_inputs("train", spec.name, made_from.inputs)
     history = json.loads((artifact.path / HISTORY).read_text())
     kept = describe_kept(spec, history)
     if not artifact.reused:
@@ -80,11 +79,3 @@ def describe_kept(spec: ExperimentSpec, history: Mapping[str, Any]) -> str:
     planned = f"{spec.training.epochs} epochs were allowed"
     worse = f"{stopping.patience} epoch{'' if stopping.patience == 1 else 's'} that did no better"
     return f"{kept}; stopped early, after {worse} ({planned})"
-
-
-def _fit(
-    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, work: Path, folder: Path
-) -> None:
-    from transferflow.stages.train.fit import fit  # loads torch and timm: not needed where training is reused
-
-    fit(spec, context, snapshot, work, folder)
