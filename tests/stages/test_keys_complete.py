@@ -44,6 +44,7 @@ UNTOUCHED = {
         "data.cache*": "the cache holds the same pixels",
         "training.device": "where it runs; results agree within rounding",
         "training.workers": "batches are the same for any number",
+        "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
         "evaluation.metrics": "what is reported; what chooses the epoch is an input by itself",
         "evaluation.bootstrap": "intervals are of the test images",
         "evaluation.specificity": "counts where its metric chooses the epoch, see test_keys.py",
@@ -57,6 +58,7 @@ UNTOUCHED = {
         "data.cache*": "the cache holds the same pixels",
         "training.device": "where it runs; results agree within rounding",
         "training.workers": "batches are the same for any number",
+        "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
         "registration.model": "a name",
         "registration.gate.minimum": "decides what becomes of a model, not what is measured",
         "registration.gate.against_champion*": "decides what becomes of a model, not what is measured",
@@ -66,6 +68,7 @@ UNTOUCHED = {
         "data.cache*": "the cache holds the same pixels",
         "training.device": "where it runs; results agree within rounding",
         "training.workers": "batches are the same for any number",
+        "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
         "deployment.*": "where and when a spec runs",
     },
 }
