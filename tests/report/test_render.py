@@ -14,8 +14,10 @@ from transferflow.evaluation.detection import evaluate_detection
 from transferflow.evaluation.detection_matching import ImageTruth
 from transferflow.evaluation.segmentation import evaluate_segmentation
 from transferflow.evaluation.segmentation_counts import count_mask
+from transferflow.report.figures.by_name import task_charts
 from transferflow.report.render import render_report, write_report
-from transferflow.report.sections import class_legend
+from transferflow.report.sections import class_legend, class_table
+from transferflow.report.wording import DASH
 from transferflow.tasks.rendering.drawing import class_colour
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
@@ -35,6 +37,28 @@ def tags(page):
     parser = Tags()
     parser.feed(page)
     return parser.found
+
+
+def test_a_class_keeps_its_colour_in_all_figures(make_report):
+    data = make_report(4, 100)
+    found = task_charts(data.traits.figures, data.evaluation, data.classes)
+    charts = {chart.title: chart.svg for chart in found}
+    for number in range(4):
+        colour = "#{:02x}{:02x}{:02x}".format(*class_colour(number))
+        assert colour in charts["ROC"]
+        assert colour in charts["Precision and recall"]
+
+
+def test_the_page_says_nothing_of_what_is_not_there(make_report):
+    data = make_report(4, 400)
+    page = render_report(data)
+    assert not any(DASH in cell for row in class_table(data.evaluation).rows for cell in row)
+    for absent in ("A dash stands", "without test images", "No file was left out"):
+        assert absent not in page
+    empty = replace(data.evaluation, per_class={"a": {"recall": float("nan"), "f1": 0.0, "support": 0}})
+    page = render_report(replace(data, evaluation=empty))
+    assert "A dash stands" in page
+    assert "A class without test images" in page
 
 
 def test_the_page_needs_nothing_else(make_report, tmp_path):

@@ -33,10 +33,12 @@ class Attribution:
         heat: B x H x W, 0..1, the most important place of each image at 1 (all 0 where nothing speaks for
             its class).
         method: What `heat` shows.
+        grid: Rows and columns of the map that `heat` was enlarged from: it can tell no finer place.
     """
 
     heat: FloatArray
     method: Literal["Grad-CAM", "attention rollout"]
+    grid: tuple[int, int]
 
 
 def compute_attribution(model: ImageClassifier, images: Tensor, classes: Sequence[int]) -> Attribution:
@@ -57,10 +59,10 @@ def compute_attribution(model: ImageClassifier, images: Tensor, classes: Sequenc
     """
     grid = _grid(model.backbone, images)
     if grid is not None and _attends_everywhere(model.backbone, images[:1], grid):
-        return Attribution(
-            _enlarge(_attention_rollout(model.backbone, images, grid), images), "attention rollout"
-        )
-    return Attribution(_enlarge(_grad_cam(model, images, classes), images), "Grad-CAM")
+        rollout = _attention_rollout(model.backbone, images, grid)
+        return Attribution(_enlarge(rollout, images), "attention rollout", grid)
+    heat = _grad_cam(model, images, classes)
+    return Attribution(_enlarge(heat, images), "Grad-CAM", (heat.shape[-2], heat.shape[-1]))
 
 
 def _enlarge(heat: Tensor, images: Tensor) -> FloatArray:

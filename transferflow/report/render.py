@@ -12,6 +12,7 @@ from transferflow.report.inline_images import inline_picture
 from transferflow.report.page import render_page
 from transferflow.report.sections import (
     class_legend,
+    class_note,
     class_table,
     confused_pairs,
     data_table,
@@ -45,12 +46,12 @@ def render_report(data: ReportData) -> str:
         "data": data,
         "cards": metric_cards(data),
         "chosen_by": metric_title(data, data.training.metric),
-        "charts": task_charts(data.traits.figures, data.evaluation),
+        "charts": task_charts(data.traits.figures, data.evaluation, data.classes),
         "legend": class_legend(data),
         "points": operating_points(data.evaluation),
         "confused": confused_pairs(data.evaluation),
         "class_table": class_table(data.evaluation),
-        "class_note": data.traits.class_note,
+        "class_note": class_note(data),
         "worst": [inline_picture(picture) for picture in data.worst],
         "examples": [inline_picture(picture) for picture in data.examples],
         "training_charts": training_charts(data.training, data.lower_is_better),

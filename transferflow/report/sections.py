@@ -109,6 +109,14 @@ def class_table(evaluation: Evaluation) -> Table:
 COUNT_COLUMNS = frozenset({"support", "objects", "images", "pixels"})
 
 
+def class_note(data: ReportData) -> str:
+    """What a dash stands for and what counts in the means, where the class table has such a row."""
+    has_dash = any(DASH in row for row in class_table(data.evaluation).rows)
+    rows = data.evaluation.per_class.values()
+    has_empty = any(row[key] == 0 for row in rows for key in COUNT_COLUMNS if key in row)
+    return data.traits.class_note if has_dash or has_empty else ""
+
+
 def class_legend(data: ReportData) -> list[tuple[str, str]]:
     """Class names with the CSS colour that pictures draw them in; empty where nothing is drawn."""
     first = data.traits.first_drawn

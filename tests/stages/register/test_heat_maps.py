@@ -18,7 +18,10 @@ from transferflow.tasks.bundle import save_bundle
 
 @pytest.mark.parametrize(
     ("head", "caption"),
-    [(1.0, "looked at (Grad-CAM)"), (0.0, "nothing in the picture spoke for it (Grad-CAM)")],
+    [
+        (1.0, "looked at (Grad-CAM, 2 x 2 cells)"),
+        (0.0, "nothing in the picture spoke for it (Grad-CAM, 2 x 2 cells)"),
+    ],
 )
 def test_the_caption_names_the_method(build_spec, tmp_path, head, caption):
     spec = build_spec()

@@ -16,12 +16,18 @@ from transferflow.report.figures.ranking import precision_recall_charts, roc_cha
 from transferflow.report.figures.segmentation import image_charts
 
 
-def task_charts(figures: Sequence[FigureName], evaluation: Evaluation) -> list[Chart]:
-    """Draw the figures that a task names, in its order; those without numbers are left out."""
-    return [chart for figure in figures for chart in _charts(figure, evaluation)]
+def task_charts(figures: Sequence[FigureName], evaluation: Evaluation, classes: Sequence[str]) -> list[Chart]:
+    """Draw the figures that a task names, in its order; those without numbers are left out.
+
+    Args:
+        figures: Which figures.
+        evaluation: What they show.
+        classes: Class names in order, which is that of their colours.
+    """
+    return [chart for figure in figures for chart in _charts(figure, evaluation, classes)]
 
 
-def _charts(figure: FigureName, evaluation: Evaluation) -> list[Chart]:
+def _charts(figure: FigureName, evaluation: Evaluation, classes: Sequence[str]) -> list[Chart]:
     curves, per_class = evaluation.curves, evaluation.per_class
     match figure:
         case "confusion":
@@ -37,11 +43,11 @@ def _charts(figure: FigureName, evaluation: Evaluation) -> list[Chart]:
         case "class_iou":
             return class_bars(per_class, "iou", ("dice", "boundary_f1"), "IoU")
         case "roc":
-            return roc_charts(curves)
+            return roc_charts(curves, classes)
         case "precision_recall":
-            return precision_recall_charts(curves)
+            return precision_recall_charts(curves, classes)
         case "box_precision_recall":
-            return precision_recall_charts(curves, " At IoU 0.5.")
+            return precision_recall_charts(curves, classes, " At IoU 0.5.")
         case "least_scores":
             return threshold_charts(curves)
         case "object_sizes":

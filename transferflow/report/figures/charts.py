@@ -13,11 +13,15 @@ from typing import Any, Literal
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.ticker import MaxNLocator
+
+from transferflow.tasks.rendering.drawing import COLOURS, class_colour
 
 INK, MUTED, GRID, SURFACE = "#0a0b0c", "#6a6b6c", "#dadbdc", "#fafbfc"
 SERIES = ("#2a6fdb", "#d9622b", "#1c9a6c", "#b0529f", "#c79a1b", "#5a6acf", "#8a5a3c", "#2b9fb3")
-LABEL_LENGTH = 22
+DASHES = ("-", "--", ":", "-.")
+LABEL_LENGTH = 26
 PIXELS_PER_INCH = 115
 """Largest scale of a figure on the page, so that text is of one size in wide and narrow figures."""
 
@@ -140,6 +144,20 @@ def short(text: str, length: int = LABEL_LENGTH) -> str:
     """Cut a label to a length that fits, without control characters."""
     clean = "".join(c if c.isprintable() else " " for c in text)
     return clean if len(clean) <= length else f"{clean[: length - 1]}…"
+
+
+def class_line(number: int) -> dict[str, Any]:
+    """How the curve of a class is drawn: in the colour that pictures have for it, whatever the figure.
+
+    A thin line below keeps light colours visible on the page; dashes tell classes of one colour apart.
+
+    Args:
+        number: Place of the class among all classes.
+    """
+    red, green, blue = class_colour(number)
+    below = [Stroke(linewidth=2.8, foreground=MUTED), Normal()]
+    dashes = DASHES[number // len(COLOURS) % len(DASHES)]
+    return {"color": f"#{red:02x}{green:02x}{blue:02x}", "linestyle": dashes, "path_effects": below}
 
 
 def color(number: int) -> str:

@@ -37,11 +37,11 @@ def class_bars(
             axes.scatter(
                 values, places, marker=marker, s=42, color=INK, zorder=3, clip_on=False, label=label_of_mark
             )
-        axes.set_yticks(places, [short(name, 18) for name, _ in worst])
+        axes.set_yticks(places, [short(name, 30) for name, _ in worst])
         axes.invert_yaxis()
         axes.set_xlim(0, 1.02)
         axes.grid(visible=False, axis="y")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, handlelength=1.2)
         svg = svg_of(figure, f"class-{main}")
     caption = f"The {SHOWN_CLASSES} worst of {len(rows)} classes." if len(rows) > SHOWN_CLASSES else ""
-    return [Chart(f"{label} per class", svg, caption or "Worst class first.")]
+    return [Chart(f"{label} per class", svg, caption or ("Worst class first." if len(rows) > 1 else ""))]

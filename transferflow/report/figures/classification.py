@@ -52,8 +52,20 @@ def reliability_chart(bins: Reliability, evaluation: Evaluation) -> Chart:
         bottom.yaxis.set_major_locator(whole_numbers(3))
         bottom.set_xlim(0, 1)
         svg = svg_of(figure, "reliability")
-    caption = "Orange: surer than right. Pale blue: more often right than sure."
+    caption = _gaps(bins)
     if ece is not None:
         caption += f" Calibration error {number(ece.value)}"
         caption += f" (95 %: {interval(ece)})." if interval(ece) else "."
-    return Chart("Reliability", svg, caption)
+    return Chart("Reliability", svg, caption.strip())
+
+
+def _gaps(bins: Reliability) -> str:
+    """What the colours of the gaps mean, of those that are there."""
+    pairs = [
+        (accuracy, confidence)
+        for accuracy, confidence in zip(bins.accuracy, bins.confidence, strict=True)
+        if accuracy is not None and confidence is not None
+    ]
+    too_sure = "Orange: surer than right." if any(right < sure for right, sure in pairs) else ""
+    modest = "Pale blue: more often right than sure." if any(right > sure for right, sure in pairs) else ""
+    return f"{too_sure} {modest}".strip()

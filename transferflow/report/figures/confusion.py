@@ -31,7 +31,10 @@ def confusion_chart(confusion: Confusion, *, percent: bool = False) -> Chart:
         confusion: Images, or pixels, per true and predicted class.
         percent: Whether the cells hold the share of their row instead of the count.
     """
-    names = [short(name, 16) for name in confusion.classes]
+    # A few long names find room beside a small matrix; many would shrink a large one.
+    names = [
+        short(name, 26 if len(confusion.classes) <= NUMBERED_CELLS else 16) for name in confusion.classes
+    ]
     counts = np.array(confusion.counts)
     size = len(names)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

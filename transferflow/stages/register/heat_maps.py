@@ -12,7 +12,7 @@ from transferflow.data.files.decode import decode_image
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import EvaluationError
-from transferflow.evaluation.attribution import compute_attribution, tint_images
+from transferflow.evaluation.attribution import Attribution, compute_attribution, tint_images
 from transferflow.evaluation.pictures import Panel, Picture
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.layers import Preprocessing
@@ -51,11 +51,14 @@ def add_heat_maps(
         return tuple(pictures)
     views = tint_images(images, found.heat, Preprocessing(mean=transform.mean, std=transform.std))
     explained = [
-        replace(picture, panels=(*picture.panels, Panel(view, _caption(found.method, heat.any()))))
+        replace(picture, panels=(*picture.panels, Panel(view, _caption(found, has_heat=bool(heat.any())))))
         for picture, view, heat in zip(chosen, views, found.heat, strict=True)
     ]
     return (*explained, *pictures[len(explained) :])
 
 
-def _caption(method: str, has_heat: bool) -> str:
-    return f"looked at ({method})" if has_heat else f"nothing in the picture spoke for it ({method})"
+def _caption(found: Attribution, *, has_heat: bool) -> str:
+    """What the map shows, by which method and how coarsely."""
+    rows, columns = found.grid
+    how = f"{found.method}, {columns} x {rows} cells"
+    return f"looked at ({how})" if has_heat else f"nothing in the picture spoke for it ({how})"
