@@ -58,7 +58,7 @@ def test_an_example_is_read_as_the_page_says(tmp_path, images, files, sections):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    listing = load_listing(data, task, tmp_path)
+    listing = load_listing(data, task.truth, tmp_path)
     shown = {Path(name).relative_to(data.root).as_posix() for name in images if "/masks/" not in name}
     assert {record.path for record in listing.records} == shown
     assert not [finding for finding in listing.findings if finding.severity != "warning"]

@@ -33,10 +33,10 @@ def masks(tmp_path, paint):
 @pytest.fixture
 def check(data_section, truth_of):
     def run(root, classes=("sky", "tree"), ignore_index=None, **fields):
-        task = truth_of("segmentation", ignore_index=ignore_index)
+        truth = truth_of("segmentation", ignore_index=ignore_index)
         fields = {"format": "mask_folder", "root": str(root), "classes": classes} | fields
         data = data_section(**{name: value for name, value in fields.items() if value is not None})
-        findings = check_listing(data, task, load_listing(data, task))
+        findings = check_listing(data, truth, load_listing(data, truth))
         return {f.kind: f.reason for f in findings if f.severity == "error" or f.kind == "mask_coding"}
 
     return run
@@ -156,9 +156,9 @@ def test_unlabelled_pixels_of_coco_are_said(tmp_path, paint, data_section, truth
     names = [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]
     whole = {"images": images, "annotations": polygons, "categories": names}
     (tmp_path / "a.json").write_text(json.dumps(whole))
-    task = truth_of("segmentation")
+    truth = truth_of("segmentation")
     kinds = []
     for classes in (["a", "b"], ["background", "a", "b"]):
         data = data_section(format="coco", root=str(tmp_path), annotations="a.json", classes=classes)
-        kinds.append({f.kind for f in check_listing(data, task, load_listing(data, task))})
+        kinds.append({f.kind for f in check_listing(data, truth, load_listing(data, truth))})
     assert "unlabelled_pixels" in kinds[0] - kinds[1]
