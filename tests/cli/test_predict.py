@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from transferflow.cli.main import app
 from transferflow.spec import ExperimentSpec
-from transferflow.stages.eval_inputs import eval_transform_of
+from transferflow.stages.split_images import eval_transform_of
 from transferflow.tasks.build import build_parts
 from transferflow.tasks.bundle import save_bundle
 

@@ -9,7 +9,7 @@ from PIL import Image
 from transferflow.data.listing import load_listing
 from transferflow.data.snapshot.build import build_snapshot
 from transferflow.spec import ExperimentSpec
-from transferflow.stages.eval_inputs import eval_loader, eval_transform_of, prediction_inputs
+from transferflow.stages.split_images import build_split_images, eval_transform_of
 from transferflow.tasks import build
 
 SIZE = (64, 48)
@@ -34,8 +34,8 @@ def inputs_of(tmp_path):
 
     def run(spec, snapshot, parts, split, masks):
         transform = eval_transform_of(spec, parts.preprocessing)
-        loader = eval_loader(spec, snapshot, split, transform, tmp_path / "cache")
-        return prediction_inputs(loader, snapshot, split, transform, snapshot.classes, masks)
+        images = build_split_images(spec, snapshot, split, transform, tmp_path / "cache")
+        return images.inputs(snapshot.classes, masks)
 
     return run
 

@@ -9,7 +9,7 @@ import torch
 from transferflow.errors import StoreError
 from transferflow.spec.load import load_spec
 from transferflow.spec.sections.training import Training
-from transferflow.stages.eval_inputs import eval_transform_of
+from transferflow.stages.split_images import eval_transform_of
 from transferflow.tasks.build import build_parts
 from transferflow.tasks.bundle import load_bundle, read_min_score, save_bundle
 

@@ -7,8 +7,8 @@ from torchvision.models import ResNet18_Weights
 
 from transferflow.models.backbones.build import preprocessing_of
 from transferflow.spec.sections.metrics import SINGLE_LABEL
-from transferflow.stages.eval_inputs import eval_transform_of
 from transferflow.stages.plan.defaults import resolved_values
+from transferflow.stages.split_images import eval_transform_of
 
 
 @pytest.mark.parametrize(

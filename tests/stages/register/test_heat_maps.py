@@ -10,8 +10,8 @@ from transferflow.data.listing import load_listing
 from transferflow.data.snapshot.build import build_snapshot
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.evaluation.pictures import Panel, Picture
-from transferflow.stages.eval_inputs import eval_transform_of
 from transferflow.stages.register.heat_maps import add_heat_maps
+from transferflow.stages.split_images import eval_transform_of
 from transferflow.tasks.build import build_parts
 from transferflow.tasks.bundle import save_bundle
 

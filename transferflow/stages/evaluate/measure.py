@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transferflow.data.records import DatasetSnapshot
@@ -13,8 +12,8 @@ from transferflow.evaluation.results import evaluation_to_json
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.artifacts import MASKS, METRICS, PREDICTIONS
 from transferflow.stages.context import RunContext
-from transferflow.stages.eval_inputs import eval_loader, prediction_inputs
 from transferflow.stages.progress import logger
+from transferflow.stages.split_images import build_split_images
 from transferflow.store import write_atomic
 from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.build import build_task
@@ -35,9 +34,8 @@ def measure(
             "there are no test images", where="data.split.test", hint="give the test split a share or files"
         )
     logger.info("evaluate: %d test images", snapshot.counts["test"])
-    predictions = predict_split(spec, context, snapshot, model, folder / MASKS)
-    pq.write_table(predictions, folder / PREDICTIONS)
-    found = SplitPredictions(predictions, snapshot, "test", folder / MASKS)
+    found = predict_split(spec, context, snapshot, model, folder / MASKS)
+    pq.write_table(found.table, folder / PREDICTIONS)
     evaluation = build_task(spec).evaluate(
         found, resamples=spec.evaluation.bootstrap, seed=spec.training.seed
     )
@@ -46,10 +44,8 @@ def measure(
 
 def predict_split(
     spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, model: Path, masks: Path
-) -> pa.Table:
+) -> SplitPredictions:
     """Predict the snapshot's test images with the bundle in `model`, through the bundle's own transform."""
     bundle = load_bundle(model, pick_device(spec.training.device))
-    cache = context.decoded_images
-    loader = eval_loader(spec, snapshot, "test", bundle.transform, cache)
-    inputs = prediction_inputs(loader, snapshot, "test", bundle.transform, bundle.classes, masks)
-    return build_task(bundle.spec).predict(bundle.model, inputs)
+    images = build_split_images(spec, snapshot, "test", bundle.transform, context.decoded_images)
+    return images.predict(build_task(bundle.spec), bundle.model, bundle.classes, masks)

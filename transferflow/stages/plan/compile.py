@@ -16,7 +16,6 @@ from transferflow.data.snapshot.build import load_snapshot
 from transferflow.data.split import assign_splits
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
-from transferflow.stages.eval_inputs import eval_transform_of
 from transferflow.stages.former import complete_prepare_inputs, plain_inputs
 from transferflow.stages.keys import (
     changed_inputs,
@@ -29,6 +28,7 @@ from transferflow.stages.plan.defaults import resolved_values
 from transferflow.stages.plan.duration import last_epoch_seconds
 from transferflow.stages.plan.preflight import require_right_weights, require_transforms
 from transferflow.stages.plan.warnings import collect_warnings
+from transferflow.stages.split_images import eval_transform_of
 from transferflow.stages.train.job import optimizer_settings
 from transferflow.stages.train.key import complete_train_inputs
 from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan

@@ -60,7 +60,7 @@ def compare_with_champion(
     if align is None:
         return NotComparable(name, f"it knows other classes: {', '.join(bundle.classes)}")
     logger.info("register: measuring the champion (%s) on the same test images", name)
-    theirs = align(predict_split(spec, context, snapshot, bundle_folder, folder))
+    theirs = align(predict_split(spec, context, snapshot, bundle_folder, folder).table)
     ours = pq.read_table(evaluated / PREDICTIONS)
     champion_statistic, challenger_statistic = (
         task.build_statistic(SplitPredictions(table, snapshot, "test", masks), metric)

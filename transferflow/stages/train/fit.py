@@ -10,20 +10,19 @@ from pathlib import Path
 from torch import nn
 
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.registry.base import RegisteredVersion
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.head import ZeroShotHead
 from transferflow.stages.artifacts import HISTORY
 from transferflow.stages.context import RunContext
-from transferflow.stages.eval_inputs import eval_loader, eval_transform_of, prediction_inputs
 from transferflow.stages.progress import logger
+from transferflow.stages.split_images import SplitImages, build_split_images, eval_transform_of
 from transferflow.stages.train.head_start import apply_head_start
 from transferflow.stages.train.job import compile_job
 from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan
 from transferflow.store import write_atomic
-from transferflow.tasks.base import SplitPredictions, VisionTask
+from transferflow.tasks.base import VisionTask
 from transferflow.tasks.build import build_parts, build_task
 from transferflow.tasks.bundle import save_bundle
 from transferflow.training.device import pick_device
@@ -52,23 +51,24 @@ def fit(
     """
     task, parts = build_task(spec), build_parts(spec, snapshot.classes, pretrained=True)
     plan = compile_training_plan(spec, parts)
-    cache = context.decoded_images
-    apply_head_start(spec, context, snapshot, parts, start, cache)
+    transform = eval_transform_of(spec, parts.preprocessing)
+    validation = build_split_images(spec, snapshot, "val", transform, context.decoded_images)
+    apply_head_start(spec, context, snapshot, parts, start, transform)
     job = compile_job(
         spec,
         snapshot,
         task,
         parts,
         plan,
+        validation,
         folder=work,
-        cache=cache,
+        cache=context.decoded_images,
         hooks=[build_hook(context.interactive)],
     )
     trains = [row.group for row in plan.rows if any(row.trains)]
     logger.info("train: %d images, training %s", snapshot.counts["train"], ", ".join(trains) or "nothing")
     result = _as_it_is(job) if isinstance(spec.head, ZeroShotHead) else run_loop(job)
-    transform = eval_transform_of(spec, parts.preprocessing)
-    score = _min_score(spec, snapshot, task, parts.model, transform, cache)
+    score = _min_score(task, parts.model, validation)
     save_bundle(folder, spec, snapshot.classes, transform, parts.model, min_score=score)
     write_atomic(folder / HISTORY, json.dumps(_history(spec, plan, result), indent=2))
 
@@ -88,22 +88,10 @@ def _as_it_is(job: TrainJob) -> TrainingResult:
     )
 
 
-def _min_score(
-    spec: ExperimentSpec,
-    snapshot: DatasetSnapshot,
-    task: VisionTask,
-    model: nn.Module,
-    transform: EvalTransform,
-    cache: Path,
-) -> float | None:
+def _min_score(task: VisionTask, model: nn.Module, validation: SplitImages) -> float | None:
+    classes = validation.snapshot.classes
     with tempfile.TemporaryDirectory() as folder:
-
-        def validate() -> SplitPredictions:
-            loader = eval_loader(spec, snapshot, "val", transform, cache)
-            inputs = prediction_inputs(loader, snapshot, "val", transform, snapshot.classes, Path(folder))
-            return SplitPredictions(task.predict(model.eval(), inputs), snapshot, "val", Path(folder))
-
-        return task.choose_min_score(validate)
+        return task.choose_min_score(lambda: validation.predict(task, model.eval(), classes, Path(folder)))
 
 
 def _history(spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult) -> dict[str, object]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
 from transferflow.data.records import DatasetSnapshot
+from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.clip import load_text_classifier, set_text_embeddings
 from transferflow.models.heads import carry_rows, set_prototypes
@@ -15,8 +14,8 @@ from transferflow.registry.base import RegisteredVersion
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.head import LinearHead
 from transferflow.stages.context import RunContext
-from transferflow.stages.eval_inputs import eval_loader, eval_transform_of
 from transferflow.stages.progress import logger
+from transferflow.stages.split_images import split_loader
 from transferflow.tasks.base import ModelParts
 from transferflow.tasks.bundle import load_bundle
 from transferflow.training.device import pick_device
@@ -28,7 +27,7 @@ def apply_head_start(
     snapshot: DatasetSnapshot,
     parts: ModelParts,
     start: RegisteredVersion | None,
-    cache: Path,
+    transform: EvalTransform,
 ) -> None:
     """Set the last layer of a classifier as `head.init` and `head.warm_start` say; the others stay.
 
@@ -38,16 +37,16 @@ def apply_head_start(
         snapshot: What to train on.
         parts: The model; its last layer is changed.
         start: The version whose head rows are carried over, as the train key names it.
-        cache: Where decoded images are kept.
+        transform: The eval transform.
     """
     model = parts.model
     if not isinstance(model, ImageClassifier) or not isinstance(spec.head, LinearHead):
         return
     if spec.head.init == "prototypes":
-        set_prototypes(model.head, *_training_features(spec, snapshot, parts, model, cache))
+        set_prototypes(model.head, *_training_features(spec, context, snapshot, model, transform))
     elif spec.head.init == "text":
         known = load_text_classifier(spec.backbone, model.backbone, snapshot.classes, spec.head.prompts)
-        features, _ = _training_features(spec, snapshot, parts, model, cache)
+        features, _ = _training_features(spec, context, snapshot, model, transform)
         set_text_embeddings(model.head, known, features)
     if start is not None:
         bundle = load_bundle(context.registry.bundle(start))
@@ -57,11 +56,15 @@ def apply_head_start(
 
 
 def _training_features(
-    spec: ExperimentSpec, snapshot: DatasetSnapshot, parts: ModelParts, model: ImageClassifier, cache: Path
+    spec: ExperimentSpec,
+    context: RunContext,
+    snapshot: DatasetSnapshot,
+    model: ImageClassifier,
+    transform: EvalTransform,
 ) -> tuple[Tensor, Tensor]:
     """Pooled features (N x num_features) and targets of all training images."""
     device = pick_device(spec.training.device)
-    loader = eval_loader(spec, snapshot, "train", eval_transform_of(spec, parts.preprocessing), cache)
+    loader = split_loader(spec, snapshot, "train", transform, context.decoded_images)
     backbone = model.backbone.to(device).eval()
     features: list[Tensor] = []
     labels: list[Tensor] = []

@@ -7,16 +7,15 @@ from pathlib import Path
 
 from torch import nn
 
-from transferflow.data.loading.loader import build_loader
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.transforms.training import build_train_transform
 from transferflow.models.classifier import ImageClassifier
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.optimizer import AdamW, Sgd
-from transferflow.stages.eval_inputs import cache_folder, eval_loader, eval_transform_of, prediction_inputs
+from transferflow.stages.split_images import SplitImages, split_loader
 from transferflow.stages.train.training_plan import TrainingPlan
-from transferflow.tasks.base import ModelParts, SplitPredictions, VisionTask
+from transferflow.tasks.base import ModelParts, VisionTask
 from transferflow.training.features import cache_features, decide_feature_cache
 from transferflow.training.job import Checkpointing, Hook, LoopSettings, OptimizerSettings, TrainJob
 
@@ -27,31 +26,18 @@ def compile_job(
     task: VisionTask,
     parts: ModelParts,
     plan: TrainingPlan,
+    validation: SplitImages,
     *,
     folder: Path,
     cache: Path,
     hooks: Sequence[Hook],
 ) -> TrainJob:
     """Bind model, loaders, loss, rates and freeze schedule into a job."""
-    transform = eval_transform_of(spec, parts.preprocessing)
-    train_transform = build_train_transform(spec.augmentation, transform, spec.task.truth.moving)
-    train_loader = build_loader(
-        snapshot,
-        "train",
-        transform=train_transform,
-        batch_size=spec.training.batch_size,
-        seed=spec.training.seed,
-        workers=spec.training.workers,
-        truth=spec.task.truth,
-        train=True,
-        cache=cache_folder(spec, cache),
-    )
-    validation = eval_loader(spec, snapshot, "val", transform, cache)
+    train_transform = build_train_transform(spec.augmentation, validation.transform, spec.task.truth.moving)
+    train_loader = split_loader(spec, snapshot, "train", train_transform, cache)
 
     def validate(model: nn.Module) -> Mapping[str, float]:
-        masks = folder / "validation"
-        inputs = prediction_inputs(validation, snapshot, "val", transform, snapshot.classes, masks)
-        predictions = SplitPredictions(task.predict(model, inputs), snapshot, "val", masks)
+        predictions = validation.predict(task, model, snapshot.classes, folder / "validation")
         result = task.evaluate(predictions, resamples=0, seed=spec.training.seed)
         return {name: metric.value for name, metric in result.metrics.items()}
 

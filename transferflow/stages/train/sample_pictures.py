@@ -15,7 +15,7 @@ from transferflow.evaluation.pictures import ImageArray, Panel, Picture
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.augmentation import OneOf
 from transferflow.spec.sections.truth import MaskTruth
-from transferflow.stages.eval_inputs import eval_transform_of
+from transferflow.stages.split_images import eval_transform_of
 from transferflow.tasks.build import build_parts
 from transferflow.tasks.rendering.drawing import draw_boxes, draw_mask
 from transferflow.tasks.rendering.viewable import viewable

@@ -1,0 +1,103 @@
+"""Images of a split through a transform: what is trained on, validated on, and measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from transferflow.data.loading.cache import CacheFolder
+from transferflow.data.loading.loader import Loader, build_loader
+from transferflow.data.records import DatasetSnapshot, SplitName
+from transferflow.data.snapshot.manifest import read_rows
+from transferflow.data.transforms.evaluation import EvalTransform, build_eval_transform
+from transferflow.data.transforms.training import TrainTransform
+from transferflow.models.layers import Preprocessing
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.sections.guide import decide_fit
+from transferflow.tasks.base import PredictionInputs, SplitPredictions, TrainingSide
+
+
+def eval_transform_of(spec: ExperimentSpec, preprocessing: Preprocessing) -> EvalTransform:
+    """The one eval transform: the spec's wishes over what the weights were trained with."""
+    return build_eval_transform(
+        spec.data,
+        decide_fit(spec.data, spec.task),
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        interpolation=preprocessing.interpolation,
+        image_size=preprocessing.image_size,
+        crop_fraction=preprocessing.crop_fraction,
+        normalization=spec.backbone.normalization,
+    )
+
+
+def split_loader(
+    spec: ExperimentSpec,
+    snapshot: DatasetSnapshot,
+    split: SplitName,
+    transform: EvalTransform | TrainTransform,
+    cache: Path,
+) -> Loader:
+    """Images of a split: drawn in a new order each epoch for training, else in manifest order.
+
+    Args:
+        spec: Says how they are loaded.
+        snapshot: The data set.
+        split: Which images.
+        transform: What the model sees of them; a training transform is for training.
+        cache: Folder of the decoded images; used unless the spec wants none.
+    """
+    return build_loader(
+        snapshot,
+        split,
+        transform=transform,
+        batch_size=spec.training.batch_size,
+        seed=spec.training.seed,
+        workers=spec.training.workers,
+        truth=spec.task.truth,
+        train=isinstance(transform, TrainTransform),
+        cache=CacheFolder(cache, spec.data.cache.max_gb) if spec.data.cache else None,
+    )
+
+
+@dataclass(frozen=True)
+class SplitImages:
+    """A split through the eval transform, to be predicted as often as needed.
+
+    Attributes:
+        snapshot: The data set.
+        split: Which images.
+        transform: The eval transform.
+        loader: The images through it, in manifest order.
+    """
+
+    snapshot: DatasetSnapshot
+    split: SplitName
+    transform: EvalTransform
+    loader: Loader
+
+    def inputs(self, classes: tuple[str, ...], folder: Path) -> PredictionInputs:
+        """What a task needs to predict the split.
+
+        Args:
+            classes: Class names in the order of the model's answers.
+            folder: Where large arrays (masks) go.
+        """
+        sizes = {row.id: (row.width, row.height) for row in read_rows(self.snapshot, self.split)}
+        return PredictionInputs(self.loader.epoch(0), sizes, self.transform, classes, folder)
+
+    def predict(
+        self, task: TrainingSide, model: nn.Module, classes: tuple[str, ...], folder: Path
+    ) -> SplitPredictions:
+        """Predict the split; the model is in eval mode."""
+        table = task.predict(model, self.inputs(classes, folder))
+        return SplitPredictions(table, self.snapshot, self.split, folder)
+
+
+def build_split_images(
+    spec: ExperimentSpec, snapshot: DatasetSnapshot, split: SplitName, transform: EvalTransform, cache: Path
+) -> SplitImages:
+    """Bind a split to the eval transform; see `split_loader`."""
+    return SplitImages(snapshot, split, transform, split_loader(spec, snapshot, split, transform, cache))
