@@ -72,5 +72,5 @@ def test_an_error_carries_a_bounded_number_of_problems():
     problems = [Problem(f"problem {number}") for number in range(100_000)]
     error = SpecError.from_problems(problems)
     assert len(error.problems) == MAX_PROBLEMS
-    assert error.problems[-1].what == f"and {100_000 - MAX_PROBLEMS + 1:,} more problems"
+    assert error.problems[-1].what == "there are more problems"
     assert SpecError.from_problems(problems[:MAX_PROBLEMS]).problems == tuple(problems[:MAX_PROBLEMS])

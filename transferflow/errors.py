@@ -72,12 +72,10 @@ class Problem:
 
 
 def bounded_problems(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """The problems, or the first `MAX_PROBLEMS` of them and a last one that counts the rest."""
+    """The problems, or the first `MAX_PROBLEMS` of them and a last one that says that there are more."""
     if len(problems) <= MAX_PROBLEMS:
         return tuple(problems)
-    kept = problems[: MAX_PROBLEMS - 1]
-    more = Problem(f"and {len(problems) - len(kept):,} more problems", hint="mend these first")
-    return (*kept, more)
+    return (*problems[: MAX_PROBLEMS - 1], Problem("there are more problems", hint="mend these first"))
 
 
 class TransferflowError(Exception):
@@ -93,7 +91,7 @@ class TransferflowError(Exception):
 
     @classmethod
     def from_problems(cls, problems: Sequence[Problem]) -> Self:
-        """Build one error that carries every problem, or the first ones and how many more there are."""
+        """Build one error that carries every problem, or the first ones and that there are more."""
         error = cls.__new__(cls)
         error.problems = bounded_problems(problems)
         Exception.__init__(error, "\n".join(str(problem) for problem in problems))

@@ -5,12 +5,33 @@ Work and memory grow with the bytes of the input. Where a small input can ask fo
 
 from __future__ import annotations
 
+# Messages
 MAX_MESSAGE = 4_000
 """Characters of each part of a message."""
 MAX_LINE = 1_000
 """Characters of a text that stands in one line: a log line's value, a finding."""
 MAX_PROBLEMS = 100
-"""Problems that one error carries; the rest is counted."""
+"""Problems that one error carries; that there are more is said."""
+MAX_SUGGESTED = 500
+"""Names among which the one that was meant is looked for, and the characters of a name that is."""
+
+# Specs
+MAX_SPEC_BYTES = 1_000_000
+"""Bytes of a spec, or of a base that it extends."""
+MAX_SPEC_VALUES = 100_000
+"""Values of a spec once aliases and merges are written out."""
+MAX_SPEC_DEPTH = 32
+"""Levels of a spec, and keys in the path of a `--set`."""
+MAX_BASES = 10
+"""Files that extend each other in a row."""
+MAX_OVERRIDES = 1_000
+"""`--set` options."""
+MAX_DIGITS = 300
+"""Digits of a number."""
+MAX_NAMES = 300
+"""Layer groups, phases, transforms or prompts that a spec may list; of classes it may be more."""
+
+# Images
 MAX_PIXELS = 178_956_970
 """Pixels of an image or mask; more is taken for a decompression bomb. The number is Pillow's own."""
 MAX_IMAGE_BYTES = 1 << 30

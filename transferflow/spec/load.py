@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from transferflow.errors import Problem, SpecError
+from transferflow.errors import Problem, SpecError, bounded_problems
+from transferflow.limits import MAX_BASES
 from transferflow.spec.experiment import ExperimentSpec
 from transferflow.spec.merging.merge import drop_nulls, merge
 from transferflow.spec.merging.override import read_overrides, read_path
@@ -23,7 +24,6 @@ from transferflow.spec.yaml.tree import MapNode, Node, ScalarNode, plain, show
 
 PRESET_PREFIX = "preset:"
 PRESETS = Path(__file__).parent / "presets"
-MAX_CHAIN = 10
 ROOT = Slot(SectionShape(ExperimentSpec))
 FIRST_LINES = "as in `name: pets`, then `task: {kind: classification}`, `data: …` and `backbone: …`"
 
@@ -117,7 +117,7 @@ def check_document(
         may_miss = is_base or not document.complete
         found = validation_problems(error, document.tree, ROOT, ignore_missing=may_miss)
         problems = document.problems + tuple(problem for problem in found if problem.where not in known)
-        return None, problems
+        return None, bounded_problems(problems)
     return (None if document.problems else spec), document.problems
 
 
@@ -159,8 +159,8 @@ def _read_chain(path: Path) -> _Chain:
         target, base, problem = _base_of(path, one.extends)
         if problem is None and _real(target) in files:
             problem = Problem("`extends` goes in a circle", _where(one.extends), found=base)
-        elif problem is None and len(files) > MAX_CHAIN:
-            problem = Problem(f"`extends` more than {MAX_CHAIN} times in a row", _where(one.extends))
+        elif problem is None and len(files) > MAX_BASES:
+            problem = Problem(f"`extends` more than {MAX_BASES} times in a row", _where(one.extends))
         if problem is not None:
             return _Chain(trees, files, [*problems, problem], complete=False)
         path, note, source = target, f" (extended by {source})", base

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
+
+from transferflow.limits import MAX_SUGGESTED
 
 _TYPES: dict[object, str] = {
     int: "a whole number",
@@ -65,7 +68,9 @@ def in_words(start: str, rest: str) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`did you mean "lr"?`, or nothing when nothing is near."""
-    by_folded = {name.lower().replace("-", "_"): name for name in known}
+    """`did you mean "lr"?`, or nothing when nothing is near, or a long word or list would take long."""
+    if len(word) > MAX_SUGGESTED:
+        return ""
+    by_folded = {name.lower().replace("-", "_"): name for name in islice(known, MAX_SUGGESTED)}
     near = get_close_matches(word.lower().replace("-", "_"), by_folded, n=1, cutoff=0.6)
     return f"did you mean `{by_folded[near[0]]}`?" if near else ""

@@ -9,9 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transferflow.limits import MAX_SPEC_BYTES, MAX_SPEC_DEPTH
 from transferflow.spec.yaml import reader
-from transferflow.spec.yaml.files import MAX_BYTES, read_file
-from transferflow.spec.yaml.reader import MAX_DEPTH, read_yaml
+from transferflow.spec.yaml.files import read_file
+from transferflow.spec.yaml.reader import read_yaml
 from transferflow.spec.yaml.tree import MapNode, Node, ScalarNode, plain
 
 
@@ -118,7 +119,7 @@ def test_places_are_those_of_the_file(both_parsers: None) -> None:
         ("a: @x\n", "f:1:4", "not YAML"),
         ("a: '\x07'\n", "f:1:5", "control character"),
         ("a: {<<: 3}\n", "f:1:9", "mapping"),
-        ("[" * (MAX_DEPTH + 1), f"f:1:{MAX_DEPTH + 1}", "levels deep"),
+        ("[" * (MAX_SPEC_DEPTH + 1), f"f:1:{MAX_SPEC_DEPTH + 1}", "levels deep"),
     ],
 )
 def test_what_is_not_a_spec_is_refused_with_its_place(
@@ -181,7 +182,7 @@ def test_impossible_escapes_and_directives_are_problems(both_parsers: None, text
 
 def test_files_are_bounded_and_regular(tmp_path: Path) -> None:
     big = tmp_path / "big.yaml"
-    big.write_bytes(b"#" * (MAX_BYTES + 1))
+    big.write_bytes(b"#" * (MAX_SPEC_BYTES + 1))
     for path, what in (
         (big, "too large"),
         (tmp_path, "is a folder"),

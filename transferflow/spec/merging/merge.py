@@ -29,7 +29,7 @@ from transferflow.spec.merging.shape import (
     slots,
 )
 from transferflow.spec.sections.base import ChosenByKey
-from transferflow.spec.yaml.tree import Entry, Key, ListNode, MapNode, Node, ScalarNode
+from transferflow.spec.yaml.tree import Entry, Key, ListNode, MapNode, Node, ScalarNode, is_index
 
 
 def merge(base: Node, child: Node, slot: Slot | None) -> Node:
@@ -74,7 +74,7 @@ def _merge_into_list(base: ListNode, child: MapNode, slot: Slot | None) -> Node:
     shape = fitting(slot, base)
     item_slot = shape.item if isinstance(shape, ListShape) else None
     for key, entry in child.entries.items():
-        if not key.isdecimal() or int(key) >= len(items):
+        if not is_index(key) or int(key) >= len(items):
             return child
         items[int(key)] = merge(items[int(key)], entry.node, item_slot)
     return replace(base, items=tuple(items))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from transferflow.errors import Problem
+from transferflow.limits import MAX_OVERRIDES, MAX_SPEC_DEPTH
 from transferflow.spec.merging.merge import merge
 from transferflow.spec.yaml.reader import read_yaml
 from transferflow.spec.yaml.tree import Entry, ListNode, MapNode, Node, Place, ScalarNode, shorten
@@ -30,7 +31,9 @@ def read_overrides(texts: Sequence[str]) -> Overrides:
     """
     problems: list[Problem] = []
     tree: Node | None = None
-    for text in texts:
+    if len(texts) > MAX_OVERRIDES:
+        problems.append(Problem(f"more than {MAX_OVERRIDES:,} values to replace", "--set"))
+    for text in texts[:MAX_OVERRIDES]:
         one, found = _read(text)
         problems += found
         if one is not None:
@@ -51,6 +54,8 @@ def _read(text: str) -> tuple[MapNode | None, list[Problem]]:
         what = "is not of the form KEY.PATH=VALUE"
         hint = 'as in --set optimizer.lr=3e-4, or --set optimizer.layer_lr."blocks.0"=1e-4'
         return None, [Problem(what, str(place), hint=hint)]
+    if len(path) > MAX_SPEC_DEPTH:
+        return None, [Problem(f"a path of more than {MAX_SPEC_DEPTH} keys", str(place))]
     if path[0] == "extends":
         return None, [Problem("`extends` can only stand in a file", str(place))]
     node, problems = read_yaml(value_text or "null", place.source)

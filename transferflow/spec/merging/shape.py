@@ -213,5 +213,9 @@ def _tuple_shape(arguments: tuple[object, ...], metadata: list[object]) -> ListS
         words = f"a list of {len(arguments)}, each {item.words}"
         return ListShape(item, words, len(arguments))
     at_least = max((getattr(m, "min_length", 0) or 0 for m in metadata), default=0)
+    limits = [getattr(m, "max_length", None) for m in metadata]
+    at_most = min((limit for limit in limits if limit), default=None)
     many = f"a list of {at_least} or more" if at_least else "a list"
+    if at_most is not None:
+        many = f"a list of {at_least} to {at_most}"
     return ListShape(item, f"{many}, each {item.words}", at_least)

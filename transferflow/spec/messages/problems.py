@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from transferflow.errors import Problem
+from transferflow.limits import MAX_PROBLEMS
 from transferflow.spec.examples import FIELD_EXAMPLES
 from transferflow.spec.experiment import CrossSectionError
 from transferflow.spec.habits.values import TOLD_MISSING
@@ -18,7 +19,17 @@ from transferflow.spec.messages.hints import unknown_key_hint, value_hint
 from transferflow.spec.messages.locate import Spot, locate
 from transferflow.spec.messages.our_words import dotted, in_a_line
 from transferflow.spec.sections.base import ChosenByKey, Found
-from transferflow.spec.yaml.tree import Key, ListNode, MapNode, Place, ScalarNode, path_text, shorten, show
+from transferflow.spec.yaml.tree import (
+    Key,
+    ListNode,
+    MapNode,
+    Place,
+    ScalarNode,
+    is_index,
+    path_text,
+    shorten,
+    show,
+)
 
 _Located = tuple[Place, Problem]
 _LONGEST_MESSAGE = 2000
@@ -58,7 +69,9 @@ def validation_problems(
         ignore_missing: Leave out keys that are not there.
     """
     found: list[_Located] = []
-    for item in error.errors(include_url=False):
+    for item in error.errors(include_url=False, include_input=False):
+        if len(found) > MAX_PROBLEMS:
+            break
         found += _problems_of(item, tree, root, ignore_missing=ignore_missing)
     ordered = sorted(dict.fromkeys(found), key=lambda located: _order(located[0], tree.place))
     return [problem for _, problem in ordered]
@@ -196,7 +209,7 @@ def _broken_rule(path: Sequence[str], message: str, tree: MapNode, root: Slot) -
 
 
 def _keys(path: Sequence[str]) -> tuple[Key, ...]:
-    return tuple(int(step) if step.isdecimal() else step for step in path)
+    return tuple(int(step) if is_index(step) else step for step in path)
 
 
 def _found(spot: Spot) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
+from transferflow.limits import MAX_PROBLEMS
 from transferflow.spec.rules.data import DATA_RULES
 from transferflow.spec.rules.model import MODEL_RULES
 from transferflow.spec.rules.secrets import SECRET_RULES
@@ -17,5 +19,8 @@ _RULES: tuple[Rule, ...] = (*DATA_RULES, *MODEL_RULES, *TRAINING_RULES, *SECRET_
 
 
 def cross_section_problems(spec: Sections) -> list[Found]:
-    """Every rule between sections that the spec breaks, with the key path to blame."""
-    return [found for rule in _RULES for found in rule(spec)]
+    """The rules between sections that the spec breaks, with the key path to blame.
+
+    Of one rule no more than an error can carry: long lists of names can break it at every name.
+    """
+    return [found for rule in _RULES for found in islice(rule(spec), MAX_PROBLEMS + 1)]

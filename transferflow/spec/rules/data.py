@@ -48,8 +48,9 @@ def _statistics_fit_the_channels(spec: Sections) -> Iterator[Found]:
 def _colours_name_the_classes(spec: Sections) -> Iterator[Found]:
     if not isinstance(spec.data, MaskFolderData) or not spec.data.colours or not spec.data.classes:
         return
+    classes = set(spec.data.classes)
     for name in spec.data.colours:
-        if name not in spec.data.classes:
+        if name not in classes:
             yield ("data", "colours", name), f"{name} is not in data.classes"
     for name in spec.data.classes:
         if name not in spec.data.colours:
@@ -60,8 +61,9 @@ def _weights_name_the_classes(spec: Sections) -> Iterator[Found]:
     weights, classes = spec.training.class_weights, spec.data.classes
     if not isinstance(weights, dict) or classes is None:
         return
+    known = set(classes)
     for name in weights:
-        if name not in classes:
+        if name not in known:
             hint = did_you_mean(name, classes)
             message = f"{name} is not in data.classes" + (f": {hint}" if hint else "")
             yield ("training", "class_weights", name), message

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, JsonValue, Tag
 
+from transferflow.limits import MAX_NAMES
 from transferflow.spec.sections.base import ChosenByPresence, Fraction, NonNegative, Section, Text
 
 
@@ -23,7 +24,7 @@ class Transform(Section):
 class OneOf(Section):
     """Applies just one of several transforms."""
 
-    one_of: Annotated[tuple[Transform, ...], Field(min_length=2)]
+    one_of: Annotated[tuple[Transform, ...], Field(min_length=2, max_length=MAX_NAMES)]
     """The candidates; `probability` of each is its weight."""
     probability: Fraction = 0.5
     """Chance that one of them is applied."""
@@ -53,7 +54,7 @@ class Preset(_Augmentation):
 class Custom(_Augmentation):
     """Your own list of transforms, between the resize and the normalisation."""
 
-    transforms: Annotated[tuple[Step, ...], Field(min_length=1)]
+    transforms: Annotated[tuple[Step, ...], Field(min_length=1, max_length=MAX_NAMES)]
     """Transforms in order."""
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictStr, model_validator
 
+from transferflow.limits import MAX_NAMES
 from transferflow.spec.sections.base import Fraction, Number, Positive, Section, Text
 from transferflow.spec.wording import Words
 
@@ -71,7 +72,7 @@ class CheckpointBackbone(_Backbone):
     """Hash of the file; required for a URI."""
     prefix: str = ""
     """Prefix that the file puts before each key, such as `module.`."""
-    key_map: dict[Text, str] = {}
+    key_map: Annotated[dict[Text, str], Field(max_length=MAX_NAMES)] = {}
     """Other renamings, old start of the key to new start."""
     min_match: Fraction = 0.99
     """Share of the backbone's parameters that the file must fill."""

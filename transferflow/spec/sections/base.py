@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -40,7 +41,7 @@ def without_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         ValueError: One of them stands there twice.
     """
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"listed twice: {', '.join(twice)}")
     return names

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from transferflow.limits import MAX_NAMES
 from transferflow.spec.sections.base import Count, Positive, Section, Text
 
 
@@ -39,7 +40,7 @@ class FreezeLayers(_Freeze):
     """Just these groups are frozen."""
 
     policy: Literal["layers"]
-    layers: Annotated[tuple[Text, ...], Field(min_length=1)]
+    layers: Annotated[tuple[Text, ...], Field(min_length=1, max_length=MAX_NAMES)]
     """Names or patterns (`blocks.*`) of the frozen layer groups."""
 
 
@@ -48,7 +49,7 @@ class Phase(Section):
 
     epochs: Count
     """Length of the phase; the last one lasts until the end of training."""
-    train: Annotated[tuple[Text, ...], Field(min_length=1)]
+    train: Annotated[tuple[Text, ...], Field(min_length=1, max_length=MAX_NAMES)]
     """Names or patterns of the groups that train; all others are frozen."""
     lr_scale: Positive = 1.0
     """Multiplies every learning rate in this phase."""
@@ -58,7 +59,7 @@ class FreezePhases(_Freeze):
     """Gradual unfreezing."""
 
     policy: Literal["phases"]
-    phases: Annotated[tuple[Phase, ...], Field(min_length=1)]
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1, max_length=MAX_NAMES)]
     """Phases in order."""
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from transferflow.limits import MAX_NAMES
 from transferflow.spec.sections.base import ChosenByKey, Count, Flag, Fraction, Section, Text
 
 Dropout = Annotated[Fraction, Field(lt=1)]
@@ -29,12 +30,12 @@ class LinearHead(Section):
     kind: Literal["linear"] = "linear"
     dropout: Dropout = 0.0
     """Dropout before the last layer."""
-    hidden: tuple[Count, ...] = ()
+    hidden: Annotated[tuple[Count, ...], Field(max_length=MAX_NAMES)] = ()
     """Widths of hidden layers between features and classes."""
     init: Literal["default", "zero", "prototypes", "text"] = "default"
     """Start of the last layer: library default, zeros, class means of the training features, or CLIP
     text embeddings of `prompts`."""
-    prompts: Annotated[tuple[Prompt, ...], Field(min_length=1)] = ("a photo of a {}.",)
+    prompts: Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=MAX_NAMES)] = ("a photo of a {}.",)
     """Prompt templates for `init: text`; `{}` is the class name."""
     warm_start: Literal["champion"] | None = None
     """Carry over the rows of the champion's last layer, by class name."""
@@ -44,7 +45,7 @@ class ZeroShotHead(Section):
     """CLIP's text tower as the classifier; nothing is trained."""
 
     kind: Literal["zero_shot"]
-    prompts: Annotated[tuple[Prompt, ...], Field(min_length=1)] = ("a photo of a {}.",)
+    prompts: Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=MAX_NAMES)] = ("a photo of a {}.",)
     """Prompt templates; `{}` is the class name."""
 
 

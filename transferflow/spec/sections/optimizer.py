@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
+from transferflow.limits import MAX_NAMES
 from transferflow.spec.sections.base import (
     ChosenByKey,
     Flag,
@@ -38,7 +39,7 @@ Rate = Annotated[
 class _Optimizer(Section):
     lr: Rate = 1e-3
     """Learning rate of the head, and of every group that no rule changes."""
-    layer_lr: dict[Text, Rate] = {}
+    layer_lr: Annotated[dict[Text, Rate], Field(max_length=MAX_NAMES)] = {}
     """Absolute learning rate of layer groups, by name or pattern; wins over every other rule."""
     layer_decay: Annotated[Positive, Field(le=1)] | None = None
     """Layer-wise decay: lr * layer_decay^(distance from the head)."""

@@ -15,12 +15,11 @@ from typing import Any
 import yaml
 
 from transferflow.errors import Problem
+from transferflow.limits import MAX_PROBLEMS, MAX_SPEC_DEPTH, MAX_SPEC_VALUES
 from transferflow.spec.yaml.scalars import ScalarError, resolve_scalar
 from transferflow.spec.yaml.syntax import syntax_problem
 from transferflow.spec.yaml.tree import Entry, ListNode, MapNode, Node, Place, ScalarNode, path_text, shorten
 
-MAX_NODES = 100_000
-MAX_DEPTH = 32
 MERGE_KEY = "<<"
 
 # YAML's printable characters; the parser would stop at any other with a message of its own.
@@ -131,6 +130,8 @@ class _Reader:
         return self.place(mark.line, mark.column) if mark else Place(self.source, note=self.note)
 
     def add(self, what: str, place: Place, found: str = "", hint: str = "") -> None:
+        if len(self.problems) > MAX_PROBLEMS:
+            raise _StopReading
         self.problems.append(Problem(what, f"{place}{self.inside()}", found=found, hint=hint))
 
     def inside(self) -> str:
@@ -159,8 +160,8 @@ class _Reader:
 
     def count(self, nodes: int, place: Place) -> None:
         self.nodes += nodes
-        if self.nodes > MAX_NODES:
-            self.add(f"more than {MAX_NODES:,} values, aliases expanded", place)
+        if self.nodes > MAX_SPEC_VALUES:
+            self.add(f"more than {MAX_SPEC_VALUES:,} values, aliases expanded", place)
             raise _StopReading
 
     def refuse_tag(self, event: yaml.NodeEvent) -> None:
@@ -192,8 +193,8 @@ class _Reader:
         place = self.mark(event)
         self.count(1, place)
         self.refuse_tag(event)
-        if len(self.stack) >= MAX_DEPTH:
-            self.add(f"nested more than {MAX_DEPTH} levels deep", place)
+        if len(self.stack) >= MAX_SPEC_DEPTH:
+            self.add(f"nested more than {MAX_SPEC_DEPTH} levels deep", place)
             raise _StopReading
         if event.anchor:
             self.anchors[event.anchor] = (None, 0)

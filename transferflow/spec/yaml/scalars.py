@@ -17,6 +17,8 @@ from __future__ import annotations
 import math
 import re
 
+from transferflow.limits import MAX_DIGITS
+
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUES = frozenset({"true", "True", "TRUE"})
 _FALSES = frozenset({"false", "False", "FALSE"})
@@ -24,7 +26,10 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _OTHER_BASE = re.compile(r"0x[0-9a-fA-F]+|0o[0-7]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_MOST_DIGITS = 300
+
+
+_MOST_BITS = 1_000
+"""Of a whole number, which may have to become a floating-point number: those end at 1,024."""
 
 
 class ScalarError(ValueError):
@@ -48,10 +53,13 @@ def resolve_scalar(raw: str) -> bool | int | float | str | None:
     is_integer = _INTEGER.fullmatch(raw) or _OTHER_BASE.fullmatch(raw)
     if not is_integer and not _FLOAT.fullmatch(raw):
         return raw
-    if len(raw) > _MOST_DIGITS:
+    if len(raw) > MAX_DIGITS:
         raise ScalarError("the number has too many digits")
     if is_integer:
-        return int(raw, 0)
+        whole = int(raw, 0)
+        if whole.bit_length() > _MOST_BITS:
+            raise ScalarError("the number is too large")
+        return whole
     value = float(raw)
     if math.isinf(value):
         raise ScalarError("the number is too large")

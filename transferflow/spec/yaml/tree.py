@@ -99,6 +99,11 @@ def plain(node: Node) -> Plain:
             return {key: plain(entry.node) for key, entry in entries.items()}
 
 
+def is_index(key: str) -> bool:
+    """Whether a key of a path is a place in a list; no list has more than a billion."""
+    return key.isdecimal() and len(key) < 10
+
+
 def path_text(path: Sequence[Key]) -> str:
     """Spell a key path as `--set` takes it: `freeze.phases.0.epochs`, `optimizer.layer_lr."blocks.0"`."""
     return ".".join(
