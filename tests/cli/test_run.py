@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from transferflow.cli.main import main
+from transferflow.errors import DataError
+from transferflow.logs import get_logger
 from transferflow.stages.outcome import StageOutcome
 
 Write = Callable[[str], str]
@@ -93,3 +95,21 @@ def test_a_verdict_fails_the_command_where_that_is_asked_for(
     monkeypatch.setattr("transferflow.stages.run.run_plan", lambda *_, **__: outcomes)
     words = ["run", write(""), "--no-prefect", *(["--fail-on", fail_on] if fail_on else [])]
     assert main(words) == code
+
+
+@pytest.mark.parametrize(("flag", "level"), [("--quiet", 30), ("-q", 30), ("--verbose", 10), ("-v", 10)])
+def test_quiet_and_verbose_hold_for_one_command(
+    write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flag: str, level: int
+) -> None:
+    seen: list[int] = []
+
+    def stop(*_: object, on_stage: object, **__: object) -> None:
+        seen.append(get_logger().level)
+        assert (on_stage is None) == (level == 30)
+        raise DataError("enough")
+
+    monkeypatch.setattr("transferflow.stages.run.run_plan", stop)
+    before = get_logger().level
+    assert main(["run", write(""), "--no-prefect", flag]) == 1
+    assert seen == [level]
+    assert get_logger().level == before

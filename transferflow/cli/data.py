@@ -16,7 +16,7 @@ from rich.text import Text
 
 from transferflow.cli.console import output
 from transferflow.cli.help import examples
-from transferflow.cli.options import Home, Json, Override, SpecFile, naming_the_spec
+from transferflow.cli.options import Home, Json, Override, Quiet, SpecFile, naming_the_spec
 from transferflow.errors import DataError
 from transferflow.text import printable
 
@@ -45,6 +45,7 @@ def check(
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, help="Print up to N findings of each kind.")
     ] = 3,
+    quiet: Quiet = False,
 ) -> None:
     """Open every file of a spec's data set and list what is wrong; exit code 1 if it can't be used."""
     from transferflow.data.listing import load_listing

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from transferflow.cli.console import output
-from transferflow.cli.options import Home, Override, SpecFile, naming_the_spec
+from transferflow.cli.options import Home, Override, Quiet, SpecFile, naming_the_spec
 from transferflow.text import printable
 
 
@@ -25,6 +25,7 @@ def show(
     epochs: Annotated[
         int, typer.Option("--epochs", metavar="N", min=1, max=20, help="Variations of each.")
     ] = 3,
+    quiet: Quiet = False,
 ) -> None:
     """Write an HTML sheet of training images as augmentation makes them, with boxes and masks drawn."""
     from transferflow.data.snapshot.build import load_snapshot

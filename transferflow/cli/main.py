@@ -20,6 +20,7 @@ from transferflow.cli.console import errors, output, print_problems
 from transferflow.cli.help import DATA, MODELS, SPECS, apply_plain_flags, examples
 from transferflow.cli.usage import usage_hint
 from transferflow.errors import StopSignal, TransferflowError
+from transferflow.logs import get_logger
 from transferflow.text import printable
 
 INTERRUPTED = 130
@@ -87,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     words, debug = _take_debug(words)
+    logger = get_logger()
+    level = logger.level
     try:
         command = get_command(app)
         apply_plain_flags(typer.Context(command, **command.context_settings))
@@ -107,6 +110,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _after_exit(stop, words)
     except Exception as error:  # a bug: the user gets one line, the developer the traceback
         return _report_unexpected(error, debug)
+    finally:
+        logger.setLevel(level)  # `--quiet` and `--verbose` hold for one command
     return 0
 
 

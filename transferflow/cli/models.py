@@ -15,7 +15,7 @@ from rich.text import Text
 
 from transferflow.cli.console import output
 from transferflow.cli.help import examples
-from transferflow.cli.options import Json, Override, naming_the_spec
+from transferflow.cli.options import Json, Override, Quiet, naming_the_spec
 from transferflow.errors import WeightsError
 from transferflow.spec.load import load_spec
 from transferflow.stages.progress import download_bar, is_watched
@@ -69,7 +69,7 @@ def list_command(
 
 
 @weights.command("fetch", epilog=examples("weights fetch specs/*.yaml"))
-def fetch_command(specs: Specs, overrides: Override = None) -> None:
+def fetch_command(specs: Specs, overrides: Override = None, quiet: Quiet = False) -> None:
     """Download ahead what the specs need, so that later runs work offline; a cut download is resumed."""
     from transferflow.models.weights.lock import verified_weights
 
@@ -89,6 +89,7 @@ def lock_command(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The lock file; default: weights.lock here."),
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Write weights.lock: source, address, tag, sha256, licence, mean and std of what the specs need.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer
 
 from transferflow.cli.help import SURROUNDINGS
 from transferflow.errors import PlanError, TransferflowError
+from transferflow.logs import get_logger
 from transferflow.spec.load import read_document, with_places
 from transferflow.text import holds_secret
 
@@ -61,6 +63,35 @@ Offline = Annotated[
     typer.Option("--offline", rich_help_panel=SURROUNDINGS, help="Never download weights."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def _set_level(level: int) -> Callable[[bool], bool]:
+    def set_level(wanted: bool) -> bool:
+        if wanted:
+            get_logger().setLevel(level)  # `main` puts it back
+        return wanted
+
+    return set_level
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        callback=_set_level(logging.WARNING),
+        help="No progress: results, warnings and errors alone.",
+    ),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        callback=_set_level(logging.DEBUG),
+        help="Also tell keys, changed inputs, device and arithmetic.",
+    ),
+]
 SpecPaths = Annotated[
     list[Path], typer.Argument(metavar="PATH", help="Specs, or folders that are searched for them.")
 ]

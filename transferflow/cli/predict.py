@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from transferflow.cli.console import errors, output
-from transferflow.cli.options import Home, TrackingUri
+from transferflow.cli.options import Home, Quiet, TrackingUri
 from transferflow.text import printable
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def predict(
     ] = Path("predictions"),
     home: Home = None,
     tracking_uri: TrackingUri = None,
+    quiet: Quiet = False,
 ) -> None:
     """Predict images with a registered model, through the very transform that it was evaluated with.
 
@@ -91,9 +92,9 @@ def predict(
         sys.stdout.write(json.dumps(json_document(answers.placed, found, rows), indent=2) + "\n")
     elif as_csv:
         sys.stdout.write(csv_text(answers.columns, rows))
-    else:
+    elif rows:
         output().print(rows_table(answers, rows, top), soft_wrap=False)
-    if note := answers.note(least):
+    if (note := answers.note(least)) and not quiet:
         errors().print(note)
     if answers.placed and found.sizes:
         _draw(answers.placed, found, rows, bundle.transform)
@@ -105,9 +106,10 @@ def _predict(bundle: Bundle, files: list[Path], folder: Path, tile: int | None) 
 
     from transferflow.inference.predict import predict_images
     from transferflow.inference.tiled import predict_tiled
+    from transferflow.stages.progress import is_watched
 
     console = errors()
-    watched = track(files, "predicting", console=console, transient=True, disable=not console.is_terminal)
+    watched = track(files, "predicting", console=console, transient=True, disable=not is_watched())
     if tile is not None:
         return predict_tiled(bundle, watched, folder, tile)
     return predict_images(bundle, watched, folder)

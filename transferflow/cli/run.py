@@ -17,8 +17,10 @@ from transferflow.cli.options import (
     Json,
     Offline,
     Override,
+    Quiet,
     SpecFile,
     TrackingUri,
+    Verbose,
     naming_the_spec,
 )
 from transferflow.logs import get_logger
@@ -58,6 +60,8 @@ def run(
             "--fail-on", help="Exit code 3 if the gate rejects; with `hold`, if it does not promote."
         ),
     ] = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Prepare, train, evaluate and register what SPEC says; a stage whose inputs did not change is reused.
 
@@ -76,7 +80,7 @@ def run(
             from transferflow.stages.run import run_plan
 
             _log_to_terminal()
-            outcomes = run_plan(loaded, context, on_stage=_print_stage)
+            outcomes = run_plan(loaded, context, on_stage=None if quiet else _print_stage)
     _print_summary(spec, outcomes)
     if fail_on and str(outcomes[-1].summary["verdict"]) in FAILING[fail_on]:
         raise typer.Exit(NOT_PROMOTED)
@@ -123,7 +127,8 @@ def plan(
 
 def _log_to_terminal() -> None:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    get_logger().setLevel(logging.INFO)
+    if get_logger().level == logging.NOTSET:
+        get_logger().setLevel(logging.INFO)
 
 
 def _print_stage(outcome: StageOutcome) -> None:

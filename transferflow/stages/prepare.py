@@ -18,6 +18,7 @@ from transferflow.stages.former import complete_prepare_inputs, remember_snapsho
 from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.progress import file_bar, logger
+from transferflow.stages.told import tell_inputs
 
 InspectIn = Callable[[Path], Inspect]
 """An inspection that keeps what it found in a folder until the snapshot is there."""
@@ -36,6 +37,7 @@ def prepare(spec: ExperimentSpec, context: RunContext, inspect_in: InspectIn | N
     require_known_classes(spec, listing.classes)
     made_from = complete_prepare_inputs(spec, context.store, listing)
     key = made_from.key
+    tell_inputs(spec, context, "prepare", key, made_from.inputs)
 
     def write(folder: Path) -> None:
         inspect = inspect_in(context.store.work_folder("prepare", key)) if inspect_in else None

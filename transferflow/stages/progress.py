@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,8 +24,8 @@ logger = get_logger()
 
 
 def is_watched() -> bool:
-    """Whether a person looks at what goes to stderr."""
-    return sys.stderr.isatty()
+    """Whether a person looks at what goes to stderr, and did not ask for quiet."""
+    return sys.stderr.isatty() and logger.level <= logging.INFO
 
 
 @contextmanager

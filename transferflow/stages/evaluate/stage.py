@@ -13,6 +13,7 @@ from transferflow.stages.artifacts import METRICS
 from transferflow.stages.context import RunContext
 from transferflow.stages.keys import evaluate_inputs
 from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.told import tell_inputs
 from transferflow.store import digest
 
 
@@ -28,6 +29,7 @@ def evaluate(
     snapshot = load_snapshot(prepared.folder)
     inputs = evaluate_inputs(spec, snapshot, trained.key)
     key = digest(inputs)
+    tell_inputs(spec, context, "evaluate", key, inputs)
     artifact = context.store.obtain(
         "evaluate",
         key,

@@ -14,6 +14,7 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.keys import register_inputs
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.register.challenger import Challenger
+from transferflow.stages.told import tell_inputs
 from transferflow.store import digest, write_atomic
 
 
@@ -33,6 +34,7 @@ def register(
     registry = context.registry
     inputs = register_inputs(spec, evaluated.key, registry.identity)
     key = digest(inputs)
+    tell_inputs(spec, context, "register", key, inputs)
     challenger = Challenger(spec, load_snapshot(prepared.folder), prepared, trained, evaluated)
     artifact = context.store.obtain(
         "register",

@@ -17,6 +17,7 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.progress import logger
+from transferflow.stages.told import tell_inputs
 from transferflow.stages.train.key import complete_train_inputs
 
 
@@ -34,6 +35,7 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
     require_known_classes(spec, snapshot.classes)
     made_from = complete_train_inputs(spec, context, snapshot)
     key = made_from.key
+    tell_inputs(spec, context, "train", key, made_from.inputs)
 
     def write(folder: Path) -> None:
         from transferflow.stages.train.fit import fit  # loads torch and timm: not needed for reuse

@@ -63,6 +63,8 @@ class _Run:
         self.job = job
         self.device = device
         self.arithmetic = arithmetic_of(job, device)
+        threads = torch.get_num_threads()
+        logger.debug("training on %s in %s, %d threads", device, self.arithmetic.precision, threads)
         self.stepper = build_stepper(job, device, self.arithmetic)
         self.checkpoints = Checkpoints(job.folder, fingerprint_of(job), job.checkpointing.keep)
         self.signals = StopSignals()
