@@ -10,6 +10,7 @@ import numpy.typing as npt
 from transferflow.evaluation.bootstrap import FloatArray
 from transferflow.evaluation.calibration import reliability_bins
 from transferflow.evaluation.classification_statistics import ClassificationSample, confidence_and_correct
+from transferflow.evaluation.curve_sizes import CONFUSION_CLASSES, CURVE_CLASSES, thin
 from transferflow.evaluation.delong import delong_interval
 from transferflow.evaluation.ranking import (
     CumulativeCounts,
@@ -20,12 +21,7 @@ from transferflow.evaluation.ranking import (
     cumulative_counts,
 )
 
-CONFUSION_CLASSES = 200
-"""Above this many classes only the most confused pairs are kept."""
 CONFUSED_PAIRS = 20
-CURVE_CLASSES = 12
-"""Curves are kept for this many classes: those that rank worst."""
-CURVE_POINTS = 120
 
 
 def classification_curves(
@@ -105,11 +101,6 @@ def _ranking_curves(
             operating_point(classes[c], ranking, counts, specificity) for _, c, ranking, counts in shown
         ],
     }
-
-
-def thin(length: int) -> npt.NDArray[np.intp]:
-    """Indices that keep at most `CURVE_POINTS` points of a curve, with both ends."""
-    return np.unique(np.linspace(0, length - 1, min(length, CURVE_POINTS)).round().astype(np.intp))
 
 
 def _roc(name: str, counts: CumulativeCounts, area: float) -> dict[str, object]:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean
-from transferflow.evaluation.classification_curves import CURVE_CLASSES, thin
 from transferflow.evaluation.clusters import decide_clusters
+from transferflow.evaluation.curve_sizes import CURVE_CLASSES, thin
 from transferflow.evaluation.detection_matching import (
     AREAS,
     ClassMatches,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean, ratio
-from transferflow.evaluation.classification_curves import CONFUSION_CLASSES
 from transferflow.evaluation.clusters import decide_clusters
+from transferflow.evaluation.curve_sizes import CONFUSION_CLASSES
 from transferflow.evaluation.intervals import metric_values
 from transferflow.evaluation.left_out import say_left_out
 from transferflow.evaluation.results import Evaluation, require_images, require_known

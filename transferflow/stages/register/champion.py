@@ -12,7 +12,7 @@ from transferflow.errors import TransferflowError
 from transferflow.evaluation.clusters import decide_clusters
 from transferflow.evaluation.comparison import compare_paired
 from transferflow.registry.base import ModelRegistry, RegisteredVersion
-from transferflow.registry.gate import ChampionComparison, NotComparable
+from transferflow.registry.gate import ChampionComparison, GateRule, NotComparable
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.artifacts import MASKS, PREDICTIONS
 from transferflow.stages.context import RunContext
@@ -31,7 +31,7 @@ def compare_with_champion(
     champion: RegisteredVersion,
     evaluated: Path,
     folder: Path,
-    metric: str,
+    rule: GateRule,
 ) -> ChampionComparison | NotComparable:
     """Predict the same test images with the champion, and compare the two models on them.
 
@@ -43,7 +43,7 @@ def compare_with_champion(
         champion: The promoted version.
         evaluated: Folder of the challenger's evaluation.
         folder: Where the champion's masks go.
-        metric: The gate's metric.
+        rule: The gate: its metric, and how sure the comparison has to be.
     """
     name = f"version {champion.version}"
     try:
@@ -63,17 +63,16 @@ def compare_with_champion(
     theirs = align(predict_split(spec, context, snapshot, bundle_folder, folder).table)
     ours = pq.read_table(evaluated / PREDICTIONS)
     champion_statistic, challenger_statistic = (
-        task.build_statistic(SplitPredictions(table, snapshot, "test", masks), metric)
+        task.build_statistic(SplitPredictions(table, snapshot, "test", masks), rule.metric)
         for table, masks in ((theirs, folder), (ours, evaluated / MASKS))
     )
-    against = spec.registration.gate.against_champion
     result = compare_paired(
         champion_statistic,
         challenger_statistic,
         images=snapshot.counts["test"],
         resamples=max(spec.evaluation.bootstrap, 1000),
         seed=spec.training.seed,
-        confidence=against.confidence if against else 0.95,
+        confidence=rule.confidence,
         clusters=decide_clusters(list(read_groups(snapshot, "test").values())).of_image,
     )
     return ChampionComparison(name, result.champion, result.difference, result.low, result.high)

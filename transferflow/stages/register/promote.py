@@ -73,7 +73,7 @@ def _decide(
     comparison: ChampionComparison | NotComparable | None = None
     if champion is not None and against is not None:
         comparison = compare_with_champion(
-            spec, context, challenger.snapshot, registry, champion, evaluated, folder, metric
+            spec, context, challenger.snapshot, registry, champion, evaluated, folder, rule
         )
     measured = read_evaluation(evaluated).metrics[metric]
     return decide_verdict(rule, measured.value, comparison, measured.reason)
