@@ -60,7 +60,7 @@ def test_boxes_are_those_of_pycocotools(coco, list_data):
 
 def test_the_area_of_an_object_is_kept_in_the_snapshot(coco, snapshot_of, list_data):
     areas = [7.25, 0, -3, "9", None, True, float("nan"), 8]
-    notes = [box(1, [1, 2, 3, 4], area=area) for area in areas]
+    notes = [box(1, [1 + i, 2, 3, 4], area=area) for i, area in enumerate(areas)]
     splits = {split: f"{split}.json" for split in ("train", "val", "test")}
     for number, name in enumerate(splits.values(), 1):
         mine = [note | {"image_id": number} for note in notes]

@@ -93,7 +93,37 @@ def test_labels_that_differ_in_case(tmp_path, paint, findings_of):
     for i in range(60):
         paint(tmp_path / ("Cat", "cat")[i % 2] / f"{i}.png", seed=i)
     found = of_kind(findings_of(tmp_path, format="image_folder"), "similar_labels")
-    assert "'Cat', 'cat'" in found[0].reason
+    assert "'Cat' (30), 'cat' (30)" in found[0].reason
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "severity"),
+    [
+        ("0", "0.0", "error"),
+        ("-1", "-1.00", "error"),
+        ("\uff17", "7", "warning"),
+        ("7", "007", None),
+        ("1.5", "15", None),
+    ],
+)
+def test_labels_that_are_one_number(tmp_path, paint, findings_of, one, other, severity):
+    for i in range(40):
+        paint(tmp_path / f"{i}.png", seed=i)
+    rows = "".join(f"{i}.png,{(one, other, 'x')[i % 3]}\n" for i in range(40))
+    (tmp_path / "t.csv").write_text(f"path,label\n{rows}")
+    found = of_kind(findings_of(tmp_path, format="csv", file="t.csv"), "similar_labels")
+    assert [f.severity for f in found] == ([severity] if severity else [])
+    if severity == "error":
+        assert f"labels that are one number: {one!r} (14), {other!r} (13)" in found[0].reason
+
+
+def test_a_class_that_reads_like_a_missing_value_is_said(tmp_path, paint, findings_of):
+    for i in range(40):
+        paint(tmp_path / f"{i}.png", seed=i)
+    rows = "".join(f"{i}.png,{('nan', 'none')[i % 2]}\n" for i in range(40))
+    (tmp_path / "t.csv").write_text(f"path,label\n{rows}")
+    (found,) = of_kind(findings_of(tmp_path, format="csv", file="t.csv"), "missing_word")
+    assert found.reason == "the label 'nan' (20 times) is a class, and reads like a missing value"
 
 
 def test_a_missing_split_is_cut_and_said(even, findings_of):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -10,11 +11,14 @@ from transferflow.data.checks.mask_coding import values_note
 from transferflow.data.checks.split_sizes import check_shares
 from transferflow.data.records import SPLITS, Finding, Listing, Severity, SplitName, about
 from transferflow.data.split import cut_splits
+from transferflow.spec.class_names import alike_key
 from transferflow.spec.sections.data import Data, MaskFolderData
 from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, Truth
 from transferflow.spec.wording import did_you_mean
 
 _FEW = 5
+_WHOLE = re.compile(r"(?P<whole>-?[0-9]+)(\.0+)?")
+_MISSING = frozenset({"nan", "null", "nat", "n/a", "#n/a", "<na>"})
 _NOTHING: Mapping[SplitName, str] = {
     "train": "there is nothing to learn",
     "val": "no epoch can be told to be the best",
@@ -116,14 +120,25 @@ def check_names(
         yield Finding("unknown_label", "error", first[label], f"{reason}; {near}" if near else reason)
     alike = defaultdict(list)
     for label in sorted(counts):
-        alike[" ".join(label.casefold().split())].append(label)
+        alike[alike_key(_number(label) or label)].append(label)
     for same in alike.values():
         if len(same) > 1:
-            reason = f"labels that differ in case or blanks alone: {', '.join(map(repr, same))}"
-            yield Finding("similar_labels", "warning", first[same[0]], reason)
+            is_number = all(map(_number, same))
+            what = "are one number" if is_number else "differ in case, blanks or width alone"
+            reason = f"labels that {what}: {', '.join(f'{label!r} ({counts[label]})' for label in same)}"
+            yield Finding("similar_labels", "error" if is_number else "warning", first[same[0]], reason)
+    for label in sorted(counts):
+        if label.casefold() in _MISSING:
+            reason = f"the label {label!r} ({counts[label]} times) is a class, and reads like a missing value"
+            yield Finding("missing_word", "warning", first[label], reason)
     if len(known) == 1 and _is_exclusive(truth):
         reason = f"there is one class alone, which every image and pixel would be of: {_short(classes)}"
         yield Finding("one_class", "error", "data.classes", reason)
+
+
+def _number(label: str) -> str | None:
+    """The whole number that a label is, with or without decimals of zero: tables write both."""
+    return match["whole"] if (match := _WHOLE.fullmatch(label)) else None
 
 
 def _is_exclusive(truth: Truth) -> bool:

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+LOW_CONTRAST = 64
+"""Where an image spans fewer 8-bit values, those that its file holds are looked at."""
 HASH_BYTES = 32
 _BITS = HASH_BYTES * 8
 _SIDE = 32

@@ -11,7 +11,7 @@ from transferflow.data.records import Box, Finding, Record
 
 FRACTIONS = (1, 1)
 """Frame of boxes that are given as fractions of the image."""
-_ROUNDING = 1.0
+ROUNDING = 1.0
 """Pixels by which a box may leave the image without a word: annotation tools round."""
 Edges = tuple[float, float, float, float]
 
@@ -99,7 +99,7 @@ def fit_boxes(
             reason = f"{record.path}: the box of {box.label!r} lies outside the image: {_show(edges)}"
             severity: Literal["quarantine", "error"] = "quarantine" if outside == "clip" else "error"
             return None, [Finding("box_outside", severity, box_source(record, box), reason)]
-        if max(abs(a - b) for a, b in zip(edges, inside, strict=True)) > _ROUNDING:
+        if max(abs(a - b) for a, b in zip(edges, inside, strict=True)) > ROUNDING:
             left.append((box, edges))
         x_min, y_min, x_max, y_max = inside
         area = box.area and box.area * _share_inside(edges, inside)

@@ -71,6 +71,18 @@ def decode_image(path: Path, channels: int, intensity: Intensity = FULL_RANGE) -
         raise DataError(f"the image is damaged: {reason}", where=str(path)) from error
 
 
+def stored_values(path: Path, channels: int) -> tuple[str, float, float]:
+    """Type and extremes of a file's values before they become 8 bits, such as `uint16`, 0 and 4095.
+
+    Raises:
+        Exception: Anything, if the file is damaged or has gone.
+    """
+    with ROOM.claim() as claim:
+        raw = _read(path, channels, claim)
+        values = raw.values[..., :-1] if raw.alpha else raw.values
+        return str(values.dtype), float(values.min()), float(values.max())
+
+
 def _head(path: Path) -> bytes:
     try:
         with open_regular(path) as stream:

@@ -26,6 +26,7 @@ from transferflow.data.formats.pairing import two_splits_finding
 from transferflow.data.formats.rle import segmentation_problem
 from transferflow.data.records import SPLITS, Box, Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
+from transferflow.spec.class_names import plain_name
 from transferflow.spec.sections.data import CocoData, SplitFiles
 from transferflow.spec.sections.truth import MaskTruth, Truth
 
@@ -200,7 +201,7 @@ class _Reader:
         if problem is not None:
             return problem
         try:
-            group = exact_text(image.extra.get(group_name)).strip() if group_name is not None else ""
+            group = plain_name(exact_text(image.extra.get(group_name))) if group_name is not None else ""
         except InexactError as error:
             return Finding("no_group", "error", source, f"`{group_name}` {error}")
         if not group and self._group_by is not None:

@@ -19,6 +19,7 @@ from transferflow.data.formats.exact import (
 )
 from transferflow.data.records import Finding
 from transferflow.errors import DataError
+from transferflow.spec.class_names import plain_name
 
 ImageId = int | str
 _T = TypeVar("_T")
@@ -159,7 +160,7 @@ def _id(entry: object, key: str) -> ImageId | None:
 
 def _label(entry: object) -> str:
     name = entry.get("name") if isinstance(entry, dict) else None
-    return exact_text(name).strip() if isinstance(name, str | int) and not isinstance(name, bool) else ""
+    return plain_name(exact_text(name)) if isinstance(name, str | int) and not isinstance(name, bool) else ""
 
 
 def _image(entry: object, index: int) -> CocoImage | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from transferflow.data.records import SPLITS, Finding, Listing, Record, SplitName
+from transferflow.spec.class_names import plain_name
 
 SPLIT_WORDS: dict[str, SplitName] = {
     "train": "train",
@@ -28,7 +29,7 @@ _ENDINGS = ("set", "data", "images", "imgs")
 
 def split_of(word: str) -> SplitName | None:
     """Split that a folder or a cell names, whatever the case; `None` if it is no such word."""
-    return SPLIT_WORDS.get(word.strip().lower())
+    return SPLIT_WORDS.get(plain_name(word).lower())
 
 
 def is_split_name(name: str) -> bool:

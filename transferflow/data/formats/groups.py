@@ -9,6 +9,7 @@ from pathlib import Path
 from transferflow.data.formats.table_file import TableFile, open_csv
 from transferflow.data.records import Finding, Listing
 from transferflow.errors import DataError
+from transferflow.spec.class_names import plain_name
 
 METADATA = "metadata.csv"
 _PATH_COLUMNS = ("path", "file_name")
@@ -102,7 +103,7 @@ def _load_groups(table: TableFile, group_by: str) -> dict[str, str]:
         )
     groups: dict[str, str] = {}
     for line in table.lines:
-        group = line.cells.get(group_by, "").strip()
+        group = plain_name(line.cells.get(group_by, ""))
         if group:
             groups[line.cells[column].strip().replace("\\", "/").removeprefix("./")] = group
     return groups

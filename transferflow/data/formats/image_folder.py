@@ -8,8 +8,10 @@ from pathlib import Path
 
 from transferflow.data.files.paths import IMAGE_SUFFIXES, Scan, scan_folder
 from transferflow.data.formats.folders import decide_split_folders, lone_split_finding, unread_folders
+from transferflow.data.formats.spellings import Spellings
 from transferflow.data.records import Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
+from transferflow.spec.class_names import plain_name
 from transferflow.spec.sections.data import ImageFolderData
 
 
@@ -58,6 +60,7 @@ def records_of_folders(scan: Scan, classes: Collection[str]) -> tuple[list[Recor
     is_lone = len(set(splits.values())) == 1
     records, loose, beside = [], [], []
     labels: dict[str, tuple[str, ...]] = {}
+    spellings = Spellings()
     for path in scan.files:
         parts = path.split("/")
         split: SplitName | None = splits.get(parts[0])
@@ -66,11 +69,12 @@ def records_of_folders(scan: Scan, classes: Collection[str]) -> tuple[list[Recor
         elif len(parts) <= depth:
             loose.append(path)
         else:
-            label = labels.setdefault(parts[depth - 1], (parts[depth - 1],))
+            label = labels.setdefault(name := spellings.read(parts[depth - 1], path), (name,))
             records.append(
                 Record(id=path, path=path, labels=label, split=None if is_lone else split, source=path)
             )
     findings = [*scan.findings, *_layout_findings(scan, loose, beside), *_one_folder(records, depth)]
+    findings += spellings.findings()
     if is_lone and records:
         findings.append(lone_split_finding(next(iter(splits.values())), records))
     if not splits:
@@ -79,7 +83,7 @@ def records_of_folders(scan: Scan, classes: Collection[str]) -> tuple[list[Recor
         findings += [
             Finding("empty_class", "warning", name, "the class folder holds no image")
             for name in scan.folders
-            if name not in labels
+            if plain_name(name) not in labels
         ]
     return records, findings
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from transferflow.data.files.paths import Members, Refusal, require_file
 from transferflow.data.formats.folders import SPLIT_WORDS, is_split_name, split_of
 from transferflow.data.formats.groups import patient_names
+from transferflow.data.formats.spellings import Spellings
 from transferflow.data.formats.table_file import Line, TableFile, open_csv, open_parquet
 from transferflow.data.formats.table_header import missing_column_hint
 from transferflow.data.records import Finding, Listing, Record
 from transferflow.errors import DataError
+from transferflow.spec.class_names import plain_name
 from transferflow.spec.sections.data import Columns, DicomData, TableData
 from transferflow.spec.sections.truth import LabelTruth, Truth
 
@@ -45,7 +47,7 @@ def list_rows(data: TableData | DicomData, truth: Truth, root: Path, file: Path,
         reader.findings.append(Finding("group_column", "warning", f"{name}:1", reason))
     for line in table.lines:
         reader.take(line)
-    reader.findings += reader.unread_splits()
+    reader.findings += [*reader.unread_splits(), *reader.spellings.findings()]
     if not reader.records and not any(f.severity != "warning" for f in reader.findings):
         raise DataError("the table has no rows", where=str(file), hint="put a row per image below the header")
     classes = data.classes or tuple(sorted({label for r in reader.records for label in r.labels}))
@@ -112,7 +114,7 @@ class _RowReader:
         self._members = Members(root)
         self._name = name
         self._seen: dict[str, str] = {}
-        self._labels: dict[str, tuple[str, ...]] = {}
+        self.spellings = Spellings()
         self._unread: dict[str, Counter[str]] = {
             name: Counter() for name in header if columns.split not in header and is_split_name(name)
         }
@@ -158,10 +160,10 @@ class _RowReader:
         path = self._members.locate(text)
         if isinstance(path, Refusal):
             return path.finding(where)
-        labels = self._labels_of(cells[columns.label])
+        labels = self._labels_of(cells[columns.label], where)
         if not labels and self._separator is None:
             return Finding("no_label", "quarantine", where, f"the column {columns.label!r} is empty")
-        group = cells.get(columns.group, "").strip() or None
+        group = plain_name(cells.get(columns.group, "")) or None
         if group is None and self._required_group:
             return Finding("no_group", "error", where, f"the column {columns.group!r} is empty")
         word = cells.get(columns.split, "").strip()
@@ -171,9 +173,8 @@ class _RowReader:
             return Finding("unknown_split", "error", where, reason)
         return Record(path, path, labels, group=group, split=split, source=where)
 
-    def _labels_of(self, cell: str) -> tuple[str, ...]:
-        if cell not in self._labels:
-            parts = [cell] if self._separator is None else cell.split(self._separator)
-            # A label counts once, however often it stands in the cell.
-            self._labels[cell] = tuple(dict.fromkeys(p for part in parts if (p := part.strip())))
-        return self._labels[cell]
+    def _labels_of(self, cell: str, where: str) -> tuple[str, ...]:
+        parts = [cell] if self._separator is None else cell.split(self._separator)
+        names = (self.spellings.read(part, where) for part in parts if part)
+        # A label counts once, however often it stands in the cell.
+        return tuple(dict.fromkeys(name for name in names if name))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from transferflow.data.files.boxes import bad_boxes_finding
 from transferflow.data.files.paths import Members, Refusal, require_folder, scan_folder
 from transferflow.data.formats.image_sets import ImageSets, load_image_sets
 from transferflow.data.formats.pairing import Partners, ambiguous_finding, key_of, shared_finding
+from transferflow.data.formats.spellings import Spellings
 from transferflow.data.formats.voc_file import VocError, read_boxes, read_size
 from transferflow.data.formats.xml import Node, XmlError, parse_xml
 from transferflow.data.records import SPLITS, Finding, Listing, Record, SplitName
@@ -39,7 +41,7 @@ def list_voc(data: VocData, root: Path) -> Listing:
             reader.take(file, sets.splits.get(file))
     findings = [*files.findings, *scan.findings, *sets.findings, *reader.findings, *reader.stale_names()]
     findings += _unlisted(unlisted, len(files.files), sets)
-    findings += reader.unlabelled(unlisted)
+    findings += [*reader.unlabelled(unlisted), *reader.spellings.findings()]
     labels = {box.label for record in reader.records for box in record.boxes}
     return Listing(root, data.classes or tuple(sorted(labels)), tuple(reader.records), tuple(findings))
 
@@ -64,6 +66,7 @@ class _Reader:
         self._members = Members(root)
         self._seen: dict[str, str] = {}
         self._stale: list[str] = []
+        self.spellings = Spellings()
 
     def take(self, file: str, split: SplitName | None) -> None:
         """Add the image of one XML file."""
@@ -92,7 +95,12 @@ class _Reader:
             return path
         try:
             boxes = tuple(
-                read_boxes(tree, skip_difficult=self._data.skip_difficult, one_based=self._data.one_based)
+                read_boxes(
+                    tree,
+                    partial(self._read_name, file),
+                    skip_difficult=self._data.skip_difficult,
+                    one_based=self._data.one_based,
+                )
             )
             frame = read_size(tree)
         except VocError as error:
@@ -129,6 +137,9 @@ class _Reader:
         image = next((choice for choice in found if not isinstance(choice, Refusal)), None)
         alike = self._partners.of((parent / name.with_suffix("")).as_posix()) if name.name else []
         return image or (alike[0] if len(alike) == 1 else found[-1])
+
+    def _read_name(self, file: str, text: str, line: int) -> str:
+        return self.spellings.read(text, f"{file}:{line}")
 
     def stale_names(self) -> Iterator[Finding]:
         """Files whose `filename` names another image than their own."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from transferflow.data.formats.exact import InexactError, exact_flag, exact_whole
 from transferflow.data.formats.xml import Node
@@ -23,11 +23,14 @@ class VocError(ValueError):
         super().__init__(reason)
 
 
-def read_boxes(tree: Node, *, skip_difficult: bool, one_based: bool) -> Iterator[Box]:
+def read_boxes(
+    tree: Node, read_name: Callable[[str, int], str], *, skip_difficult: bool, one_based: bool
+) -> Iterator[Box]:
     """Boxes of the objects, in pixels of the annotated image.
 
     Args:
         tree: The element `annotation`.
+        read_name: Makes a class name of a text and its line.
         skip_difficult: Leave out objects marked so.
         one_based: Whether coordinates count from 1.
 
@@ -36,7 +39,7 @@ def read_boxes(tree: Node, *, skip_difficult: bool, one_based: bool) -> Iterator
     """
     for node in tree.find_all("object"):
         if not (skip_difficult and _is_difficult(node)):
-            yield _box(node, 1.0 if one_based else 0.0)
+            yield _box(node, read_name, 1.0 if one_based else 0.0)
 
 
 def _is_difficult(node: Node) -> bool:
@@ -47,9 +50,9 @@ def _is_difficult(node: Node) -> bool:
         raise VocError("bad_annotation", f"`difficult` {error}", node.line) from None
 
 
-def _box(node: Node, first: float) -> Box:
+def _box(node: Node, read_name: Callable[[str, int], str], first: float) -> Box:
     corners = node.find("bndbox")
-    label = node.value("name")
+    label = read_name(node.value("name"), node.line)
     if corners is None or not label:
         raise VocError("bad_box", "an object needs `name` and `bndbox`", node.line)
     try:

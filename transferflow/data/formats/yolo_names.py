@@ -11,6 +11,7 @@ import yaml
 from transferflow.data.formats.folders import split_of
 from transferflow.data.records import SPLITS, SplitName
 from transferflow.errors import DataError
+from transferflow.spec.class_names import plain_name
 
 _MAX_BYTES = 1_000_000
 
@@ -126,6 +127,7 @@ def _checked(names: dict[int, str], name: str) -> dict[int, str]:
             where=name,
             allowed="`names:` with a list, or with numbers and names; a text file with a name per line",
         )
+    names = {number: plain_name(text) for number, text in names.items()}
     if len(set(names.values())) < len(names):
         raise DataError("the file names a class twice", where=name, found=", ".join(names.values()))
     return dict(sorted(names.items()))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from transferflow.data.files.appearance import perceptual_hash
-from transferflow.data.files.decode import EMPTY, decode_image
+from transferflow.data.files.appearance import LOW_CONTRAST, perceptual_hash
+from transferflow.data.files.decode import EMPTY, decode_image, stored_values
 from transferflow.data.files.dicom_pixels import read_dicom_text
 from transferflow.data.files.images import OtherKindError, open_image, read_orientation
 from transferflow.data.files.paths import IMAGE_FORMATS
@@ -32,6 +33,8 @@ class ImageFacts:
         mode: Pixel format of the file, in Pillow's words.
         orientation: EXIF orientation, 1 to 8.
         brightness: Mean value, 0 to 1, as the model sees it before normalisation.
+        contrast: Largest minus smallest of the 8-bit values, in the band where it is most.
+        stored: Type and extremes of the values in the file, such as `uint16 0 4095`; only at low contrast.
         phash: Perceptual hash; `None` for a flat image.
         header_group: What the file itself says about its group (DICOM).
         note: What is odd about a file that can be used.
@@ -47,6 +50,8 @@ class ImageFacts:
     mode: str = ""
     orientation: int = 1
     brightness: float = 0.0
+    contrast: int = 0
+    stored: str | None = None
     phash: bytes | None = None
     header_group: str | None = None
     note: str | None = None
@@ -83,6 +88,7 @@ def inspect_image(
     except Exception as error:  # a damaged file makes decoders raise anything
         kind, problem = _decide_problem(error)
         return ImageFacts(*stamp, problem_kind=kind, problem=problem)
+    contrast = int(np.ptp(pixels.reshape(-1, pixels.shape[2]), axis=0).max())
     gray = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).convert("L")
     return ImageFacts(
         *stamp,
@@ -91,10 +97,20 @@ def inspect_image(
         mode=mode,
         orientation=orientation,
         brightness=float(pixels.mean()) / 255,
+        contrast=contrast,
+        stored=_stored(path, channels) if contrast <= LOW_CONTRAST else None,
         phash=perceptual_hash(gray),
         header_group=group,
         note=_decide_note(path.suffix.lower(), file_format),
     )
+
+
+def _stored(path: Path, channels: int) -> str | None:
+    try:
+        kind, low, high = stored_values(path, channels)
+    except Exception:  # it was decoded a moment ago; whatever happened since is no fact
+        return None
+    return f"{kind} {low:g} {high:g}"
 
 
 def _read_header(path: Path) -> tuple[str, str, int]:

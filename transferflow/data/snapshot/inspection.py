@@ -9,6 +9,8 @@ from typing import Literal, assert_never
 
 import pyarrow as pa
 
+from transferflow.data.checks.boxes import check_boxes, drop_equal_boxes
+from transferflow.data.checks.contrast import check_contrast
 from transferflow.data.checks.findings import group_findings
 from transferflow.data.checks.inspected import Inspected, seen_of
 from transferflow.data.checks.labels import check_labels, check_share
@@ -92,7 +94,10 @@ def inspect_listing(
     found = _read_images(data, listing, previous, inspect, progress)
     outside = boxes_outside(data)
     if outside is not None:
-        found = _fit_all(found, outside)
+        odd = check_boxes(found.records, seen_of(found.facts), data.max_bad_fraction)
+        found = _fit_all(replace(found, findings=[*found.findings, *odd]), outside)
+        records, equal = drop_equal_boxes(found.records)
+        found = replace(found, records=records, findings=[*found.findings, *equal])
     if isinstance(truth, MaskTruth):
         found = _read_masks(data, truth, listing, found, previous, inspect)
     content = dict(zip((record.id for record in found.records), found.hashes, strict=True))
@@ -102,6 +107,7 @@ def inspect_listing(
     assigned = assign_splits(found.records, data.split, content=content, former=former)
     found = replace(found, splits=[assigned[record.id] for record in found.records])
     findings = [*found.findings, *check_labels(data, truth, listing.classes, found)]
+    findings += check_contrast(found, data.intensity, data.max_bad_fraction)
     findings += check_leaks(found, data.near_duplicates)
     findings = check_share(findings, listing, data.max_bad_fraction) + findings
     return replace(found, findings=with_lines(findings, listing.root))

@@ -49,6 +49,8 @@ IMAGE_FIELDS = (
     pa.field("mode", pa.string()),
     pa.field("orientation", pa.int8()),
     pa.field("brightness", pa.float32()),
+    pa.field("contrast", pa.int16()),
+    pa.field("stored", pa.string()),
     pa.field("phash", pa.binary(HASH_BYTES)),
     pa.field("header_group", pa.string()),
     pa.field("note", pa.string()),

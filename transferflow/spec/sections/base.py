@@ -7,11 +7,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+)
 
+from transferflow.spec.class_names import plain_name
 from transferflow.spec.wording import Words
 
 Text = Annotated[StrictStr, Field(min_length=1)]
+ClassName = Annotated[Text, AfterValidator(plain_name), Field(min_length=1)]
+"""As `plain_name` compares names."""
 Flag = StrictBool
 Count = Annotated[StrictInt, Field(ge=1, le=1_000_000_000)]
 Natural = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]

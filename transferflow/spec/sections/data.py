@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Discriminator, Field, StrictInt, Tag, model
 
 from transferflow.spec.sections.base import (
     ChosenByForm,
+    ClassName,
     Flag,
     Fraction,
     Number,
@@ -135,7 +136,9 @@ class Columns(Section):
 class _Data(Section):
     root: Text
     """Folder of the data set, relative to the folder the command runs in; no path leaves it."""
-    classes: Annotated[tuple[Text, ...], Field(min_length=1), AfterValidator(without_repeats)] | None = None
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1), AfterValidator(without_repeats)] | None = (
+        None
+    )
     """Class names in order; left out: what the data says, in its own order (COCO, YOLO, masks) or sorted."""
     channels: Annotated[StrictInt, Field(ge=1, le=64)] = 3
     """Channels that the model sees; files of another kind are converted or rejected, never guessed."""
@@ -240,7 +243,7 @@ class MaskFolderData(_Data):
     """Folder of the masks, below `root`."""
     encoding: Literal["index", "rgb"] = "index"
     """`index`: pixel value (or palette index) is the class; `rgb`: colour is the class."""
-    colours: dict[Text, Colour] | None = None
+    colours: dict[ClassName, Colour] | None = None
     """RGB colour of each class, for `encoding: rgb`."""
     void_colours: tuple[Colour, ...] = ()
     """RGB colours of pixels that count neither in the loss nor in the metrics, for `encoding: rgb`."""

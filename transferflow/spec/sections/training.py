@@ -8,6 +8,7 @@ from pydantic import Discriminator, Field, Tag
 
 from transferflow.spec.sections.base import (
     ChosenByForm,
+    ClassName,
     Count,
     Fraction,
     Natural,
@@ -60,7 +61,8 @@ class Training(Section):
     """Decay of an exponential moving average of the weights, which is then what is kept."""
     class_weights: (
         Annotated[
-            Annotated[Literal["balanced"], Tag("rule")] | Annotated[dict[Text, Positive], Tag("weights")],
+            Annotated[Literal["balanced"], Tag("rule")]
+            | Annotated[dict[ClassName, Positive], Tag("weights")],
             Discriminator(ChosenByForm("mapping", "weights", "rule")),
         ]
         | None

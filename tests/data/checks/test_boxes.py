@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+
+from transferflow.data.checks.boxes import check_boxes, drop_equal_boxes
+from transferflow.data.files.boxes import FRACTIONS, Seen
+from transferflow.data.records import Box, Record
+
+SEEN = Seen(64, 48, 1)
+
+
+def record(*boxes, frame=None, source="a.json:images[0]"):
+    made = tuple(Box(*edges, label="cat", line=i) for i, edges in enumerate(boxes))
+    return Record("a.png", "a.png", boxes=made, frame=frame, source=source)
+
+
+def check(*records, seen=SEEN, allowed=0.01):
+    return list(check_boxes(records, [seen] * len(records), allowed))
+
+
+def test_fractions_where_pixels_are_expected():
+    (found,) = check(record((0.1, 0.2, 0.4, 0.6)), record((0, 0, 1, 1)))
+    assert (found.kind, found.severity, found.where) == ("tiny_box", "error", "a.json:annotations[0]")
+    assert found.reason == (
+        "1 of 2 boxes are less than a pixel wide or high, in a.png first: "
+        "they are fractions of the image, where pixels are expected"
+    )
+
+
+@pytest.mark.parametrize(("good", "severity"), [(99, "warning"), (98, "error")])
+def test_boxes_under_a_pixel_above_one_percent_are_an_error(good, severity):
+    tiny = [(5, 5, 5.5, 9)] * (100 - good)
+    (found,) = check(record(*[(1, 1, 9, 9)] * good, *tiny))
+    assert (found.kind, found.severity, found.where) == ("tiny_box", severity, f"a.json:annotations[{good}]")
+    assert "fractions" not in found.reason
+
+
+def test_fractions_are_pixels_of_their_image():
+    assert not check(record((0.1, 0.1, 0.5, 0.5), frame=FRACTIONS))
+    (found,) = check(record((0.1, 0.1, 0.11, 0.5), frame=FRACTIONS, source="labels/a.txt:1"))
+    assert (found.kind, found.where) == ("tiny_box", "labels/a.txt:0")
+
+
+CORNERS = [(10, 12, 40, 44), (30, 20, 60, 47), (2, 3, 62, 46)]
+
+
+def test_corners_where_a_size_is_expected():
+    as_sizes = [(x, y, x + right, y + bottom) for x, y, right, bottom in CORNERS]
+    (found,) = check(record(*as_sizes))
+    assert (found.kind, found.severity) == ("box_corners", "error")
+    assert found.reason.startswith("2 of 3 boxes leave their image, and all fit as two corners")
+    assert not check(record(*CORNERS))
+
+
+def test_boxes_that_leave_their_image_and_are_no_corners():
+    assert not check(record((10, 10, 70, 60), (50, 30, 80, 40), (1, 1, 9, 9)))
+
+
+def test_equal_boxes_are_left_out_and_counted():
+    one = record((1, 1, 9, 9), (1.0001, 1, 9, 9), (1, 1, 9, 8), (1, 1, 9, 9))
+    kept, (found,) = drop_equal_boxes([one, record((1, 1, 9, 9))])
+    assert [len(r.boxes) for r in kept] == [2, 1]
+    assert (found.kind, found.severity, found.where) == ("equal_boxes", "warning", "a.json:annotations[1]")
+    assert found.reason == "2 boxes stand there a second time, and are left out (the first: 'cat' in a.png)"
+
+
+def test_a_crowd_and_another_class_are_no_second_time():
+    edges = (1.0, 1.0, 9.0, 9.0)
+    boxes = (Box(*edges, label="cat"), Box(*edges, label="cat", crowd=True), Box(*edges, label="dog", line=7))
+    (kept,), (found,) = drop_equal_boxes([Record("a.png", "a.png", boxes=boxes, source="a.xml:1")])
+    assert kept.boxes == boxes
+    assert (found.kind, found.where) == ("conflicting_boxes", "a.xml:7")
