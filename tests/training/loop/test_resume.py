@@ -8,6 +8,7 @@ import random
 import runpy
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ import torch
 from transferflow.errors import InterruptedRunError, TrainingError
 from transferflow.spec.sections.freeze import FreezePhases, Phase
 from transferflow.store import file_digest
-from transferflow.training.job import Checkpointing
+from transferflow.training.job import Checkpointing, TrainingResult
 from transferflow.training.loop.run import train
 
 SCRIPT = Path(__file__).with_name("killed_run.py")
@@ -54,18 +55,31 @@ def bare(result):
     return rows, result.best_epoch, result.best_value, result.proofs
 
 
-def equal_weights(one, other):
-    state = other.model.state_dict()
-    return all(torch.equal(tensor, state[name]) for name, tensor in one.model.state_dict().items())
+@dataclass(frozen=True)
+class Whole:
+    """An undisturbed training."""
+
+    result: TrainingResult
+    weights: dict[str, torch.Tensor]
+
+    def equals(self, result, job):
+        state = job.model.state_dict()
+        same = all(torch.equal(tensor, state[name]) for name, tensor in self.weights.items())
+        return same and bare(result) == bare(self.result)
+
+
+@pytest.fixture(scope="module")
+def whole(build_job_in, tmp_path_factory):
+    job = build_job_in(tmp_path_factory.mktemp("whole"), freeze=PHASES, settings=SETTINGS)
+    result = train(job)
+    return Whole(result, {name: tensor.clone() for name, tensor in job.model.state_dict().items()})
 
 
 @pytest.mark.parametrize(
     "point", [(0, 1), (0, None), (1, 2), (1, None), (2, 0), (2, None), (3, 2), (3, None)]
 )
-def test_interrupted_and_resumed(build_job, tmp_path, point):
+def test_interrupted_and_resumed(build_job, whole, point):
     """Saved where it stands: nothing that was trained is lost, and the data before it is not read again."""
-    whole = build_job(freeze=PHASES, settings=SETTINGS, folder=tmp_path / "whole")
-    expected = train(whole)
     stopped = build_job(freeze=PHASES, settings=SETTINGS, hooks=[StopAt(*point)])
     with pytest.raises(InterruptedRunError, match="of 4 epochs") as caught:
         train(stopped)
@@ -75,8 +89,7 @@ def test_interrupted_and_resumed(build_job, tmp_path, point):
     found = train(resumed)
     epoch, steps = point[0] + (point[1] is None), 0 if point[1] is None else point[1] + 1
     assert loader.asked == [(epoch, steps), *((later, 0) for later in range(epoch + 1, 4))][: 4 - epoch]
-    assert bare(found) == bare(expected)
-    assert equal_weights(whole, resumed)
+    assert whole.equals(found, resumed)
 
 
 class Watched:
@@ -94,10 +107,8 @@ class Watched:
 
 
 @pytest.mark.parametrize("place", range(12))
-def test_cut_off_without_a_word_after_any_step(build_job, tmp_path, place):
+def test_cut_off_without_a_word_after_any_step(build_job, tmp_path, whole, place):
     """A checkpoint a step; each one alone is enough to go on from."""
-    whole = build_job(freeze=PHASES, settings=SETTINGS, folder=tmp_path / "whole")
-    expected = train(whole)
 
     class Crash(StopAt):
         def on_step(self, epoch, step, loss, lr):
@@ -113,8 +124,7 @@ def test_cut_off_without_a_word_after_any_step(build_job, tmp_path, place):
         epochs, steps = divmod(place + 1, 3)
         assert left == (f"epoch-{epochs:04}-step-{steps:05}" if steps else f"epoch-{epochs:04}")
     resumed = build_job(freeze=PHASES, settings=SETTINGS)
-    assert bare(train(resumed)) == bare(expected)
-    assert equal_weights(whole, resumed)
+    assert whole.equals(train(resumed), resumed)
 
 
 def test_no_checkpoint_within_an_epoch_unless_it_is_due(build_job, tmp_path):
@@ -213,8 +223,7 @@ def cut_after_three(build_job):
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "ema.safetensors", "optimizer.pt", "state.json"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
-def test_a_damaged_checkpoint_costs_one_epoch(build_job, tmp_path, caplog, name, damage):
-    expected = train(build_job(freeze=PHASES, settings=SETTINGS, folder=tmp_path / "whole"))
+def test_a_damaged_checkpoint_costs_one_epoch(build_job, tmp_path, whole, caplog, name, damage):
     cut_after_three(build_job)
     file = tmp_path / "checkpoints" / "epoch-0003" / name
     content = bytearray(file.read_bytes())
@@ -227,24 +236,25 @@ def test_a_damaged_checkpoint_costs_one_epoch(build_job, tmp_path, caplog, name,
         file.unlink()
     watcher = StopAt(99)
     with caplog.at_level(logging.WARNING, "transferflow.training"):
-        found = train(build_job(freeze=PHASES, settings=SETTINGS, hooks=[watcher]))
+        job = build_job(freeze=PHASES, settings=SETTINGS, hooks=[watcher])
+        found = train(job)
     assert watcher.first_epoch == 2
     assert "the checkpoint epoch-0003 is damaged" in caplog.text
-    assert bare(found) == bare(expected)
+    assert whole.equals(found, job)
     left = {path.name for path in (tmp_path / "checkpoints").glob("epoch-*")}
     assert left == {"epoch-0003", "epoch-0004"}  # written anew in its place
 
 
-def test_without_a_whole_checkpoint_training_starts_anew(build_job, tmp_path, caplog):
-    expected = train(build_job(freeze=PHASES, settings=SETTINGS, folder=tmp_path / "whole"))
+def test_without_a_whole_checkpoint_training_starts_anew(build_job, tmp_path, whole, caplog):
     cut_after_three(build_job)
     for state in (tmp_path / "checkpoints").glob("epoch-*/state.json"):
         state.write_text("{}")
     watcher = StopAt(99)
-    found = train(build_job(freeze=PHASES, settings=SETTINGS, hooks=[watcher]))
+    job = build_job(freeze=PHASES, settings=SETTINGS, hooks=[watcher])
+    found = train(job)
     assert watcher.first_epoch == 0
     assert caplog.text.count("damaged") == 2
-    assert bare(found) == bare(expected)
+    assert whole.equals(found, job)
 
 
 def test_a_pickle_with_code_is_not_run(build_job, tmp_path, caplog):
