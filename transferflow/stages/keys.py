@@ -15,7 +15,7 @@ from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.metrics import SENSITIVITY
 from transferflow.stages.outcome import StageName
 
-VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 5, "evaluate": 4, "register": 2}
+VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 6, "evaluate": 4, "register": 2}
 _TRAINED_ON: tuple[SplitName, ...] = ("train", "val")
 
 

@@ -202,6 +202,7 @@ class TrainingResult:
         precision: Arithmetic that was used.
         device: Device that was used.
         stopped_early: Whether patience ran out.
+        phases: The phases as they came: patience may have ended one before its time.
     """
 
     history: tuple[Mapping[str, float], ...]
@@ -211,3 +212,4 @@ class TrainingResult:
     precision: str
     device: str
     stopped_early: bool
+    phases: tuple[FreezePhase, ...]

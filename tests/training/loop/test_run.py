@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from transferflow.errors import PlanError, TrainingError
+from transferflow.errors import InterruptedRunError, PlanError, TrainingError
 from transferflow.spec.sections.freeze import FreezeLayers, FreezeNone, FreezePhases, Phase
 from transferflow.spec.sections.optimizer import AdamW, Sgd
 from transferflow.training.job import OptimizerSettings
@@ -210,6 +210,47 @@ def test_early_stopping_keeps_the_best(build_job):
     assert [proof.last_epoch for proof in result.proofs] == [3]
     resumed = train(build_job(settings=settings, validate=scripted([])))
     assert resumed == result  # a stopped training stays stopped
+
+
+def test_patience_ends_a_phase_before_it_ends_the_training(build_job, tiny_model, caplog):
+    """What is frozen, the rates, the proofs and a resume in the second phase follow."""
+    freeze = FreezePhases(
+        policy="phases",
+        phases=(Phase(epochs=4, train=("head",)), Phase(epochs=4, train=("*",), lr_scale=0.5)),
+    )
+    settings = {"epochs": 9, "metric": "score", "lower_is_better": False, "patience": 1}
+    optimizer = OptimizerSettings("adamw", schedule="constant")
+    before = state(tiny_model)
+    moved, rates = [], []
+
+    class Watch(Recorder):
+        def on_epoch(self, epoch, values):
+            moved.append(not torch.equal(before["stem.0.weight"], tiny_model.state_dict()["stem.0.weight"]))
+            rates.append(values["lr"])
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def job(values, hooks=()):
+        return build_job(
+            tiny_model,
+            freeze=freeze,
+            optimizer=optimizer,
+            settings=settings,
+            validate=scripted(values),
+            hooks=hooks,
+        )
+
+    with pytest.raises(InterruptedRunError), caplog.at_level("INFO"):
+        train(job([0.9, 0.8, 0.5], [Watch()]))
+    assert moved == [False, False, True]
+    assert rates == pytest.approx([0.01, 0.01, 0.005])
+    early = "phase 2 of 2 begins with epoch 3, 2 before its time: the one before it no longer got better"
+    assert early in caplog.text
+    result = train(job([0.6, 0.5]))
+    assert [phase.first_epoch for phase in result.phases] == [0, 2]
+    assert [(proof.first_epoch, proof.last_epoch) for proof in result.proofs] == [(0, 1), (2, 4)]
+    assert result.proofs[0].groups == ("layer1", "layer2", "stem")
+    assert (result.best_epoch, result.stopped_early, len(result.history)) == (0, True, 5)
 
 
 def test_lower_is_better(build_job):

@@ -1,6 +1,7 @@
 import pytest
 
-from transferflow.training.loop.selection import decide_best, decide_stop
+from transferflow.training.job import FreezePhase, FreezeSchedule
+from transferflow.training.loop.selection import decide_best, decide_phases, decide_stop
 
 
 def history(*values):
@@ -20,6 +21,20 @@ def test_the_best_epoch_is_the_latest_of_equals(values, lower, best):
     assert decide_best(history(*values), "score", lower_is_better=lower) == best
 
 
+def schedule(*starts):
+    return FreezeSchedule(
+        tuple(FreezePhase(start, frozenset({f"group{start}"})) for start in starts), "frozen"
+    )
+
+
+def starts(planned, values, patience=2, lower_is_better=False):
+    found = decide_phases(
+        planned, history(*values), "score", lower_is_better=lower_is_better, patience=patience
+    )
+    assert [phase.frozen for phase in found.phases] == [phase.frozen for phase in planned.phases]
+    return [phase.first_epoch for phase in found.phases]
+
+
 @pytest.mark.parametrize(
     ("values", "patience", "stops"),
     [
@@ -31,4 +46,49 @@ def test_the_best_epoch_is_the_latest_of_equals(values, lower, best):
     ],
 )
 def test_training_stops_when_nothing_is_better_for_long_enough(values, patience, stops):
-    assert decide_stop(history(*values), "score", lower_is_better=False, patience=patience) is stops
+    found = decide_stop(schedule(0), history(*values), "score", lower_is_better=False, patience=patience)
+    assert found is stops
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((), [0, 4, 7]),
+        ((0.5, 0.6, 0.7, 0.8), [0, 4, 7]),  # each keeps its length while it gets better
+        ((0.5, 0.4, 0.3), [0, 3, 6]),  # the first ends after 3 epochs, the second keeps its 3
+        ((0.9, 0.8, 0.7, 0.1, 0.2, 0.3), [0, 3, 6]),  # 0.9 is no measure for the second
+        ((0.9, 0.8, 0.7, 0.3, 0.2, 0.1), [0, 3, 6]),  # patience and length end together
+        ((0.5, 0.6, 0.5, 0.5, 0.9), [0, 4, 7]),
+        ((0.5, 0.4, 0.4, 0.9, 0.8, 0.7, 0.1), [0, 3, 6]),
+    ],
+)
+def test_patience_counts_within_a_phase_and_ends_it(values, expected):
+    assert starts(schedule(0, 4, 7), values) == expected
+    assert starts(schedule(0, 4, 7), [-value for value in values], lower_is_better=True) == expected
+
+
+def test_without_patience_phases_stay_as_planned():
+    assert starts(schedule(0, 4, 7), (0.5, 0.4, 0.3, 0.2, 0.1), patience=None) == [0, 4, 7]
+
+
+def test_what_has_come_is_not_changed_by_what_comes():
+    """A resume finds the same phases from the part of the history that it has."""
+    values = (0.5, 0.4, 0.3, 0.6, 0.5, 0.5, 0.7, 0.6, 0.6, 0.6)
+    whole = starts(schedule(0, 4, 7), values)
+    for rows in range(len(values)):
+        for first, now in zip(whole, starts(schedule(0, 4, 7), values[:rows]), strict=True):
+            assert now == first or first >= rows
+
+
+@pytest.mark.parametrize(
+    ("values", "stops"),
+    [
+        ((0.9, 0.8, 0.7), False),  # ends the first phase only
+        ((0.9, 0.8, 0.7, 0.5, 0.4), False),
+        ((0.9, 0.8, 0.7, 0.5, 0.4, 0.3), True),
+    ],
+)
+def test_only_the_last_phase_ends_the_training(values, stops):
+    rows = history(*values)
+    phases = decide_phases(schedule(0, 5), rows, "score", lower_is_better=False, patience=2)
+    assert decide_stop(phases, rows, "score", lower_is_better=False, patience=2) is stops

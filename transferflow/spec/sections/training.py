@@ -25,7 +25,7 @@ class EarlyStopping(Section):
     metric: Text | None = None
     """Validation metric to watch, which also chooses the epoch that is kept; left out: the gate's metric."""
     patience: Count = 5
-    """Epochs without improvement before training stops."""
+    """Epochs without improvement that end a freeze phase, and in the last one the training."""
 
 
 class Checkpoint(Section):

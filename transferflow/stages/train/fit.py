@@ -85,6 +85,7 @@ def _as_it_is(job: TrainJob) -> TrainingResult:
         precision="fp32",
         device=device.type,
         stopped_early=False,
+        phases=job.freeze.phases,
     )
 
 
@@ -106,7 +107,7 @@ def _history(spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult) -
         "layers": [asdict(row) for row in plan.rows],
         "phases": [
             {"first_epoch": p.first_epoch, "frozen": sorted(p.frozen), "lr_scale": p.lr_scale}
-            for p in plan.freeze.phases
+            for p in result.phases
         ],
         "freeze_proof": [asdict(proof) for proof in result.proofs],
     }

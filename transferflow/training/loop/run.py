@@ -19,11 +19,17 @@ from transferflow.training.checkpoints.contents import Checkpoint
 from transferflow.training.checkpoints.folder import Checkpoints
 from transferflow.training.device import pick_device
 from transferflow.training.freezing import apply_freeze
-from transferflow.training.job import TrainingResult, TrainJob
+from transferflow.training.job import FreezePhase, FreezeSchedule, TrainingResult, TrainJob
 from transferflow.training.loop.build import arithmetic_of, build_stepper, capture, fingerprint_of, restore
-from transferflow.training.loop.selection import decide_best, decide_stop
+from transferflow.training.loop.selection import decide_best, decide_phases, decide_stop
 from transferflow.training.loop.stopping import StopSignals
-from transferflow.training.loop.wording import describe_place, no_metric, not_finite, stopped
+from transferflow.training.loop.wording import (
+    describe_next_phase,
+    describe_place,
+    no_metric,
+    not_finite,
+    stopped,
+)
 from transferflow.training.proof import close_phase, count_left_out, tensor_digests
 from transferflow.training.schedule import apply_scale, scale_at
 from transferflow.training.state import EpochState, LoopState
@@ -102,10 +108,10 @@ class _Run:
             self._epoch(self.state.epochs)
 
     def _epoch(self, epoch: int) -> None:
-        phase = self.job.freeze.at(epoch)
-        if epoch == phase.first_epoch and self.state.running.steps == 0:
-            self.state = replace(self.state, frozen_before=self._frozen(epoch))
-        self._train_steps(epoch)
+        phases = self._phases()
+        if epoch == phases.at(epoch).first_epoch and self.state.running.steps == 0:
+            self.state = replace(self.state, frozen_before=self._frozen(phases.at(epoch)))
+        self._train_steps(epoch, phases)
         started = time.perf_counter()
         metrics = self._validate(epoch)
         row = self._row(epoch, metrics, time.perf_counter() - started)
@@ -114,14 +120,15 @@ class _Run:
         for hook in self.job.hooks:
             hook.on_epoch(epoch, row)
 
-    def _train_steps(self, epoch: int) -> None:
+    def _train_steps(self, epoch: int, phases: FreezeSchedule) -> None:
         """Take the steps of an epoch that are left."""
         job = self.job
         job.model.train()
-        apply_freeze(job.model, job.groups, job.freeze.at(epoch), job.freeze.batch_norm)
+        apply_freeze(job.model, job.groups, phases.at(epoch), phases.batch_norm)
         started = time.perf_counter()
         first = self.state.running.steps
         for step, batch in enumerate(job.train_loader.epoch(epoch, first), first):
+            apply_scale(self.stepper.optimizer.param_groups, self._scale(phases, epoch, step))
             losses = self._step(epoch, step, batch, started)
             started = time.perf_counter()
             for hook in job.hooks:
@@ -130,7 +137,6 @@ class _Run:
 
     def _step(self, epoch: int, step: int, batch: Batch, started: float) -> dict[str, float]:
         """Take a step; the state follows the weights, whatever cuts in."""
-        apply_scale(self.stepper.optimizer.param_groups, self._scale(epoch, step))
         losses = self.stepper.gradients(batch, step_seed(self.job.settings.seed, epoch, step))
         if not all(math.isfinite(value) for value in losses.values()):
             raise not_finite(losses, epoch, step)
@@ -140,15 +146,14 @@ class _Run:
             self.state = replace(self.state, running=running)
         return losses
 
-    def _scale(self, epoch: int, step: int) -> float:
-        job = self.job
+    def _scale(self, phases: FreezeSchedule, epoch: int, step: int) -> float:
         return scale_at(
-            job.optimizer,
-            job.freeze,
+            self.job.optimizer,
+            phases,
             epoch=epoch,
             step=step,
             steps_per_epoch=self.steps,
-            epochs=job.settings.epochs,
+            epochs=self.job.settings.epochs,
         )
 
     def _head_rate(self) -> float:
@@ -182,26 +187,41 @@ class _Run:
         self._close_phase(epoch)
         self._save(is_best=self._best() == epoch)
 
-    def _frozen(self, epoch: int) -> dict[str, str]:
+    def _frozen(self, phase: FreezePhase) -> dict[str, str]:
         job = self.job
-        return tensor_digests(job.model, job.groups, job.freeze.at(epoch).frozen, job.freeze.batch_norm)
+        return tensor_digests(job.model, job.groups, phase.frozen, job.freeze.batch_norm)
 
     def _close_phase(self, epoch: int) -> None:
         """Prove that the frozen part has kept every bit, where a phase ends after this epoch."""
-        job, phase = self.job, self.job.freeze.at(epoch)
-        ends = self._stops() or epoch + 1 == job.settings.epochs or job.freeze.at(epoch + 1) != phase
-        if ends:
-            left_out = count_left_out(job.model, job.groups, phase.frozen, job.freeze.batch_norm)
-            proof = close_phase(phase, epoch, self.state.frozen_before, self._frozen(epoch), left_out)
-            self.state = replace(self.state, proofs=(*self.state.proofs, proof), frozen_before={})
+        job, phases = self.job, self._phases()
+        phase, following = phases.at(epoch), phases.at(epoch + 1)
+        if following == phase and not self._stops() and epoch + 1 < job.settings.epochs:
+            return
+        left_out = count_left_out(job.model, job.groups, phase.frozen, job.freeze.batch_norm)
+        proof = close_phase(phase, epoch, self.state.frozen_before, self._frozen(phase), left_out)
+        self.state = replace(self.state, proofs=(*self.state.proofs, proof), frozen_before={})
+        if following != phase:
+            logger.info("%s", describe_next_phase(job.freeze, phases, following))
 
     def _best(self) -> int:
         settings = self.job.settings
         return decide_best(self.state.history, settings.metric, lower_is_better=settings.lower_is_better)
 
+    def _phases(self) -> FreezeSchedule:
+        """The phases as they came so far; from the history alone, so that a resume finds the same."""
+        settings = self.job.settings
+        return decide_phases(
+            self.job.freeze,
+            self.state.history,
+            settings.metric,
+            lower_is_better=settings.lower_is_better,
+            patience=settings.patience,
+        )
+
     def _stops(self) -> bool:
         settings = self.job.settings
         return decide_stop(
+            self._phases(),
             self.state.history,
             settings.metric,
             lower_is_better=settings.lower_is_better,
@@ -257,6 +277,7 @@ class _Run:
             precision=self.arithmetic.precision,
             device=torch.cuda.get_device_name(self.device) if is_cuda else self.device.type,
             stopped_early=state.epochs < settings.epochs,
+            phases=self._phases().phases,
         )
 
 

@@ -14,6 +14,7 @@ from transferflow.errors import (
     TransferflowError,
 )
 from transferflow.logs import get_logger
+from transferflow.training.job import FreezePhase, FreezeSchedule
 
 logger = get_logger("training")
 
@@ -22,6 +23,14 @@ def describe_place(epochs: int, all_epochs: int, steps: int, all_steps: int) -> 
     """How far a training is, in words."""
     inside = f" and {steps} of {all_steps} steps of the next" if steps else ""
     return f"{epochs} of {all_epochs} epochs{inside}"
+
+
+def describe_next_phase(planned: FreezeSchedule, phases: FreezeSchedule, phase: FreezePhase) -> str:
+    """That a phase begins, and whether patience let it begin before its time."""
+    at = phases.phases.index(phase)
+    early = planned.phases[at].first_epoch - phase.first_epoch
+    why = f", {early} before its time: the one before it no longer got better" if early else ""
+    return f"phase {at + 1} of {len(phases.phases)} begins with epoch {phase.first_epoch + 1}{why}"
 
 
 def stopped(reason: BaseException, waiting: Sequence[int], place: str, *, saved: bool) -> BaseException:
