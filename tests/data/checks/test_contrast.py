@@ -83,11 +83,11 @@ def test_a_quarter_of_the_range_is_a_warning(check):
     assert (found.kind, found.severity) == ("low_contrast", "warning")
 
 
-@pytest.mark.parametrize(("flat", "severity"), [(3, "warning"), (7, "error")])
-def test_flat_images_above_half_are_an_error(check, flat, severity):
+@pytest.mark.parametrize("flat", [3, 12])
+def test_images_that_are_flat_in_their_files_are_said(check, flat):
     arrays = [*noise(12 - flat, 255, np.uint8), *[np.full((16, 16), 7 * i, np.uint8) for i in range(flat)]]
     (found,) = check(arrays).values()
-    assert (found.kind, found.severity) == ("flat_image", severity)
+    assert (found.kind, found.severity) == ("flat_image", "warning")
     assert found.reason.startswith(f"{flat} of 12 images are next to one gray in their files")
 
 

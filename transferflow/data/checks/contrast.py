@@ -14,7 +14,6 @@ _FLAT = 16
 """An image that spans no more is next to one gray; 12 bits in a file of 16 span just so many."""
 _LOST = 2
 """So many times more values in the file than after conversion: the conversion has lost them."""
-_MUCH = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def check_contrast(found: Inspected, intensity: Intensity, allowed: float) -> It
     yield from _finding("contrast_lost", lost, total, gone, allowed)
     few = f"use a quarter of the gray values or less{_advise(intensity, dark)}"
     yield from _finding("low_contrast", dark, total, few, 1.0)
-    yield from _finding("flat_image", flat, total, "are next to one gray in their files", _MUCH)
+    yield from _finding("flat_image", flat, total, "are next to one gray in their files", 1.0)
 
 
 def _finding(
