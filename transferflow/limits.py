@@ -42,3 +42,33 @@ MAX_JPEG_WORK = 10_000_000_000
 """Pixels times scans of a JPEG: a progressive file of 1 MB can ask for thousands of passes."""
 MAX_TIFF_PAGES = 1_000
 """Image directories of a TIFF."""
+
+# Data files
+MAX_CLASSES = 100_000
+"""Classes of a data set."""
+MAX_LABEL = 500
+"""Characters of a class name."""
+MAX_CELL = 131_072
+"""Characters of a cell of a table."""
+MAX_COLUMNS = 10_000
+"""Columns of a table."""
+MAX_BAD_ENTRIES = 100_000
+"""Rows or entries of one annotation file that are left out, before the file is taken for another kind."""
+MAX_TEXT_BYTES = 200_000_000
+"""Bytes of a list of images."""
+MAX_LABEL_FILE_BYTES = 50_000_000
+"""Bytes of the labels of one image (YOLO, Pascal VOC)."""
+MAX_NAMES_BYTES = 1_000_000
+"""Bytes of a YOLO file of class names."""
+MAX_XML_DEPTH = 50
+"""Levels of an XML file."""
+MAX_XML_ELEMENTS = 500_000
+"""Elements of an XML file."""
+MAX_OUTLINE = 2_000_000
+"""Pixels along the outlines of one COCO polygon."""
+MAX_DRAWN = 10_000_000_000
+"""Pixels that the objects of one COCO image cover, one on top of the other."""
+
+# Weights
+MAX_WEIGHT_DEPTH = 5
+"""Dicts in each other around the tensors of a weights file."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import assert_never
 
 from transferflow.data.files.paths import resolve_root, split_mask
+from transferflow.data.formats.bounds import require_bounded
 from transferflow.data.formats.coco import list_coco
 from transferflow.data.formats.dicom import list_dicom
 from transferflow.data.formats.folders import declare_by_folders
@@ -40,8 +41,13 @@ def load_listing(data: Data, truth: Truth, base: Path | None = None) -> Listing:
         base: Folder that `data.root` is relative to; left out: the working directory.
 
     Raises:
-        DataError: If the root, a table or an annotation file is missing or can't be read as such.
+        DataError: If the root, a table or an annotation file is missing or can't be read as such, or there
+            is no end of classes.
     """
+    return require_bounded(_list(data, truth, base))
+
+
+def _list(data: Data, truth: Truth, base: Path | None) -> Listing:
     root, group_by = resolve_root(data.root, base), data.split.group_by
     # Tables, COCO and DICOM name the groups themselves; a table beside the images does it for the others.
     match data:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from transferflow.data.files.dicom_pixels import DICOM_SUFFIXES
@@ -24,7 +24,7 @@ def list_images(paths: Sequence[Path], output: Path) -> list[Path]:
         output: Folder for masks and overlays.
 
     Raises:
-        DataError: If a path does not exist, or there are no images at all.
+        DataError: If a path does not exist, a folder can't be read, or there are no images at all.
     """
     found: dict[str, Path] = {}
     for path in paths:
@@ -46,12 +46,28 @@ def _images_below(folder: Path, output: Path) -> list[Path]:
     skips = own != above and own.is_relative_to(above)
     return sorted(
         path
-        for path in folder.rglob("*")
+        for path in _files_below(folder)
         if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not path.is_dir()
         and not (skips and Path(os.path.realpath(path)).is_relative_to(own))
     )
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Visible files at any depth; links to folders are not followed."""
+    folders = [folder]
+    while folders:
+        try:
+            entries = list(os.scandir(folders.pop()))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise DataError("the folder can't be read", where=str(error.filename), found=reason) from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(Path(entry.path))
+            elif not entry.is_dir():
+                yield Path(entry.path)
 
 
 def create_output(folder: Path) -> None:

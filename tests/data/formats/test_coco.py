@@ -9,7 +9,7 @@ from pycocotools import mask as judge
 from pycocotools.coco import COCO
 
 from transferflow.data.formats.masks import mask_files_of
-from transferflow.data.formats.rle import draw_segmentation, segmentation_problem
+from transferflow.data.formats.rle import draw_runs, encode_segmentation, segmentation_problem
 from transferflow.data.listing import listing_digest
 from transferflow.data.snapshot.diff import compare_snapshots
 from transferflow.data.snapshot.manifest import read_rows, read_table, write_table
@@ -186,7 +186,9 @@ def test_masks_are_those_of_pycocotools(seed):
             wanted = judge.decode(judge.frPyObjects(segmentation, 16, 24))
         else:
             wanted = judge.decode(segmentation)
-        assert np.array_equal(draw_segmentation(segmentation, (24, 16)), wanted)
+        canvas = np.zeros((24, 16), np.int32)
+        draw_runs(encode_segmentation(segmentation, (24, 16)), canvas, 1)
+        assert np.array_equal(canvas.T, wanted)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_names_in_a_text_file(yolo, list_data):
         ("names: []", "names no classes"),
         ("names: [a, a]", "a class twice"),
         ("names: [a", "not YAML"),
-        ("x: &a [*a]\n", "names no classes"),
+        ("x: &a [*a]\n", "inside its own anchor"),
         ("", "names no classes"),
         ("a: &a [x, x]\nb: &b [*a, *a]\nnames: [ok, *b]\n", r"data\.yaml:2: text is expected here"),
         ("names: [a]\ntrain: {x: y}\n", r"data\.yaml:2: text is expected here"),

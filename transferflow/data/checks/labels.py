@@ -19,6 +19,8 @@ from transferflow.spec.wording import did_you_mean
 _FEW = 5
 _WHOLE = re.compile(r"(?P<whole>-?[0-9]+)(\.0+)?")
 _MISSING = frozenset({"nan", "null", "nat", "n/a", "#n/a", "<na>"})
+_SUGGESTED = 100
+"""Findings for which a near name is looked for; nobody reads so many."""
 _NOTHING: Mapping[SplitName, str] = {
     "train": "there is nothing to learn",
     "val": "no epoch can be told to be the best",
@@ -89,9 +91,10 @@ def check_listed_names(truth: Truth, listing: Listing) -> list[Finding]:
     if not isinstance(truth, LabelTruth):
         return findings
     used = {label for _, labels in labelled for label in labels}
+    others = used - set(listing.classes)
     for name in listing.classes:
         if name not in used:
-            near = did_you_mean(name, used - set(listing.classes))
+            near = did_you_mean(name, others) if len(findings) < _SUGGESTED else ""
             reason = f"no image has the label {name!r}" + (f": {near}" if near else "")
             findings.append(Finding("class_missing", "error", "data.classes", reason))
     return findings
@@ -114,9 +117,9 @@ def check_names(
         for label in labels:
             counts[label] += 1
             first.setdefault(label, place)
-    for label in sorted(set(counts) - known):
+    for number, label in enumerate(sorted(set(counts) - known)):
         reason = f"label {label!r} is not among the classes ({counts[label]} times): {_short(classes)}"
-        near = did_you_mean(label, known)
+        near = did_you_mean(label, known) if number < _SUGGESTED else ""
         yield Finding("unknown_label", "error", first[label], f"{reason}; {near}" if near else reason)
     alike = defaultdict(list)
     for label in sorted(counts):

@@ -13,10 +13,10 @@ from transferflow.data.files.geometry import Pixels
 from transferflow.data.files.images import (
     OtherKindError,
     open_image,
-    open_regular,
     read_orientation,
     refuse_other_kind,
 )
+from transferflow.data.files.paths import open_regular
 from transferflow.data.files.pixels import (
     RawImage,
     UnsuitableImageError,

@@ -6,8 +6,6 @@ PostScript starts another program on it.
 
 from __future__ import annotations
 
-import os
-import stat
 import struct
 import warnings
 from contextlib import nullcontext
@@ -18,6 +16,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, features
 
+from transferflow.data.files.paths import open_regular
 from transferflow.data.files.room import Claim, TooLargeError, free_claim
 from transferflow.limits import MAX_JPEG_WORK
 
@@ -105,20 +104,6 @@ def _count_scans(stream: BinaryIO) -> int:
         count += (end + chunk).count(_SCAN)
         end = chunk[-1:]
     return count
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading; a pipe or a device is refused, as reading it might never end.
-
-    Raises:
-        OSError: If it can't be opened, or is no regular file.
-    """
-    # A pipe without a writer would keep the opening itself waiting.
-    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise OSError(0, "not a regular file")
-    return os.fdopen(number, "rb")
 
 
 def refuse_other_kind(head: bytes) -> None:

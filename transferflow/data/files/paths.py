@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import heapq
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from transferflow.data.records import Finding
 from transferflow.errors import DataError
@@ -32,6 +34,7 @@ IMAGE_FORMATS = {
 IMAGE_SUFFIXES = frozenset(IMAGE_FORMATS)
 _LOOKED_AT = 1000
 """Files of a folder among which a near name is looked for."""
+_LISTED = "a link to a folder that is listed already: its images count once"
 _NOT_DATA = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 DESCRIPTION = "dataset.json"
 """What `datasets fetch` says, at the root, of the set that it wrote; no part of the data."""
@@ -188,11 +191,12 @@ class Scan:
 def scan_folder(root: Path, below: str = ".", suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Scan:
     """List the files with one of `suffixes` in a folder, at any depth; an empty set takes every suffix.
 
-    Hidden files are only counted. Links are followed as long as they stay below the root.
+    Hidden files are only counted. Links are followed as long as they stay below the root, and each folder is
+    listed once.
     """
     scan = Scan()
     start = root / below
-    for entry in _walk(str(start), root, (str(start.resolve()),), scan):
+    for entry in _walk(start, root, scan):
         _sort_in(entry, root, suffixes, scan)
     scan.files.sort()
     scan.findings.sort(key=lambda finding: finding.where)
@@ -222,28 +226,74 @@ def _sort_in(entry: os.DirEntry[str], root: Path, suffixes: frozenset[str], scan
         scan.files.append(path)
 
 
-def _walk(folder: str, root: Path, chain: tuple[str, ...], scan: Scan) -> Iterator[os.DirEntry[str]]:
-    """Every visible entry that is no folder; `chain` holds the real folders above, to stop at loops."""
-    for entry in os.scandir(folder):
-        if _is_hidden(entry.name):
-            scan.ignored["hidden"] += 1
-        elif not entry.is_dir():
-            yield entry
-        elif not entry.is_symlink():
-            yield from _walk(entry.path, root, (*chain, entry.path), scan)
-        else:
-            target = str(Path(entry.path).resolve())
-            where = ascii(os.path.relpath(entry.path, root)).strip("'")
-            if not Path(target).is_relative_to(root):
-                scan.findings.append(
-                    Refusal("outside_root", "a link to a folder outside the data folder").finding(where)
-                )
-            elif target not in chain:
-                yield from _walk(entry.path, root, (*chain, target), scan)
+def _walk(start: Path, root: Path, scan: Scan) -> Iterator[os.DirEntry[str]]:
+    """Every visible entry that is no folder.
+
+    Each folder is entered once: links come last, in order, and lead nowhere where their folder was listed.
+    """
+    folders, links = [str(start)], list[str]()
+    seen: set[tuple[int, int]] = set()
+    while folders or links:
+        is_link = not folders
+        folder = heapq.heappop(links) if is_link else folders.pop()
+        try:
+            status = os.stat(folder)  # noqa: PTH116 - one call per folder of large data sets
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            reason = f"the folder can't be read: {error.strerror or error}"
+            scan.findings.append(Finding("unreadable_folder", "error", _shown(folder, root), reason))
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            scan.findings.append(Finding("listed_folder", "warning", _shown(folder, root), _LISTED))
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        for entry in entries:
+            if _is_hidden(entry.name):
+                scan.ignored["hidden"] += 1
+            elif not entry.is_dir():
+                yield entry
+            elif not entry.is_symlink():
+                folders.append(entry.path)
+            elif _is_below(entry.path, root):
+                heapq.heappush(links, entry.path)
+            else:
+                refusal = Refusal("outside_root", "a link to a folder outside the data folder")
+                scan.findings.append(refusal.finding(_shown(entry.path, root)))
+
+
+def _shown(path: str, root: Path) -> str:
+    return ascii(os.path.relpath(path, root)).strip("'")
 
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name in _NOT_DATA
+
+
+def read_bounded(file: Path, limit: int) -> bytes:
+    """Content of a regular file.
+
+    Raises:
+        OSError: If it can't be read, is no regular file, or is longer than `limit`.
+    """
+    with open_regular(file) as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit // 1_000_000} MB")
+    return content
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; a pipe or a device is refused, as reading it might never end.
+
+    Raises:
+        OSError: If it can't be opened, or is no regular file.
+    """
+    # A pipe without a writer would keep the opening itself waiting.
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(number, "rb")
 
 
 def is_unicode(text: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from transferflow.data.formats.bounds import require_few
 from transferflow.data.formats.exact import (
     InexactError,
     exact_flag,
@@ -22,6 +23,7 @@ from transferflow.errors import DataError
 from transferflow.spec.class_names import plain_name
 
 ImageId = int | str
+_SHOWN = 20
 _T = TypeVar("_T")
 
 
@@ -86,6 +88,7 @@ def load_coco_file(file: Path, name: str) -> CocoFile:
     categories = _categories(whole, name)
     images: dict[ImageId, CocoImage] = {}
     for index, entry in enumerate(_entries(whole, "images", name)):
+        require_few(findings, name)
         image = _image(entry, index)
         where = f"{name}:images[{index}]"
         if image is None:
@@ -127,7 +130,7 @@ def _entries(whole: Mapping[str, Any], key: str, name: str) -> list[Any]:
         raise DataError(
             f"the annotations have no list {key!r}",
             where=name,
-            found=", ".join(map(str, whole)) or "an empty object",
+            found=", ".join(list(whole)[:_SHOWN]) or "an empty object",
             allowed="images, annotations and categories",
         )
     return entries
@@ -135,16 +138,18 @@ def _entries(whole: Mapping[str, Any], key: str, name: str) -> list[Any]:
 
 def _categories(whole: Mapping[str, Any], name: str) -> dict[ImageId, str]:
     found: dict[ImageId, str] = {}
+    labels: set[str] = set()
     for index, entry in enumerate(_entries(whole, "categories", name)):
         key, label = _id(entry, "id"), _label(entry)
         if key is None or not label:
             what = "a category needs `id` and `name`"
         elif key in found:
             what = f"category id {key!r} is used twice"
-        elif label in found.values():
+        elif label in labels:
             what = f"category name {label!r} is used twice"
         else:
             found[key] = label
+            labels.add(label)
             continue
         raise DataError(what, where=f"{name}:categories[{index}]", found=repr(entry)[:200])
     return found
@@ -209,6 +214,7 @@ def _annotations(
     orphans: list[tuple[int, ImageId]] = []
     first: dict[ImageId, int] = {}
     for index, entry in enumerate(_entries(whole, "annotations", name)):
+        require_few(findings, name)
         where = f"{name}:annotations[{index}]"
         key, image, category = (_id(entry, k) for k in ("id", "image_id", "category_id"))
         if key is not None and first.setdefault(key, index) != index:

@@ -102,8 +102,8 @@ def _load_groups(table: TableFile, group_by: str) -> dict[str, str]:
             allowed=f"path (or file_name) and {group_by}",
         )
     groups: dict[str, str] = {}
-    for line in table.lines:
+    for line in table.read((column, group_by)):
         group = plain_name(line.cells.get(group_by, ""))
         if group:
-            groups[line.cells[column].strip().replace("\\", "/").removeprefix("./")] = group
+            groups[line.cells.get(column, "").strip().replace("\\", "/").removeprefix("./")] = group
     return groups

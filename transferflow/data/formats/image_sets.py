@@ -6,17 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from transferflow.data.files.paths import IMAGE_SUFFIXES
+from transferflow.data.files.paths import IMAGE_SUFFIXES, read_bounded
 from transferflow.data.formats.folders import split_of
 from transferflow.data.formats.pairing import Partners, two_splits_finding
 from transferflow.data.records import Finding, SplitName
 from transferflow.errors import DataError
+from transferflow.limits import MAX_TEXT_BYTES
 
 FOLDERS = ("ImageSets/Main", "ImageSets")
 _TRAINVAL = "trainval"
 _FLAGS = ("-1", "0", "1")
 """Whether an image shows a class: stands behind the names in some lists."""
-_MAX_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,7 @@ def _resolve(
 
 def _lines(file: Path, where: str) -> Iterator[tuple[int, str]]:
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise DataError("the list of images is larger than 200 MB", where=where)
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bounded(file, MAX_TEXT_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("the list of images can't be read", where=where, found=str(error)) from error
     yield from ((number, text) for number, line in enumerate(lines, 1) if (text := line.strip()))

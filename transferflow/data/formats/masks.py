@@ -19,12 +19,15 @@ from transferflow.data.formats.coco import BACKGROUND
 from transferflow.data.formats.coco_file import CocoFile, CocoImage, load_coco_file
 from transferflow.data.formats.mask_coding import index_coding
 from transferflow.data.formats.mask_pixels import Values, read_mask_values
-from transferflow.data.formats.rle import draw_segmentation
+from transferflow.data.formats.rle import draw_runs, encode_segmentation
 from transferflow.data.records import DatasetSnapshot, MaskCoding
 from transferflow.errors import DataError
+from transferflow.limits import MAX_DRAWN
 from transferflow.store import file_digest
 
 _MAX_VALUES = 300
+_BLOCK = 1 << 20
+"""Pixels that are mapped at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +110,17 @@ class MaskFiles:
         Raises:
             DataError: If a value is no class.
         """
-        values, places = np.unique(raw, return_inverse=True)
+        values = np.unique(raw)
         indices = [self.class_of(int(value)) for value in values]
         if None in indices:
             unknown = int(values[indices.index(None)])
             raise DataError("the mask holds a value that is no class", where=mask, found=self.show(unknown))
-        return np.array(indices, np.uint8)[places].reshape(raw.shape)
+        numbers = np.array(indices, np.uint8)
+        found = np.empty(raw.shape, np.uint8)
+        step = max(1, _BLOCK // max(1, raw.shape[1]))  # places take eight bytes a pixel
+        for top in range(0, len(raw), step):
+            found[top : top + step] = numbers[np.searchsorted(values, raw[top : top + step])]
+        return found
 
     def class_of(self, value: int) -> int | None:
         """Class index (or the ignored value) of a raw value; `None` if it is neither."""
@@ -133,13 +141,21 @@ class MaskFiles:
         if image.size is None:
             raise DataError("an image of the COCO file has no size", where=f"images[{image.index}]")
         unlabelled = self.classes.index(BACKGROUND) if BACKGROUND in self.classes else self.coding.ignored
-        canvas = np.full((image.size[1], image.size[0]), unlabelled, np.int32)
-        layers = [(a, draw_segmentation(a.segmentation, image.size)) for a in coco.annotations[image.id]]
-        layers.sort(key=lambda layer: (not layer[0].crowd, -int(layer[1].sum())))
-        for annotation, drawn in layers:
+        canvas = np.full(image.size, unlabelled, np.int32)
+        layers = [(a, encode_segmentation(a.segmentation, image.size)) for a in coco.annotations[image.id]]
+        areas = [sum(runs[1::2]) for _, runs in layers]
+        if sum(areas) > MAX_DRAWN:
+            raise DataError(
+                "the objects of an image cover it over and over",
+                where=f"images[{image.index}]",
+                found=f"{sum(areas):,} pixels",
+                allowed=f"at most {MAX_DRAWN:,}",
+            )
+        order = sorted(range(len(layers)), key=lambda n: (not layers[n][0].crowd, -areas[n]))
+        for annotation, runs in (layers[n] for n in order):
             if annotation.label in self.classes:
-                canvas[drawn == 1] = self.classes.index(annotation.label)
-        return canvas
+                draw_runs(runs, canvas, self.classes.index(annotation.label))
+        return canvas.T
 
 
 def mask_files_of(snapshot: DatasetSnapshot, ignored: int) -> MaskFiles:

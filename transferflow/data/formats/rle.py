@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from transferflow.data.files.geometry import Pixels
-from transferflow.limits import MAX_PIXELS
+from transferflow.limits import MAX_OUTLINE, MAX_PIXELS
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -36,9 +35,19 @@ def _polygon_problem(polygons: list[Any], size: Size) -> str | None:
             return "a polygon needs an even number of coordinates, six or more"
         if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in polygon):
             return "a polygon has a coordinate that is not a number"
-        if not all(math.isfinite(v) and -far <= v <= far + max(size) for v in polygon):
+        # Compared and not computed with: a whole number may be larger than any floating-point number.
+        if not all(-far <= v <= far + max(size) for v in polygon):
             return "a polygon has a coordinate far outside the image"
+        outline = _outline(polygon)
+        if outline > MAX_OUTLINE:
+            return f"a polygon goes {outline:,.0f} pixels about; allowed are {MAX_OUTLINE:,}"
     return None
+
+
+def _outline(polygon: list[float]) -> float:
+    """Pixels along the outline, as many steps as drawing it takes."""
+    corners = np.asarray(polygon, np.float64).reshape(-1, 2)
+    return float(np.abs(np.diff(corners, axis=0, append=corners[:1])).max(axis=1).sum())
 
 
 def _rle_problem(rle: Mapping[str, Any], size: Size) -> str | None:
@@ -47,10 +56,11 @@ def _rle_problem(rle: Mapping[str, Any], size: Size) -> str | None:
         return f"the RLE mask has size {rle.get('size')}, the image {[height, width]} (height, width)"
     counts = rle.get("counts")
     runs = _runs(counts) if isinstance(counts, str) else counts
-    if not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
+    pixels = width * height
+    if not isinstance(runs, list) or not all(isinstance(run, int) and 0 <= run <= MAX_PIXELS for run in runs):
         return "the RLE counts can't be read"
-    if sum(runs) != width * height:
-        return f"the RLE counts cover {sum(runs)} pixels, the image has {width * height}"
+    if sum(runs) != pixels:
+        return f"the RLE counts cover {sum(runs)} pixels, the image has {pixels}"
     return None
 
 
@@ -74,15 +84,34 @@ def _runs(text: str) -> list[int] | None:
     return runs
 
 
-def draw_segmentation(segmentation: Any, size: Size) -> Pixels:  # noqa: ANN401 - JSON
-    """Rasterise a segmentation without a problem: uint8 H x W of 0 and 1, equal to pycocotools'."""
+def encode_segmentation(segmentation: Any, size: Size) -> list[int]:  # noqa: ANN401 - JSON
+    """Run lengths of a segmentation without a problem, as pycocotools would draw it.
+
+    Returns:
+        Lengths of the runs down the columns, outside and inside in turn, outside first.
+    """
+    if isinstance(segmentation, dict):
+        counts = segmentation["counts"]
+        return counts if isinstance(counts, list) else _runs(counts) or []
     from faster_coco_eval import mask as rle_library  # loads OpenCV, which a plan can do without
 
     width, height = size
-    if isinstance(segmentation, list):
-        rle = rle_library.merge(rle_library.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        rle = rle_library.frPyObjects(segmentation, height, width)
-    else:
-        rle = segmentation
-    return np.asarray(rle_library.decode(rle), np.uint8)
+    rle = rle_library.merge(rle_library.frPyObjects(segmentation, height, width))
+    counts = rle["counts"]
+    return _runs(counts.decode() if isinstance(counts, bytes) else counts) or []
+
+
+def draw_runs(runs: Sequence[int], canvas: NDArray[np.int32], value: int) -> None:
+    """Set the pixels inside to a value; takes no more time than they are many.
+
+    Args:
+        runs: Lengths down the columns, outside first.
+        canvas: W x H, contiguous: the transposed image, whose columns are its rows.
+        value: What to set them to.
+    """
+    flat = canvas.reshape(-1)
+    at = 0
+    for outside, inside in zip(runs[::2], runs[1::2], strict=False):
+        at += outside
+        flat[at : at + inside] = value
+        at += inside

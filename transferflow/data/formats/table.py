@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from transferflow.data.files.paths import Members, Refusal, require_file
+from transferflow.data.formats.bounds import require_few
 from transferflow.data.formats.folders import SPLIT_WORDS, is_split_name, split_of
 from transferflow.data.formats.groups import patient_names
 from transferflow.data.formats.spellings import Spellings
@@ -45,7 +46,7 @@ def list_rows(data: TableData | DicomData, truth: Truth, root: Path, file: Path,
     if columns.group != data.columns.group and data.split.group_by is None:
         reason = f"rows of equal {columns.group!r} share a split; data.columns.group names another column"
         reader.findings.append(Finding("group_column", "warning", f"{name}:1", reason))
-    for line in table.lines:
+    for line in table.read(reader.wanted):
         reader.take(line)
     reader.findings += [*reader.unread_splits(), *reader.spellings.findings()]
     if not reader.records and not any(f.severity != "warning" for f in reader.findings):
@@ -119,8 +120,18 @@ class _RowReader:
             name: Counter() for name in header if columns.split not in header and is_split_name(name)
         }
 
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Columns that are looked at."""
+        return frozenset({*_names(self._columns), *self._unread})
+
     def take(self, line: Line) -> None:
-        """Add the record of one line, or the finding that keeps it out."""
+        """Add the record of one line, or the finding that keeps it out.
+
+        Raises:
+            DataError: If so many are kept out that this can't be the right table.
+        """
+        require_few(self.findings, self._name)
         where = f"{self._name}:{line.number}"
         record = self._record(line, where)
         for name, words in self._unread.items():

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transferflow.data.formats.exact import InexactError, exact_text
 from transferflow.errors import DataError
+from transferflow.limits import MAX_CELL, MAX_COLUMNS
 
 _DELIMITERS = (",", ";", "\t")
 _CSV = frozenset({".csv", ".tsv", ".txt"})
+_BATCH = 2_000
+_PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError)
+"""What is raised for damage of every kind; text that is no UTF-8 is a ValueError."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,15 @@ class Line:
 
 @dataclass(frozen=True)
 class TableFile:
-    """An open table; its lines can be read once."""
+    """An open table.
+
+    Attributes:
+        header: Names of the columns.
+        read: The lines, of which the named columns have cells at least; can be read once.
+    """
 
     header: tuple[str, ...]
-    lines: Iterator[Line]
+    read: Callable[[Collection[str]], Iterator[Line]]
 
 
 def open_csv(file: Path) -> TableFile:
@@ -51,8 +63,12 @@ def open_csv(file: Path) -> TableFile:
     rows = _csv_rows(file)
     _, header = next(rows, (1, []))
     header = [cell.strip() for cell in header]
-    _refuse_equal_columns(header, file)
-    return TableFile(tuple(header), (_line(number, header, cells) for number, cells in rows if any(cells)))
+    _check_columns(header, file)
+
+    def read(_: Collection[str]) -> Iterator[Line]:
+        return (_line(number, header, cells) for number, cells in rows if any(cells))
+
+    return TableFile(tuple(header), read)
 
 
 def _line(number: int, header: list[str], cells: list[str]) -> Line:
@@ -67,7 +83,7 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     number = 0
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline()
+            first = stream.readline(MAX_CELL)
             stream.seek(0)
             delimiter = max(_DELIMITERS, key=first.count)
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
@@ -75,10 +91,9 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
                 start, number = number + 1, reader.line_num
                 yield start, cells
     except UnicodeDecodeError as error:
-        line = file.read_bytes()[: _bad_byte(file)].count(b"\n") + 1
         raise DataError(
             "the table is not UTF-8 text",
-            where=f"{file}:{line}",
+            where=f"{file}:{_line_that_is_no_text(file)}",
             found=str(error.reason),
             hint="save it as UTF-8",
         ) from error
@@ -88,16 +103,26 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
-def _bad_byte(file: Path) -> int:
-    try:
-        file.read_bytes().decode()
-    except UnicodeDecodeError as error:
-        return error.start
-    return 0
+def _line_that_is_no_text(file: Path) -> int:
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
-def _refuse_equal_columns(header: list[str], file: Path) -> None:
-    twice = sorted({name for name in header if header.count(name) > 1})
+def _check_columns(header: Sequence[str], file: Path) -> None:
+    if len(header) > MAX_COLUMNS:
+        raise DataError(
+            "the table has too many columns",
+            where=f"{file}:1",
+            found=f"{len(header):,}",
+            allowed=f"at most {MAX_COLUMNS:,}",
+            hint="put a row per image, not a column per image",
+        )
+    twice = sorted(name for name, count in Counter(header).items() if count > 1)
     if twice:
         raise DataError(
             f"the table has two columns of the same name: {', '.join(map(repr, twice))}", where=f"{file}:1"
@@ -111,23 +136,42 @@ def open_parquet(file: Path, separator: str) -> TableFile:
         DataError: If it is not Parquet, now or while the rows are read.
     """
     try:
-        header = pq.read_schema(file).names
-    except (pa.ArrowException, OSError) as error:
+        schema = pq.read_schema(file)
+        header = list(schema.names)
+    except _PARQUET_ERRORS as error:
         raise _no_parquet(file, error) from error
-    _refuse_equal_columns(header, file)
-    return TableFile(tuple(header), _parquet_lines(file, separator))
+    _check_columns(header, file)
+    texts = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_binary(f.type)]
+    return TableFile(tuple(header), partial(_parquet_lines, file, separator, texts))
 
 
-def _parquet_lines(file: Path, separator: str) -> Iterator[Line]:
+def _parquet_lines(
+    file: Path, separator: str, texts: Sequence[str], wanted: Collection[str]
+) -> Iterator[Line]:
+    """Rows of the wanted columns; others may hold the very images.
+
+    A text that stands in many rows stands once in the file. It is read as such: spelled out it could take a
+    thousand times the memory.
+    """
     number = 1
     try:
-        with pq.ParquetFile(file) as table:
-            for batch in table.iter_batches(batch_size=20_000):
-                for row in batch.to_pylist():
+        with pq.ParquetFile(file, read_dictionary=list(texts)) as table:
+            names = [name for name in table.schema_arrow.names if name in wanted]
+            for batch in table.iter_batches(batch_size=_BATCH, columns=names):
+                for values in zip(*(_values(batch[name], name) for name in names), strict=True):
                     number += 1
-                    yield _parquet_line(number, row, separator)
-    except (pa.ArrowException, OSError) as error:
+                    yield _parquet_line(number, dict(zip(names, values, strict=True)), separator)
+    except _PARQUET_ERRORS as error:
         raise _no_parquet(file, error) from error
+
+
+def _values(column: pa.Array, name: str) -> list[object]:
+    if not pa.types.is_dictionary(column.type):
+        return list(column.to_pylist())
+    longest = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
+    if longest > MAX_CELL:
+        raise ValueError(f"the column {name!r} has a cell of {longest:,} bytes; allowed are {MAX_CELL:,}")
+    return list(column.dictionary_decode().to_pylist())
 
 
 def _no_parquet(file: Path, error: Exception) -> DataError:

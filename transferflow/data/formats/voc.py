@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from transferflow.data.files.boxes import bad_boxes_finding
-from transferflow.data.files.paths import Members, Refusal, require_folder, scan_folder
+from transferflow.data.files.paths import Members, Refusal, read_bounded, require_folder, scan_folder
 from transferflow.data.formats.image_sets import ImageSets, load_image_sets
 from transferflow.data.formats.pairing import Partners, ambiguous_finding, key_of, shared_finding
 from transferflow.data.formats.spellings import Spellings
@@ -16,6 +16,7 @@ from transferflow.data.formats.voc_file import VocError, read_boxes, read_size
 from transferflow.data.formats.xml import Node, XmlError, parse_xml
 from transferflow.data.records import SPLITS, Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
+from transferflow.limits import MAX_LABEL_FILE_BYTES
 from transferflow.spec.sections.data import VocData
 
 
@@ -71,7 +72,11 @@ class _Reader:
     def take(self, file: str, split: SplitName | None) -> None:
         """Add the image of one XML file."""
         try:
-            tree = parse_xml((self._root / file).read_bytes())
+            tree = parse_xml(read_bounded(self._root / file, MAX_LABEL_FILE_BYTES))
+        except OSError as error:
+            reason = f"can't be read: {error.strerror or error}"
+            self.findings.append(Finding("bad_annotation", "quarantine", file, reason))
+            return
         except XmlError as error:
             reason = f"not usable as XML: {error}"
             self.findings.append(Finding("bad_annotation", "quarantine", f"{file}:{error.line}", reason))

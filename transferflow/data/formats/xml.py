@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-_MAX_DEPTH = 50
+from transferflow.limits import MAX_XML_DEPTH, MAX_XML_ELEMENTS
 
 
 class XmlError(ValueError):
@@ -22,8 +22,13 @@ class Node:
 
     tag: str
     line: int
-    text: str = ""
+    texts: list[str] = field(default_factory=list)
     children: list[Node] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """Its own text, stripped."""
+        return "".join(self.texts).strip()
 
     def find(self, tag: str) -> Node | None:
         """First child of that tag."""
@@ -36,27 +41,34 @@ class Node:
     def value(self, tag: str) -> str:
         """Text of the first child of that tag, stripped; empty if there is none."""
         child = self.find(tag)
-        return child.text.strip() if child else ""
+        return child.text if child else ""
 
 
 def parse_xml(content: bytes) -> Node:
     """Parse a document.
 
     Raises:
-        XmlError: If it is not well formed, declares a document type, or nests too deep.
+        XmlError: If it is not well formed, declares a document type, nests too deep, or has too many
+            elements.
     """
     parser = expat.ParserCreate()
     stack = [Node("", 0)]
 
+    count = 0
+
     def start(tag: str, _: dict[str, str]) -> None:
-        if len(stack) > _MAX_DEPTH:
+        nonlocal count
+        count += 1
+        if len(stack) > MAX_XML_DEPTH:
             raise XmlError("elements nest too deep", parser.CurrentLineNumber)
+        if count > MAX_XML_ELEMENTS:
+            raise XmlError(f"more than {MAX_XML_ELEMENTS:,} elements", parser.CurrentLineNumber)
         node = Node(tag, parser.CurrentLineNumber)
         stack[-1].children.append(node)
         stack.append(node)
 
     def text(data: str) -> None:
-        stack[-1].text += data
+        stack[-1].texts.append(data)
 
     def doctype(*_: object) -> None:
         raise XmlError("a document type (DOCTYPE) is refused", parser.CurrentLineNumber)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from transferflow.data.files.boxes import FRACTIONS, bad_boxes_finding
-from transferflow.data.files.paths import Members, Refusal, require_file
+from transferflow.data.files.paths import Members, Refusal, read_bounded, require_file
 from transferflow.data.formats.pairing import shared_finding
 from transferflow.data.formats.yolo_images import YoloImages, find_yolo_images
 from transferflow.data.formats.yolo_labels import find_label_file, label_paths, orphan_labels
@@ -14,6 +14,7 @@ from transferflow.data.formats.yolo_lines import LabelLine, Shape, decide_shape,
 from transferflow.data.formats.yolo_names import YoloNames, load_yolo_names
 from transferflow.data.records import Box, Finding, Listing, Record
 from transferflow.errors import DataError
+from transferflow.limits import MAX_LABEL_FILE_BYTES
 from transferflow.spec.sections.data import YoloData
 
 
@@ -138,7 +139,7 @@ def _read_lines(
     if isinstance(located, Refusal):
         return None if located.kind == "missing" else located.finding(file)
     try:
-        text = (root / located).read_text(encoding="utf-8-sig")
+        text = read_bounded(root / located, MAX_LABEL_FILE_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         return Finding("bad_annotation", "quarantine", file, f"{path}: can't be read: {error}")
     lines = []

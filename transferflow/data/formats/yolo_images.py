@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from transferflow.data.files.paths import Members, Refusal, require_folder, scan_folder
+from transferflow.data.files.paths import Members, Refusal, read_bounded, require_folder, scan_folder
 from transferflow.data.formats.folders import split_of
 from transferflow.data.formats.pairing import two_splits_finding
 from transferflow.data.formats.yolo_labels import IMAGES
 from transferflow.data.formats.yolo_names import SplitEntry
 from transferflow.data.records import Finding, SplitName
 from transferflow.errors import DataError
+from transferflow.limits import MAX_TEXT_BYTES
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _images_of(
             f"the list of images for {entry.split!r} can't be used", where=where, found=located.reason
         )
     try:
-        lines = (root / located).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bounded(root / located, MAX_TEXT_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("the list of images can't be read", where=located, found=str(error)) from error
     beside = PurePosixPath(located).parent

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
+from transferflow.data.files.paths import read_bounded
 from transferflow.data.formats.folders import split_of
 from transferflow.data.records import SPLITS, SplitName
 from transferflow.errors import DataError
+from transferflow.limits import MAX_NAMES_BYTES
 from transferflow.spec.class_names import plain_name
-
-_MAX_BYTES = 1_000_000
+from transferflow.spec.yaml.reader import read_yaml
+from transferflow.spec.yaml.tree import ListNode, MapNode, Node, ScalarNode, is_index
 
 
 @dataclass(frozen=True)
@@ -54,70 +54,76 @@ def load_yolo_names(file: Path, name: str) -> YoloNames:
     Raises:
         DataError: If there are none.
     """
-    if file.stat().st_size > _MAX_BYTES:
-        raise DataError("the file of class names is larger than 1 MB", where=name)
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_bounded(file, MAX_NAMES_BYTES).decode("utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError("the file of class names can't be read", where=name, found=reason) from error
     except UnicodeDecodeError as error:
         raise DataError("the file of class names is not UTF-8 text", where=name) from error
     if file.suffix.lower() not in (".yaml", ".yml"):
         lines = [line.strip() for line in text.splitlines()]
         return YoloNames(_checked(dict(enumerate(line for line in lines if line)), name))
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise DataError("the file of class names is not YAML", where=name, found=str(error)) from error
-    entries = _mapping(tree)
+    entries = _entries_of(_read_tree(text, name))
     names = entries.get("names")
     found: dict[int, str] = {}
-    if isinstance(names, yaml.SequenceNode):
-        found = {i: _text(node, name) for i, node in enumerate(names.value)}
-    elif isinstance(names, yaml.MappingNode):
-        numbered = _mapping(names).items()
-        found = {int(k): _text(node, name) for k, node in numbered if k.isascii() and k.isdigit()}
+    if isinstance(names, ListNode):
+        found = {number: _text(node, name) for number, node in enumerate(names.items)}
+    elif isinstance(names, MapNode):
+        found = {int(key): _text(node, name) for key, node in _entries_of(names).items() if is_index(key)}
     base = entries.get("path")
-    folder = base.value if isinstance(base, yaml.ScalarNode) else ""
+    folder = base.raw if isinstance(base, ScalarNode) else ""
     splits = (
         entry
         for key, node in entries.items()
         if (split := split_of(key)) is not None
-        for entry in _entries(split, node, name, str(folder))
+        for entry in _entries(split, node, name, folder)
     )
     ordered = sorted(splits, key=lambda entry: SPLITS.index(entry.split))
     return YoloNames(_checked(found, name), tuple(ordered), _keypoints(entries.get("kpt_shape"), name))
 
 
-def _keypoints(node: yaml.Node | None, name: str) -> tuple[int, int] | None:
+def _read_tree(text: str, name: str) -> Node | None:
+    """Read the YAML as a spec is read: PyYAML's own tree takes days over a megabyte of brackets."""
+    if not text.strip():
+        return None
+    tree, problems = read_yaml(text, name)
+    if problems:
+        where = problems[0].where
+        raise DataError("the file of class names is not YAML", where=where, found=problems[0].what)
+    return tree
+
+
+def _keypoints(node: Node | None, name: str) -> tuple[int, int] | None:
     if node is None:
         return None
-    values = [str(part.value) for part in node.value] if isinstance(node, yaml.SequenceNode) else []
-    if len(values) == 2 and values[0].isdecimal() and values[1] in ("2", "3"):
-        return int(values[0][:9]), int(values[1])
+    items = node.items if isinstance(node, ListNode) else ()
+    values = [part.raw for part in items if isinstance(part, ScalarNode)]
+    if len(values) == 2 and is_index(values[0]) and values[1] in ("2", "3"):
+        return int(values[0]), int(values[1])
     raise DataError(
         "`kpt_shape` is the number of keypoints and 2 or 3",
-        where=f"{name}:{node.start_mark.line + 1}",
+        where=f"{name}:{node.place.line}",
         found=", ".join(values),
         allowed="such as [17, 3]",
     )
 
 
-def _mapping(node: yaml.Node | None) -> dict[str, yaml.Node]:
-    if not isinstance(node, yaml.MappingNode):
-        return {}
-    return {str(key.value): value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+def _entries_of(node: Node | None) -> dict[str, Node]:
+    return {key: entry.node for key, entry in node.entries.items()} if isinstance(node, MapNode) else {}
 
 
-def _entries(split: SplitName, node: yaml.Node, name: str, folder: str) -> list[SplitEntry]:
-    nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
-    found = [SplitEntry(split, _text(part, name), part.start_mark.line + 1, folder) for part in nodes]
+def _entries(split: SplitName, node: Node, name: str, folder: str) -> list[SplitEntry]:
+    nodes = node.items if isinstance(node, ListNode) else (node,)
+    found = [SplitEntry(split, _text(part, name), part.place.line, folder) for part in nodes]
     return [entry for entry in found if entry.text not in ("", "null", "~")]
 
 
-def _text(node: yaml.Node, name: str) -> str:
-    if not isinstance(node, yaml.ScalarNode):
-        where = f"{name}:{node.start_mark.line + 1}"
+def _text(node: Node, name: str) -> str:
+    if not isinstance(node, ScalarNode):
+        where = f"{name}:{node.place.line}"
         raise DataError("text is expected here", where=where, found="a YAML collection")
-    return str(node.value)
+    return node.raw
 
 
 def _checked(names: dict[int, str], name: str) -> dict[int, str]:

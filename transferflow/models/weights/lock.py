@@ -58,7 +58,7 @@ def active_lock() -> Mapping[str, LockEntry] | None:
         WeightsError: If the lock file can't be read, or the variable names one that is not there.
     """
     path = lock_path()
-    if path.exists():
+    if path.is_file():
         return read_lock(path)
     if os.environ.get(VARIABLE):
         raise WeightsError(

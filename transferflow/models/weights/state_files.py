@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from transferflow.errors import WeightsError
+from transferflow.limits import MAX_WEIGHT_DEPTH
 from transferflow.text import one_line
 
 WRAPPERS = (
@@ -23,7 +24,6 @@ WRAPPERS = (
 READABLE = "a .safetensors file, or what torch.save writes (.pth, .pt, .bin, .ckpt)"
 AGAIN = "fetch or copy it again"
 _HEAD = 512
-_DEPTH = 5
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -147,7 +147,7 @@ def _check_archive(path: Path) -> None:
 
 def _unwrap(loaded: object, path: Path) -> dict[str, Tensor]:
     """Follow the keys under which trainers keep the model, until tensors appear."""
-    found = _find_tensors(loaded, _DEPTH)
+    found = _find_tensors(loaded, MAX_WEIGHT_DEPTH)
     if found:
         return found
     raise WeightsError(
@@ -168,7 +168,8 @@ def _find_tensors(loaded: object, depth: int) -> dict[str, Tensor]:
 
 
 def _plain(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Refuse tensors that have no numbers of their own, or not in rows."""
+    """Refuse tensors that have no numbers of their own, or not in rows, or more than the file can hold."""
+    size = path.stat().st_size
     for key, value in state.items():
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             kind = "quantised" if value.is_quantized else "meta" if value.is_meta else "sparse"
@@ -178,6 +179,14 @@ def _plain(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
                 found=f"{one_line(key)} ({kind})",
                 allowed="dense tensors of floating-point numbers",
                 hint="convert it where the file was made (`.to_dense()`, `.dequantize()`) and save it again",
+            )
+        if value.numel() * value.element_size() > size:
+            raise WeightsError(
+                "the weights file holds a tensor that is larger than the file, and is not opened",
+                where=str(path),
+                found=f"{one_line(key)} of shape {tuple(value.shape)} in {size:,} bytes",
+                allowed="tensors with numbers of their own, each written out",
+                hint="convert it where the file was made (`.contiguous().clone()`) and save it again",
             )
     return state
 
