@@ -8,6 +8,7 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.register.standing import describe_standing
 
 
 def publish_summary(name: str, outcomes: Sequence[StageOutcome]) -> None:
@@ -47,7 +48,7 @@ def summary_page(name: str, outcomes: Sequence[StageOutcome]) -> str:
         [
             f"# {_plain(name)}: {registered['verdict']}",
             "",
-            *(f"- {_plain(reason)}" for reason in registered["reasons"]),
+            *(f"- {_plain(line)}" for line in (*registered["reasons"], *describe_standing(registered))),
             "",
             f"Model {_plain(registered['model'])}, version {registered['version']}; "
             f"aliases: {_plain(aliases)}",

@@ -1,6 +1,7 @@
 import logging
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from transferflow.errors import ChampionChangedError, RegistryError
 from transferflow.registry.base import parse_reference
 from transferflow.registry.gate import Verdict, VerdictKind
 from transferflow.registry.mlflow_registry import MlflowRegistry
+from transferflow.registry.own_database import make_ready
+from transferflow.store import ArtifactStore
 
 PROMOTE = Verdict(VerdictKind.PROMOTE, ("good",))
 HOLD = Verdict(VerdictKind.HOLD, ("not surely better",))
@@ -23,9 +26,7 @@ REJECT = Verdict(VerdictKind.REJECT, ("worse",))
 def template_home(tmp_path_factory):
     """A home whose database has its tables: making them takes seconds."""
     home = tmp_path_factory.mktemp("template")
-    registry = MlflowRegistry(home)
-    with pytest.raises(RegistryError, match="no model"):
-        registry.find("none")
+    make_ready(home / "mlflow")
     return home
 
 
@@ -34,13 +35,14 @@ def registry(template_home, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     home = tmp_path / "home with spaces"
     (home / "mlflow").mkdir(parents=True)
-    (home / "mlflow" / "mlflow.db").write_bytes((template_home / "mlflow" / "mlflow.db").read_bytes())
+    for name in ("mlflow.db", "mlflow.version"):
+        shutil.copy(template_home / "mlflow" / name, home / "mlflow" / name)
     return MlflowRegistry(home)
 
 
 def test_a_registered_model_can_be_found_with_all_that_belongs_to_it(registry, make_entry):
     entry = make_entry()
-    made = registry.register(entry)
+    made = registry.register(entry, HOLD, None)
     assert (made.version, made.created, made.aliases) == (1, True, ("challenger",))
     assert made.tags["train_key"] == "t" * 64
     assert made.evaluation_key == entry.evaluation_key
@@ -69,40 +71,70 @@ def test_a_registered_model_can_be_found_with_all_that_belongs_to_it(registry, m
 
 
 def test_one_evaluation_has_one_version(registry, make_entry):
-    first = registry.register(make_entry())
-    again = registry.register(make_entry())
+    first = registry.register(make_entry(), HOLD, None)
+    again = registry.register(make_entry(), HOLD, None)
     assert (again.version, again.created) == (first.version, False)
-    assert registry.register(make_entry(key="f" * 64)).version == 2
+    assert registry.register(make_entry(key="f" * 64), HOLD, None).version == 2
+    assert registry.tagged("chest-xray", "evaluation_key", "e" * 64).version == 1
+    assert registry.tagged("chest-xray", "evaluation_key", "d" * 64) is None
 
 
 def test_verdicts_move_the_aliases(registry, make_entry):
-    first = registry.register(make_entry(key="a1"))
     assert registry.champion("chest-xray") is None
-    first = registry.settle(first, PROMOTE, None)
+    first = registry.register(make_entry(key="a1"), PROMOTE, None)
     assert first.aliases == ("champion",)
-    assert first.tags["verdict"] == "PROMOTE"
+    assert (first.tags["verdict"], first.is_settled) == ("PROMOTE", True)
 
-    second = registry.settle(registry.register(make_entry(key="a2")), HOLD, first)
+    second = registry.register(make_entry(key="a2"), HOLD, first)
     assert second.aliases == ("challenger",)
     assert second.tags["reasons"] == "not surely better"
     assert registry.champion("chest-xray").version == 1
 
-    third = registry.settle(registry.register(make_entry(key="a3")), REJECT, first)
+    third = registry.register(make_entry(key="a3"), REJECT, first)
     assert third.aliases == ()
+    assert registry.lookup("chest-xray", "challenger").version == 2
 
-    fourth = registry.settle(registry.register(make_entry(key="a4")), PROMOTE, first)
+    fourth = registry.register(make_entry(key="a4"), PROMOTE, first)
     assert fourth.aliases == ("champion",)
     assert registry.champion("chest-xray").version == 4
-    assert registry.settle(fourth, PROMOTE, None).aliases == ("champion",)
+    assert registry.register(make_entry(key="a4"), PROMOTE, None).aliases == ("champion",)
+    assert registry.register(make_entry(key="a2"), REJECT, fourth).aliases == ()
 
 
-def test_a_champion_that_changed_meanwhile_is_not_overwritten(registry, make_entry):
-    first = registry.register(make_entry(key="a1"))
-    second = registry.register(make_entry(key="a2"))
-    registry.settle(first, PROMOTE, None)
+def test_a_champion_that_changed_meanwhile_is_not_overwritten_and_nothing_is_made(registry, make_entry):
+    registry.register(make_entry(key="a1"), PROMOTE, None)
     with pytest.raises(ChampionChangedError, match=r"models:/chest-xray/1"):
-        registry.settle(second, PROMOTE, None)
+        registry.register(make_entry(key="a2"), PROMOTE, None)
     assert registry.champion("chest-xray").version == 1
+    assert registry.lookup("chest-xray", "2") is None
+
+
+@pytest.mark.parametrize("stopped_in", ["_move_aliases", "read_version"])
+def test_who_is_stopped_on_the_way_is_settled_by_the_next_run(registry, make_entry, monkeypatch, stopped_in):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"transferflow.registry.mlflow_promotion.{stopped_in}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            registry.register(make_entry(), PROMOTE, None)
+    left = registry.lookup("chest-xray", "1")
+    assert left is None or left.tags["verdict"] == "PROMOTE"  # never one without a verdict
+    settled = registry.register(make_entry(), PROMOTE, None)
+    assert (settled.version, settled.aliases, settled.is_settled) == (1, ("champion",), True)
+    assert registry.lookup("chest-xray", "2") is None
+
+
+def test_a_version_is_promoted_by_hand(registry, make_entry):
+    first = registry.register(make_entry(key="a1"), PROMOTE, None)
+    second = registry.register(make_entry(key="a2"), PROMOTE, first)
+    back = registry.promote(first, "the new one is slow")
+    assert back.aliases == ("champion",)
+    assert back.tags["by_hand_reason"] == "the new one is slow"
+    assert back.tags["by_hand_replaced"] == second.uri
+    assert registry.champion("chest-xray").version == 1
+    held = registry.register(make_entry(key="a3"), HOLD, back)
+    assert registry.promote(held, "").aliases == ("champion",)
 
 
 def test_looking_for_a_champion_makes_no_database(tmp_path, monkeypatch):
@@ -120,13 +152,13 @@ def test_the_setting_names_another_registry(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "a:b", "a'b", "a\nb", "x" * 300])
 def test_a_model_name_is_never_taken_on_trust(registry, make_entry, name):
     with pytest.raises(RegistryError, match="not a valid model name"):
-        registry.register(make_entry(model=name))
+        registry.register(make_entry(model=name), HOLD, None)
     with pytest.raises(RegistryError, match="not a valid model name"):
         registry.champion(name)
 
 
 def test_what_is_not_there_is_said_with_what_is(registry, make_entry):
-    registry.register(make_entry())
+    registry.register(make_entry(), HOLD, None)
     with pytest.raises(RegistryError, match=r"no model 'brain'(?s:.*)allowed: chest-xray"):
         registry.find("brain")
     with pytest.raises(RegistryError, match=r"no version or alias 'champion'(?s:.*)chest-xray@challenger"):
@@ -144,7 +176,7 @@ def test_what_is_not_there_is_said_with_what_is(registry, make_entry):
 
 
 def test_a_version_from_elsewhere_is_refused(registry, make_entry, tmp_path):
-    made = registry.register(make_entry())
+    made = registry.register(make_entry(), HOLD, None)
     from mlflow import MlflowClient
 
     client = MlflowClient(registry.location)
@@ -152,21 +184,43 @@ def test_a_version_from_elsewhere_is_refused(registry, make_entry, tmp_path):
     with pytest.raises(RegistryError, match="no bundle that transferflow can read"):
         registry.bundle(registry.find("chest-xray", "2"))
     (registry.bundle(made) / "model.json").unlink()
-    with pytest.raises(RegistryError, match=r"has no model\.json"):
+    with pytest.raises(RegistryError, match=r"model\.json is missing"):
         registry.bundle(made)
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_bundle_is_mended_from_its_training_or_refused(registry, make_entry, tmp_path):
+    entry = make_entry()
+    made = registry.register(entry, PROMOTE, None)
+    weights = registry.bundle(made) / "weights.safetensors"
+    _flip(weights)
+    with pytest.raises(RegistryError, match=r"(?s)no bundle that .*bundle is damaged.*run its spec again"):
+        registry.bundle(made)
+
+    def write(folder):
+        shutil.copytree(entry.bundle, folder, dirs_exist_ok=True)
+
+    ArtifactStore(tmp_path / "home with spaces").obtain("train", "t" * 64, {}, write)
+    assert registry.bundle(made) == weights.parent
+    assert weights.read_bytes() == b"\x00" * 64
 
 
 def test_a_failed_upload_leaves_no_version_and_a_failed_run(registry, make_entry, tmp_path):
     entry = make_entry(files=(tmp_path / "missing.html",))
     with pytest.raises(RegistryError, match=r"missing\.html"):
-        registry.register(entry)
-    assert registry.register(make_entry()).version == 1
+        registry.register(entry, HOLD, None)
+    assert registry.register(make_entry(), HOLD, None).version == 1
 
 
 def test_a_server_that_is_not_there_is_said_in_words(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(RegistryError, match=r"http://\*\*\*@127\.0\.0\.1:9: the model registry refused"):
-        MlflowRegistry(tmp_path, "http://me:secret@127.0.0.1:9").champion("chest-xray")
+        MlflowRegistry(tmp_path, "http://me:secret@127.0.0.1:9").check()
 
 
 def test_opening_it_is_quiet(tmp_path, capfd):
@@ -195,7 +249,8 @@ REGISTER = """
 import pickle, sys
 from transferflow.registry.mlflow_registry import MlflowRegistry
 home, entry = pickle.load(sys.stdin.buffer)
-print(MlflowRegistry(home).register(entry).version)
+from transferflow.registry.gate import Verdict, VerdictKind
+print(MlflowRegistry(home).register(entry, Verdict(VerdictKind.HOLD, ()), None).version)
 """
 
 
@@ -250,10 +305,15 @@ def _wait(url, process):
 @pytest.mark.slow
 def test_a_remote_registry_gives_the_bundle_back(server, make_entry, tmp_path, capfd):
     registry = MlflowRegistry(tmp_path / "home", server.replace("://", "://me:hunter2@"))
-    version = registry.settle(registry.register(make_entry()), PROMOTE, None)
+    version = registry.register(make_entry(), PROMOTE, None)
     bundle = registry.bundle(registry.find("chest-xray"))
     assert bundle.is_relative_to(tmp_path / "home" / "mlflow" / "downloads")
     assert (bundle / "weights.safetensors").read_bytes() == b"\x00" * 64
     assert registry.bundle(version) == bundle
-    assert registry.register(make_entry()).created is False
+    _flip(bundle / "weights.safetensors")
+    assert registry.bundle(version) == bundle
+    assert (bundle / "weights.safetensors").read_bytes() == b"\x00" * 64
+    assert registry.register(make_entry(), PROMOTE, version).created is False
+    assert registry.identity == server
+    registry.check()
     assert "hunter2" not in "".join(capfd.readouterr())

@@ -6,6 +6,7 @@ import pytest
 from mlflow import MlflowClient
 from safetensors.torch import load_file
 
+from transferflow.cli.main import main
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import DataError, PlanError, RegistryError
@@ -14,6 +15,7 @@ from transferflow.inference.predict import predict_images
 from transferflow.stages.bundles import open_model
 from transferflow.stages.context import RunContext
 from transferflow.stages.plan.compile import compile_plan, epoch_rates
+from transferflow.stages.register.standing import describe_standing
 from transferflow.stages.run import run_plan
 
 pytestmark = pytest.mark.slow
@@ -198,6 +200,33 @@ def test_unknown_layer_group_is_a_plan_error_with_the_names_that_exist(build_spe
     spec = build_spec(freeze={"policy": "until", "until": "layer9"}, backbone=REAL_WEIGHTS)
     with pytest.raises(PlanError, match=r"blocks\.1"):
         compile_plan(spec, context)
+
+
+def test_a_former_spec_again_says_who_is_champion_today_and_how_to_go_back(build_spec, context):
+    ungated = {"gate": {"against_champion": None}}
+    first = run_plan(build_spec(registration=ungated), context)[3].summary
+    second = run_plan(build_spec(registration=ungated, optimizer={"lr": 1e-3}), context)[3].summary
+    latest = (context.home / "reports" / "colours.html").read_text()
+    again = run_plan(build_spec(registration=ungated), context)[3]
+    assert again.reused
+    assert again.summary["reasons"] == first["reasons"]
+    assert (again.summary["version"], again.summary["aliases"], again.summary["champion"]) == (1, [], 2)
+    said = "\n".join(describe_standing(again.summary))
+    assert f"decided {first['decided']}; version 2 is champion today" in said
+    assert "transferflow models promote colours/1" in said
+    reports = [Path(summary["report"]).read_text() for summary in (first, second, again.summary)]
+    assert reports[0] == reports[2] != reports[1] == latest
+    assert (context.home / "reports" / "colours.html").read_text() == latest
+    assert main(["models", "promote", "colours/1", "--reason", "slow", "--home", str(context.home)]) == 0
+    assert describe_standing(run_plan(build_spec(registration=ungated), context)[3].summary) == ()
+
+
+def test_a_lost_verdict_is_taken_from_the_registry(build_spec, context):
+    first = run_plan(build_spec(), context)[3]
+    (first.folder / "registration.json").write_text("damaged")
+    again = run_plan(build_spec(), context)[3]
+    assert not again.reused
+    assert again.summary == first.summary
 
 
 def test_gate_below_the_minimum_rejects(build_spec, context):

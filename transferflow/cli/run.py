@@ -137,6 +137,8 @@ def _print_stage(outcome: StageOutcome) -> None:
 
 
 def _print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
+    from transferflow.stages.register.standing import describe_standing
+
     by_stage = {outcome.stage: outcome for outcome in outcomes}
     out = output()
     out.print()
@@ -148,7 +150,10 @@ def _print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
     registered = by_stage["register"].summary
     out.print(f"\nkept      {by_stage['train'].summary['kept']}")
     out.print(f"verdict   {registered['verdict']}: {printable('; '.join(registered['reasons']))}")
-    out.print(f"model     {registered['model']} version {registered['version']} {registered['aliases']}")
+    for line in describe_standing(registered):
+        out.print(f"          {printable(line)}")
+    aliases = ", ".join(registered["aliases"]) or "no alias"
+    out.print(f"model     {registered['model']} version {registered['version']} ({aliases})")
     out.print(f"report    {registered['report']}")
     out.print("\nnext:")
     version = "" if "champion" in registered["aliases"] else f"/{registered['version']}"

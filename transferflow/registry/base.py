@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from transferflow.evaluation.results import MetricValue
 from transferflow.registry.gate import Verdict
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+OWN = "the home's own"
+"""Identity of the registry that every home has."""
+SETTLED = "settled"
+"""Tag of a version whose aliases were moved as its verdict says: nothing is left to do for it."""
+StageTag = Literal["train_key", "evaluation_key", "register_key"]
+"""Tags of a version with the key of a stage that it came from."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,11 @@ class RegisteredVersion:
         return self.tags.get("evaluation_key", "")
 
     @property
+    def is_settled(self) -> bool:
+        """Whether its verdict was carried out to the end."""
+        return self.tags.get(SETTLED) == "yes"
+
+    @property
     def uri(self) -> str:
         """Its MLflow URI."""
         return f"models:/{self.model}/{self.version}"
@@ -113,8 +125,8 @@ class ModelRegistry(Protocol):
         """
         ...
 
-    def trained(self, model: str, train_key: str) -> RegisteredVersion | None:
-        """The oldest version that came from this training, or `None` when there is none.
+    def tagged(self, model: str, tag: StageTag, key: str) -> RegisteredVersion | None:
+        """The oldest version that came from this stage, or `None` when there is none.
 
         Raises:
             RegistryError: If the registry does not answer.
@@ -129,26 +141,38 @@ class ModelRegistry(Protocol):
         """
         ...
 
-    def register(self, entry: RegistryEntry) -> RegisteredVersion:
-        """Log a run and make a version of it, unless this evaluation has one already.
+    def check(self) -> None:
+        """See that the registry answers; nothing is made.
+
+        Raises:
+            RegistryError: If it does not.
+        """
+        ...
+
+    def promoting(self, model: str) -> AbstractContextManager[None]:
+        """Let no other process that shares this home compare or promote a version of the model meanwhile."""
+        ...
+
+    def promote(self, version: RegisteredVersion, reason: str) -> RegisteredVersion:
+        """Make a version champion by hand, whatever its verdict was.
 
         Raises:
             RegistryError: If the registry refuses or does not answer.
         """
         ...
 
-    def settle(
-        self, version: RegisteredVersion, verdict: Verdict, replacing: RegisteredVersion | None
+    def register(
+        self, entry: RegistryEntry, verdict: Verdict, replacing: RegisteredVersion | None
     ) -> RegisteredVersion:
-        """Write the verdict down and move the aliases as it says.
+        """Make the version of an evaluation, with its verdict, and move the aliases; or bring it up to date.
 
         Args:
-            version: The challenger.
+            entry: What to register.
             verdict: What was decided about it.
             replacing: The champion that it was compared with; `None` when there was none.
 
         Raises:
-            ChampionChangedError: If another run was promoted since the comparison.
+            ChampionChangedError: If another version was promoted since the comparison.
             RegistryError: If the registry refuses or does not answer.
         """
         ...

@@ -23,6 +23,8 @@ _SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
+CHECK_SERVER = "check the tracking URI (`--tracking-uri` or MLFLOW_TRACKING_URI) and that its server runs"
+
 
 def build_client(tracking_uri: str) -> MlflowClient:
     """Open a tracking and registry client; an empty database gets its tables (about 3 s)."""
@@ -33,8 +35,11 @@ def build_client(tracking_uri: str) -> MlflowClient:
 
 
 @contextmanager
-def answered(location: str) -> Iterator[None]:
-    """Turn whatever MLflow, its database or the network raises into a `RegistryError`."""
+def answered(location: str, hint: str = CHECK_SERVER) -> Iterator[None]:
+    """Turn whatever MLflow, its database or the network raises into a `RegistryError`.
+
+    A full disk and the like stay what they are: they have nothing to do with the registry.
+    """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)  # read by MLflow when it is imported
     from mlflow.exceptions import MlflowException
@@ -50,5 +55,5 @@ def answered(location: str) -> Iterator[None]:
             "the model registry refused or did not answer",
             where=location,
             found=root_reason(error),
-            hint="check the tracking URI (`--tracking-uri` or MLFLOW_TRACKING_URI) and that its server runs",
+            hint=hint,
         ) from error

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from transferflow.registry.base import RegistryEntry
@@ -42,12 +43,24 @@ def log_run(client: MlflowClient, experiment_id: str, entry: RegistryEntry) -> s
         _log_metrics(client, run_id, entry)
         _log_dataset(client, run_id, entry)
         client.log_artifacts(run_id, str(entry.bundle), BUNDLE)
-        for file in entry.files:
-            client.log_artifact(run_id, str(file))
+        log_files(client, run_id, entry.files)
         status = "FINISHED"
     finally:
         client.set_terminated(run_id, status)
     return run_id
+
+
+def log_files(client: MlflowClient, run_id: str, files: Sequence[Path]) -> None:
+    """Keep files with a run, by their own names; those of the same name are replaced."""
+    for file in files:
+        client.log_artifact(run_id, str(file))
+
+
+def forget_unfinished(client: MlflowClient, experiment_id: str, evaluation_key: str) -> None:
+    """Delete runs of an evaluation that never became a version: whoever logged them was stopped."""
+    wanted = f"tags.`{TAG_PREFIX}evaluation_key` = '{evaluation_key}'"
+    for run in client.search_runs([experiment_id], wanted):
+        client.delete_run(run.info.run_id)
 
 
 def prefixed(tags: Mapping[str, str]) -> dict[str, str]:

@@ -43,6 +43,36 @@ def version_of(client: MlflowClient, model: str, number: str) -> RegisteredVersi
         raise
 
 
+def aliased(client: MlflowClient, model: str, alias: str) -> RegisteredVersion | None:
+    """The version with this alias, or `None` when there is none (or no such model)."""
+    registered = registered_model(client, model)
+    number = registered.aliases.get(alias) if registered else None
+    return version_of(client, model, str(number)) if number is not None else None
+
+
+def experiment_of(client: MlflowClient, model: str, artifacts: str | None) -> str:
+    """Id of the experiment that keeps a model's runs, made or restored where needed.
+
+    Args:
+        client: Of the registry.
+        model: Name of the registered model.
+        artifacts: Folder of its files; `None` lets the server decide.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.create_experiment(model, artifacts))
+    except MlflowException as error:
+        if error.error_code != THERE:
+            raise
+    experiment = client.get_experiment_by_name(model)
+    if experiment is None:
+        raise RegistryError(f"the experiment {model!r} was removed just now")
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
+
+
 def ensure_model(client: MlflowClient, model: str) -> None:
     """Make the registered model unless it is there."""
     from mlflow.exceptions import MlflowException

@@ -16,8 +16,8 @@ class Versions:
     def champion(self, model):
         return self.known[-1] if self.known else None
 
-    def trained(self, model, train_key):
-        return next((version for version in self.known if version.tags["train_key"] == train_key), None)
+    def tagged(self, model, tag, key):
+        return next((version for version in self.known if version.tags[tag] == key), None)
 
 
 def version(number, train_key, base="other", start=""):

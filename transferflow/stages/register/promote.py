@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transferflow.registry.base import CHAMPION, ModelRegistry, RegisteredVersion, RegistryEntry
+from transferflow.errors import ChampionChangedError
+from transferflow.registry.base import ModelRegistry, RegisteredVersion, RegistryEntry
 from transferflow.registry.gate import (
     ChampionComparison,
     GateRule,
@@ -17,39 +18,81 @@ from transferflow.registry.gate import (
     VerdictKind,
     decide_verdict,
 )
-from transferflow.report.contents import VerdictSummary
+from transferflow.report.contents import ReportData, VerdictSummary
 from transferflow.report.render import write_report
 from transferflow.spec.deciding import gate_metric, registered_model
-from transferflow.stages.artifacts import HISTORY, METRICS, PROOF, REGISTRATION, REPORT
+from transferflow.stages.artifacts import HISTORY, PROOF, REGISTRATION, REPORT
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.progress import logger
 from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.champion import compare_with_champion
-from transferflow.stages.register.report import build_report, read_proofs
-from transferflow.stages.train.key import TRAIN_KEY, WARM_START, base_of
-from transferflow.store import ArtifactStore, write_atomic
-from transferflow.training.job import PhaseProof
+from transferflow.stages.register.entry import REGISTER_KEY, build_entry
+from transferflow.stages.register.report import build_report
+from transferflow.store import write_atomic
+
+TRIES = 4
+"""Comparisons, each with another champion, until it is said that others are always faster."""
 
 
-def promote(challenger: Challenger, context: RunContext, registry: ModelRegistry, folder: Path) -> None:
-    """Write the report and the verdict into `folder`, and move the registry's aliases as it says."""
-    spec = challenger.spec
-    model = registered_model(spec)
-    champion = registry.champion(model)
-    if champion is not None and champion.evaluation_key == challenger.evaluated.key:
-        verdict = Verdict(VerdictKind.PROMOTE, ("it is the champion already",))
-    else:
-        verdict = _decide(challenger, context, registry, champion, folder / "champion")
-    logger.info("register: %s: %s", verdict.kind.value, "; ".join(verdict.reasons))
-    data = build_report(challenger, VerdictSummary(verdict.kind.value, verdict.reasons))
-    write_report(data, folder / REPORT)
+def promote(
+    challenger: Challenger, context: RunContext, registry: ModelRegistry, key: str, folder: Path
+) -> None:
+    """Write the report and the verdict into `folder`, and move the registry's aliases as it says.
+
+    Processes that share the home compare one after the other. A registry that others share too may get
+    another champion meanwhile: then the challenger is compared with that one.
+
+    Args:
+        challenger: What was trained and measured.
+        context: Surroundings of the run.
+        registry: Where it goes.
+        key: Key of the register stage.
+        folder: Where report and verdict go.
+
+    Raises:
+        ChampionChangedError: If others were promoted during each of several comparisons.
+    """
+    model = registered_model(challenger.spec)
+    data = build_report(challenger, None)
     history = json.loads((challenger.trained.folder / HISTORY).read_text())
     write_atomic(folder / PROOF, json.dumps(history["freeze_proof"], indent=2))
-    version = registry.register(_entry(context.store, challenger, model, history, folder))
-    version = registry.settle(version, verdict, champion)
-    write_atomic(folder / REGISTRATION, json.dumps(_summary(version, verdict), indent=2))
+    entry = build_entry(context.store, challenger, history, key, folder)
+    with registry.promoting(model):
+        version = registry.tagged(model, REGISTER_KEY, key)
+        if version is None or not version.is_settled:
+            version = _compare_and_register(challenger, context, registry, data, entry, folder)
+        else:
+            _write_report(data, _verdict_of(version), folder)  # it was decided, and its artifact was lost
+    write_atomic(folder / REGISTRATION, json.dumps(_summary(version), indent=2))
     shutil.rmtree(folder / "champion", ignore_errors=True)
+
+
+def _compare_and_register(
+    challenger: Challenger,
+    context: RunContext,
+    registry: ModelRegistry,
+    data: ReportData,
+    entry: RegistryEntry,
+    folder: Path,
+) -> RegisteredVersion:
+    tries = 0
+    while True:
+        champion = registry.champion(entry.model)
+        verdict = _decide(challenger, context, registry, champion, folder / "champion")
+        logger.info("register: %s: %s", verdict.kind.value, "; ".join(verdict.reasons))
+        _write_report(data, verdict, folder)
+        try:
+            return registry.register(entry, verdict, champion)
+        except ChampionChangedError as error:
+            tries += 1
+            if tries == TRIES:
+                raise
+            logger.info("register: %s: comparing again", error.problems[0].what)
+
+
+def _write_report(data: ReportData, verdict: Verdict, folder: Path) -> None:
+    write_report(replace(data, verdict=VerdictSummary(verdict.kind.value, verdict.reasons)), folder / REPORT)
 
 
 def _decide(
@@ -59,6 +102,8 @@ def _decide(
     champion: RegisteredVersion | None,
     folder: Path,
 ) -> Verdict:
+    if champion is not None and champion.evaluation_key == challenger.evaluated.key:
+        return Verdict(VerdictKind.PROMOTE, ("it is the champion already",))
     spec, gate = challenger.spec, challenger.spec.registration.gate
     evaluated = challenger.evaluated.folder
     metric = gate_metric(spec)
@@ -79,53 +124,16 @@ def _decide(
     return decide_verdict(rule, measured.value, comparison, measured.reason)
 
 
-def _entry(
-    store: ArtifactStore, challenger: Challenger, model: str, history: dict[str, Any], folder: Path
-) -> RegistryEntry:
-    spec, snapshot = challenger.spec, challenger.snapshot
-    evaluation = read_evaluation(challenger.evaluated.folder)
-    return RegistryEntry(
-        model=model,
-        run_name=spec.name,
-        evaluation_key=challenger.evaluated.key,
-        bundle=challenger.trained.folder,
-        dataset=spec.name,
-        dataset_digest=snapshot.fingerprint,
-        dataset_source=str(snapshot.root),
-        files=(folder / REPORT, folder / PROOF, challenger.evaluated.folder / METRICS),
-        params=spec.model_dump(mode="json"),
-        metrics=evaluation.metrics,
-        history=history["epochs"],
-        tags=_tags(store, challenger, history),
-        description=f"{spec.backbone.name} for {spec.task.kind}, trained by the spec `{spec.name}`.",
-    )
+def _verdict_of(version: RegisteredVersion) -> Verdict:
+    return Verdict(VerdictKind(version.tags["verdict"]), tuple(version.tags["reasons"].splitlines()))
 
 
-def _tags(store: ArtifactStore, challenger: Challenger, history: dict[str, Any]) -> dict[str, str]:
-    trained_from = dict(store.get("train", challenger.trained.key).inputs)
-    return {
-        "prepare_key": challenger.prepared.key,
-        TRAIN_KEY: challenger.trained.key,
-        "train_base": base_of(trained_from),
-        WARM_START: str(trained_from.get(WARM_START, "")),
-        "evaluation_key": challenger.evaluated.key,
-        "snapshot": challenger.snapshot.fingerprint,
-        "freeze_proof": _proof_in_a_word(read_proofs(history)),
-    }
-
-
-def _proof_in_a_word(proofs: Sequence[PhaseProof]) -> str:
-    if not any(proof.tensors for proof in proofs):
-        return "nothing frozen"
-    return "holds" if all(proof.holds for proof in proofs) else "broken"
-
-
-def _summary(version: RegisteredVersion, verdict: Verdict) -> dict[str, Any]:
+def _summary(version: RegisteredVersion) -> dict[str, Any]:
+    verdict = _verdict_of(version)
     return {
         "model": version.model,
         "version": version.version,
-        "aliases": list(version.aliases),
-        "is_champion": CHAMPION in version.aliases,
         "verdict": verdict.kind.value,
         "reasons": list(verdict.reasons),
+        "decided": version.tags["decided"],
     }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.registry.base import ModelRegistry
@@ -14,8 +16,9 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.keys import register_inputs
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.register.challenger import Challenger
+from transferflow.stages.register.standing import report_path, standing_today
 from transferflow.stages.told import tell_inputs
-from transferflow.store import digest, write_atomic
+from transferflow.store import Artifact, digest, write_atomic
 
 
 def register(
@@ -40,18 +43,28 @@ def register(
         "register",
         key,
         inputs,
-        lambda folder: _promote(challenger, context, registry, folder),
+        lambda folder: _promote(challenger, context, registry, key, folder),
         wait=context.wait,
         accept=lambda found: _is_there(registry, found.path),
     )
     context.store.remember_inputs("register", spec.name, inputs)
     summary = json.loads((artifact.path / REGISTRATION).read_text())
-    report = context.reports / f"{spec.name}.html"
-    write_atomic(report, (artifact.path / REPORT).read_bytes())
+    report = _keep_report(context, spec, summary, artifact)
+    summary |= standing_today(registry, summary) | {"report": str(report)}
     seconds = time.perf_counter() - started
-    return StageOutcome(
-        "register", key, str(artifact.path), artifact.reused, seconds, summary | {"report": str(report)}
-    )
+    return StageOutcome("register", key, str(artifact.path), artifact.reused, seconds, summary)
+
+
+def _keep_report(
+    context: RunContext, spec: ExperimentSpec, registered: Mapping[str, Any], artifact: Artifact
+) -> Path:
+    """Copy the report to where people look for it: one per version, and the spec's latest."""
+    content = (artifact.path / REPORT).read_bytes()
+    own = report_path(context.reports, registered["model"], registered["version"], context.registry.identity)
+    latest = context.reports / f"{spec.name}.html"
+    for path in (own, latest) if not (artifact.reused and latest.exists()) else (own,):
+        write_atomic(path, content)
+    return own
 
 
 def _is_there(registry: ModelRegistry, folder: Path) -> bool:
@@ -60,9 +73,11 @@ def _is_there(registry: ModelRegistry, folder: Path) -> bool:
     return registry.lookup(summary["model"], str(summary["version"])) is not None
 
 
-def _promote(challenger: Challenger, context: RunContext, registry: ModelRegistry, folder: Path) -> None:
+def _promote(
+    challenger: Challenger, context: RunContext, registry: ModelRegistry, key: str, folder: Path
+) -> None:
     from transferflow.stages.register.promote import (
         promote,  # loads torch: not needed where the result is reused
     )
 
-    promote(challenger, context, registry, folder)
+    promote(challenger, context, registry, key, folder)

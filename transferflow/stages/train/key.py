@@ -7,7 +7,7 @@ from typing import Any
 
 from transferflow.data.records import DatasetSnapshot
 from transferflow.models.weights.lock import active_lock
-from transferflow.registry.base import ModelRegistry, RegisteredVersion
+from transferflow.registry.base import ModelRegistry, RegisteredVersion, StageTag
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import registered_model
 from transferflow.spec.sections.backbone import CheckpointBackbone, PackageBackbone
@@ -17,7 +17,7 @@ from transferflow.stages.keys import train_inputs
 from transferflow.store import digest
 
 WARM_START = "warm_start"
-TRAIN_KEY = "train_key"
+TRAIN_KEY: StageTag = "train_key"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _decide_start(registry: ModelRegistry, model: str, base: str) -> RegisteredV
     former = champion.tags.get(WARM_START)
     if not former:
         return None
-    return registry.trained(model, former) or champion
+    return registry.tagged(model, TRAIN_KEY, former) or champion
 
 
 def base_of(inputs: dict[str, Any]) -> str:

@@ -1,0 +1,141 @@
+"""What a verdict does in MLflow: the version with its tags, and the aliases, in repeatable steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from transferflow.errors import ChampionChangedError
+from transferflow.registry.base import CHALLENGER, CHAMPION, SETTLED, RegisteredVersion, RegistryEntry
+from transferflow.registry.gate import Verdict, VerdictKind
+from transferflow.registry.mlflow_run import BUNDLE, forget_unfinished, log_files, log_run, prefixed
+from transferflow.registry.mlflow_versions import (
+    EVALUATION_KEY,
+    aliased,
+    ensure_model,
+    experiment_of,
+    read_version,
+    versions_tagged,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def register_version(
+    client: MlflowClient,
+    entry: RegistryEntry,
+    verdict: Verdict,
+    replacing: RegisteredVersion | None,
+    artifacts: str | None,
+) -> RegisteredVersion:
+    """Make the version of an evaluation, with its verdict, and move the aliases; or bring it up to date.
+
+    A version is made together with its verdict, so that there is never one without. Whoever is killed on
+    the way leaves a version that is not settled, which the next run of the same evaluation settles.
+
+    Args:
+        client: Of the registry.
+        entry: What to register.
+        verdict: What was decided about it.
+        replacing: The champion that it was compared with; `None` when there was none.
+        artifacts: Where the files of a new experiment go; `None` lets the server decide.
+
+    Raises:
+        ChampionChangedError: If another version was promoted since the comparison; none is made then.
+    """
+    found = versions_tagged(client, entry.model, EVALUATION_KEY, entry.evaluation_key)
+    if verdict.kind is VerdictKind.PROMOTE:
+        current = aliased(client, entry.model, CHAMPION)
+        if current is not None and (not found or current.version != found[0].version):
+            _require(current, replacing)
+    tags = prefixed({**entry.tags, EVALUATION_KEY: entry.evaluation_key, **_tags_of(verdict)})
+    version = found[0] if found else _make(client, entry, tags, artifacts)
+    if found:
+        _tag(client, version, tags)
+        log_files(client, version.run_id, entry.files)
+    _move_aliases(client, version, verdict)
+    _tag(client, version, prefixed({SETTLED: "yes"}))
+    return read_version(
+        client.get_model_version(version.model, str(version.version)), created=version.created
+    )
+
+
+def promote_by_hand(client: MlflowClient, version: RegisteredVersion, reason: str) -> RegisteredVersion:
+    """Move the alias `champion` to a version, and note when, why and from where it came."""
+    model, number = version.model, str(version.version)
+    former = aliased(client, model, CHAMPION)
+    note = {"by_hand": _now(), "by_hand_reason": reason, "by_hand_replaced": former.uri if former else ""}
+    _tag(client, version, prefixed(note))
+    client.set_registered_model_alias(model, CHAMPION, number)
+    challenger = aliased(client, model, CHALLENGER)
+    if challenger is not None and challenger.version == version.version:
+        client.delete_registered_model_alias(model, CHALLENGER)
+    return read_version(client.get_model_version(model, number), created=False)
+
+
+def _tags_of(verdict: Verdict) -> dict[str, str]:
+    return {
+        "verdict": verdict.kind.value,
+        "reasons": "\n".join(verdict.reasons),
+        "decided": _now(),
+        SETTLED: "",
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+
+
+def _make(
+    client: MlflowClient, entry: RegistryEntry, tags: Mapping[str, str], artifacts: str | None
+) -> RegisteredVersion:
+    ensure_model(client, entry.model)
+    experiment = experiment_of(client, entry.model, artifacts)
+    forget_unfinished(client, experiment, entry.evaluation_key)
+    run_id = log_run(client, experiment, entry)
+    made = client.create_model_version(
+        entry.model,
+        f"runs:/{run_id}/{BUNDLE}",
+        run_id=run_id,
+        tags=dict(tags),
+        description=entry.description or None,
+    )
+    first = versions_tagged(client, entry.model, EVALUATION_KEY, entry.evaluation_key)[0]
+    if first.run_id != run_id:  # another machine was faster
+        client.delete_model_version(entry.model, str(made.version))
+        client.delete_run(run_id)
+        return first
+    return read_version(made, created=True)
+
+
+def _move_aliases(client: MlflowClient, version: RegisteredVersion, verdict: Verdict) -> None:
+    model, number = version.model, str(version.version)
+    if verdict.kind is VerdictKind.PROMOTE:
+        client.set_registered_model_alias(model, CHAMPION, number)
+        current = aliased(client, model, CHAMPION)
+        if current is None or current.version != version.version:
+            # Another machine wrote after this one: the last one stays, and this one is compared with it.
+            _tag(client, version, prefixed({"verdict": VerdictKind.HOLD.value}))
+            _require(current, version)
+    challenger = aliased(client, model, CHALLENGER)
+    is_challenger = challenger is not None and challenger.version == version.version
+    if verdict.kind is VerdictKind.HOLD and not is_challenger:
+        client.set_registered_model_alias(model, CHALLENGER, number)
+    if verdict.kind is not VerdictKind.HOLD and is_challenger:
+        client.delete_registered_model_alias(model, CHALLENGER)
+
+
+def _tag(client: MlflowClient, version: RegisteredVersion, tags: Mapping[str, str]) -> None:
+    for name, value in tags.items():
+        client.set_model_version_tag(version.model, str(version.version), name, value)
+
+
+def _require(found: RegisteredVersion | None, expected: RegisteredVersion | None) -> None:
+    if (found.version if found else None) != (expected.version if expected else None):
+        raise ChampionChangedError(
+            "another run was promoted in the meantime",
+            found=found.uri if found else "no champion",
+            hint="run the spec again: it is compared with the new champion",
+        )
