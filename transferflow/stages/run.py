@@ -9,7 +9,12 @@ from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.stage import evaluate
 from transferflow.stages.outcome import STAGES, StageName, StageOutcome
-from transferflow.stages.plan.preflight import require_layers, require_transforms, require_weights
+from transferflow.stages.plan.preflight import (
+    require_layers,
+    require_registry,
+    require_transforms,
+    require_weights,
+)
 from transferflow.stages.prepare import InspectIn, prepare
 from transferflow.stages.register.stage import register
 from transferflow.stages.train.stage import train
@@ -32,7 +37,9 @@ def walk_stages(
     """
     require_transforms(spec)
     require_layers(spec, context)
+    require_registry(context)
     require_weights(spec, context)
+    context.store.sweep()
     outcomes: tuple[Outcome, ...] = ()
     for stage in STAGES:
         outcomes = (*outcomes, run(stage, outcomes))

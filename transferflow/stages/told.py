@@ -7,6 +7,7 @@ from typing import Any
 
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
+from transferflow.stages.former import plain_inputs
 from transferflow.stages.keys import changed_inputs
 from transferflow.stages.outcome import StageName
 from transferflow.stages.progress import logger
@@ -17,6 +18,5 @@ def tell_inputs(
 ) -> None:
     """Log the key of a stage and the inputs that changed, for who asked for more."""
     last = context.store.last_inputs(stage, spec.name)
-    before = {name: value for name, value in (last or {}).items() if name != "key"}
-    changed = "; ".join(changed_inputs(before, inputs)) if last else "never run before"
+    changed = "; ".join(changed_inputs(plain_inputs(last), inputs)) if last else "never run before"
     logger.debug("%s: key %s, %s", stage, key[:12], changed or "nothing changed")

@@ -11,6 +11,15 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.progress import download_bar, logger
 
 
+def require_registry(context: RunContext) -> None:
+    """Refuse a run whose model could not be registered in the end, before anything is trained.
+
+    Raises:
+        RegistryError: If the registry does not answer.
+    """
+    context.registry.check()
+
+
 def require_weights(spec: ExperimentSpec, context: RunContext) -> None:
     """Bring a first run's weights before the data is prepared; hold those of any run against the lock file.
 
