@@ -103,7 +103,7 @@ APPENDED: list[tuple[str, str, str]] = [
     (
         "augmentation: {transforms: [{one_of: [{name: A}]}]}",
         "9:38: augmentation.transforms.0.one_of",
-        "2 or more",
+        "a list of 2 to",
     ),
     (
         "augmentation: {transforms: [{name: A, probability: 2}]}",

@@ -91,7 +91,7 @@ def check_listed_names(truth: Truth, listing: Listing) -> list[Finding]:
     if not isinstance(truth, LabelTruth):
         return findings
     used = {label for _, labels in labelled for label in labels}
-    others = used - set(listing.classes)
+    others = sorted(used - set(listing.classes))
     for name in listing.classes:
         if name not in used:
             near = did_you_mean(name, others) if len(findings) < _SUGGESTED else ""
@@ -119,7 +119,7 @@ def check_names(
             first.setdefault(label, place)
     for number, label in enumerate(sorted(set(counts) - known)):
         reason = f"label {label!r} is not among the classes ({counts[label]} times): {_short(classes)}"
-        near = did_you_mean(label, known) if number < _SUGGESTED else ""
+        near = did_you_mean(label, classes) if number < _SUGGESTED else ""
         yield Finding("unknown_label", "error", first[label], f"{reason}; {near}" if near else reason)
     alike = defaultdict(list)
     for label in sorted(counts):

@@ -96,7 +96,7 @@ def _near_file(root: Path, name: str) -> str:
     inside = (folder for folder in folders if folder.is_dir() and folder.resolve().is_relative_to(root))
     files = [file for folder in inside for file in sorted(folder.iterdir())[:_LOOKED_AT] if file.is_file()]
     near = {file.relative_to(root).as_posix() for file in files if file.suffix == PurePosixPath(name).suffix}
-    return did_you_mean(name, near) or (f"did you mean `{near.pop()}`?" if len(near) == 1 else "")
+    return did_you_mean(name, sorted(near)) or (f"did you mean `{near.pop()}`?" if len(near) == 1 else "")
 
 
 def require_folder(root: Path, name: str, key: str) -> str:

@@ -77,7 +77,12 @@ def check_timezone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # a folder of zones, such as `Europe`, is an OSError
-        near = did_you_mean(name, available_timezones())
+        region = name.partition("/")[0].lower()
+        # Those of the same region first: they alone are few enough to be looked through.
+        zones = sorted(
+            available_timezones(), key=lambda zone: (zone.partition("/")[0].lower() != region, zone)
+        )
+        near = did_you_mean(name, zones)
         hint = f": {near}" if near else ", such as Europe/Zurich"
         raise ValueError(f"no such IANA time zone{hint}") from None
     return name
