@@ -69,6 +69,8 @@ MAX_OUTLINE = 2_000_000
 MAX_DRAWN = 10_000_000_000
 """Pixels that the objects of one COCO image cover, one on top of the other."""
 
-# Weights
+# Weights and packages
 MAX_WEIGHT_DEPTH = 5
 """Dicts in each other around the tensors of a weights file."""
+MAX_PACKAGED_BYTES = 256_000_000
+"""Bytes of one file of a demo set's package, unpacked."""

