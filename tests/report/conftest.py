@@ -17,6 +17,7 @@ from transferflow.evaluation.classification import evaluate_classification
 from transferflow.evaluation.detection import evaluate_detection
 from transferflow.evaluation.detection_matching import ImageTruth
 from transferflow.evaluation.pictures import Panel, Picture
+from transferflow.evaluation.regression import evaluate_regression
 from transferflow.evaluation.segmentation import evaluate_segmentation, image_iou
 from transferflow.evaluation.segmentation_counts import count_mask
 from transferflow.report.contents import (
@@ -31,12 +32,14 @@ from transferflow.spec.sections.guide import positive_class
 from transferflow.spec.sections.metrics import (
     DETECTION,
     MULTI_LABEL,
+    REGRESSION,
     SEGMENTATION,
     SINGLE_LABEL,
 )
 from transferflow.spec.sections.task import ClassificationTask
 from transferflow.tasks.classification import Classification
 from transferflow.tasks.detection import Detection
+from transferflow.tasks.regression import Regression
 from transferflow.tasks.rendering.drawing import draw_boxes, draw_mask
 from transferflow.tasks.segmentation import Segmentation
 from transferflow.training.job import PhaseProof
@@ -245,6 +248,21 @@ def make_report():
 @pytest.fixture(scope="session")
 def make_detection_report():
     return detection_report
+
+
+def regression_report(images=200, offset=1e4):
+    rng = np.random.default_rng(0)
+    truth = offset + 40 * rng.random(images)
+    run = {"metrics": REGRESSION.names, "bootstrap": 100, "seed": 0}
+    evaluation = evaluate_regression(truth + 2 * rng.normal(size=images), truth, "steps", **run)
+    worst = tuple(Picture((Panel(coins()),), f"{t:.6g}, predicted 5", ("a.png",)) for t in truth[:3])
+    report = shared_parts(evaluation, ("steps",), "regression", Regression.traits, "mae", worst)
+    return replace(report, lower_is_better=REGRESSION.lower_is_better, unbounded=REGRESSION.unbounded)
+
+
+@pytest.fixture(scope="session")
+def make_regression_report():
+    return regression_report
 
 
 @pytest.fixture(scope="session")

@@ -278,3 +278,14 @@ def test_one_epoch_has_one_tick(make_report):
     drawn = figures(render_report(replace(data, training=training)))
     assert not [word for word in drawn["Validation metrics"] if re.fullmatch(r"[01]\.9\d+|1\.0\d+", word)]
     assert "1" in drawn["Validation metrics"]
+
+
+def test_regression_draws_its_own_figure_and_no_bar_of_percent(make_regression_report):
+    page = render_report(make_regression_report())
+    assert "Truth and prediction" in page
+    assert "Confusion matrix" not in page
+    assert 'id="classes"' not in page
+    assert "number (images)" in page
+    cards = [attributes for _, attributes in tags(page) if attributes.get("class", "").startswith("box card")]
+    assert len(cards) == 3
+    assert '<div class="bar">' not in page

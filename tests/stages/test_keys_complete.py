@@ -50,6 +50,7 @@ UNTOUCHED = {
         "evaluation.specificity": "counts where its metric chooses the epoch, see test_keys.py",
         "registration.model": "a name; the version that a warm start begins with is an input by its key",
         "registration.gate.minimum": "decides what becomes of a model, not which",
+        "registration.gate.maximum": "decides what becomes of a model, not which",
         "registration.gate.against_champion*": "decides what becomes of a model, not which",
         "deployment.*": "where and when a spec runs",
     },
@@ -61,6 +62,7 @@ UNTOUCHED = {
         "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
         "registration.model": "a name",
         "registration.gate.minimum": "decides what becomes of a model, not what is measured",
+        "registration.gate.maximum": "decides what becomes of a model, not what is measured",
         "registration.gate.against_champion*": "decides what becomes of a model, not what is measured",
         "deployment.*": "where and when a spec runs",
     },
@@ -179,6 +181,11 @@ BASES = {
                 {"one_of": [{"name": "VerticalFlip"}, {"name": "Transpose"}]},
             ]
         },
+    },
+    "numbers": {
+        "task": {"kind": "regression"},
+        "data": {"format": "csv", "root": "r", "file": "a.csv"},
+        "registration": {"gate": {"maximum": 2.0}},
     },
     "dicom": {
         "data": {"format": "dicom", "root": "r", "file": "a.csv"},

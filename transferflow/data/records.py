@@ -52,7 +52,7 @@ class Record:
     Attributes:
         id: Stable identity: the POSIX path below the root.
         path: POSIX path below the root.
-        labels: Class names (classification).
+        labels: Class names (classification), or the number as text (regression).
         boxes: Boxes (detection).
         mask: POSIX path of the mask below the root, or of a COCO file with `#<image id>` (segmentation).
         group: Patient, scene or the like.
@@ -140,7 +140,7 @@ class DatasetSnapshot:
         classes: Class names in order.
         channels: Channels that the model sees.
         counts: Images per split.
-        class_counts: Images (detection: boxes; segmentation: images) of each class per split.
+        class_counts: Images (detection: boxes) of each class per split; regression: images.
         quarantined: Number of files left out.
         ids: sha256 over the ids of each split's images, in their order: order and variations go by them.
         groups: sha256 over the groups of each split's images, in the same order.

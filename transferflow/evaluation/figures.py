@@ -18,6 +18,7 @@ FigureName = Literal[
     "least_scores",
     "object_sizes",
     "image_iou",
+    "truth_and_prediction",
 ]
 """A figure of an evaluation; one whose numbers the evaluation has not is left out."""
 
@@ -29,11 +30,13 @@ class ReportTraits:
     Attributes:
         figures: Its figures, in order.
         class_note: What a dash in the class table stands for, and what counts in the means.
+        named: What the names in the data table are.
         counted: What the data table counts of each class.
         first_drawn: Place of the first class that pictures draw in colour; `None` where nothing is drawn.
     """
 
     figures: tuple[FigureName, ...]
     class_note: str
+    named: Literal["class", "number"] = "class"
     counted: Literal["images", "boxes"] = "images"
     first_drawn: int | None = None

@@ -31,7 +31,7 @@ def predict_tiled(bundle: Bundle, images: Iterable[Path], folder: Path, side: in
     task = build_task(bundle.spec)
     placed = task.output.placed
     if placed is None:
-        raise PlanError("an image has one label as a whole: --tile is for detection and segmentation")
+        raise PlanError("the answer is about an image as a whole: --tile is for detection and segmentation")
     sizes: dict[str, tuple[int, int]] = {}
     failures: list[Failure] = []
     tables: list[pa.Table] = []

@@ -1,4 +1,4 @@
-"""Classification heads: how they start, and what they keep when classes are added."""
+"""Heads for whole images: how they start, what they keep when classes are added, and their unit."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transferflow.errors import WeightsError
 
 LAST = "classifier"
+UNIT = "unit"
 
 
 def build_head(
@@ -39,6 +40,43 @@ def build_head(
         nn.init.zeros_(last.bias)
     head.add_module(LAST, last)
     return head
+
+
+class Unit(nn.Module):
+    """Leads a standardised output to the unit of the data: x * scale + offset, in float32.
+
+    Attributes:
+        offset: The mean of what is predicted.
+        scale: Its standard deviation.
+    """
+
+    offset: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("offset", torch.zeros(()))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, standardised: Tensor) -> Tensor:
+        """The same in the unit of the data."""
+        return standardised.float() * self.scale + self.offset
+
+
+def apply_units(head: nn.Module, *, offset: float, scale: float) -> None:
+    """Let a head of `build_head` answer in a unit; what it had before is replaced.
+
+    Args:
+        head: From `build_head`.
+        offset: The mean of what is predicted.
+        scale: Its standard deviation, above 0.
+    """
+    unit = getattr(head, UNIT, None)
+    if not isinstance(unit, Unit):
+        unit = Unit()
+        head.add_module(UNIT, unit)
+    unit.offset.fill_(offset)
+    unit.scale.fill_(scale)
 
 
 def last_layer(head: nn.Module) -> nn.Linear:

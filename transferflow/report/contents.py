@@ -121,6 +121,7 @@ class ReportData:
         data: What it was trained and measured on.
         lineage: Where the numbers come from.
         lower_is_better: Metrics of which less is better.
+        unbounded: Metrics that are not from 0 to 1, and so have no bar.
         positive: The class that sensitivity is about, where there is one, see `guide.positive_class`.
         specificity: The fixed one at which sensitivity is measured; `None` where none is.
         facts: Short facts under the title: backbone, device, time.
@@ -140,6 +141,7 @@ class ReportData:
     data: DataSummary
     lineage: Lineage
     lower_is_better: frozenset[str] = frozenset({"ece", "loss"})
+    unbounded: frozenset[str] = frozenset()
     positive: str | None = None
     specificity: float | None = None
     facts: tuple[tuple[str, str], ...] = ()

@@ -108,6 +108,14 @@ class Histogram(Curve):
     count: list[int]
 
 
+class Scatter(Curve):
+    """True and predicted number of each image, by truth."""
+
+    name: str
+    truth: list[float]
+    predicted: list[float]
+
+
 CONFUSION = TypeAdapter(Confusion)
 CONFUSED = TypeAdapter(list[ConfusedPair])
 RELIABILITY = TypeAdapter(Reliability)
@@ -118,6 +126,7 @@ DELONG = TypeAdapter(DeLong)
 SIZES = TypeAdapter(SizeBuckets)
 THRESHOLDS = TypeAdapter(ThresholdSweep)
 IMAGE_IOU = TypeAdapter(Histogram)
+SCATTER = TypeAdapter(Scatter)
 
 
 def read_curve(curves: Mapping[str, object], name: str, adapter: TypeAdapter[T]) -> T | None:

@@ -58,7 +58,7 @@ def render_report(data: ReportData) -> str:
         "layer_table": layer_table(data.training),
         "parameter_share": parameter_share(data.training.layers),
         "proof_table": proof_table(data.training),
-        "data_table": data_table(data.data, data.classes, data.traits.counted),
+        "data_table": data_table(data.data, data.classes, data.traits),
         "samples": [inline_picture(picture) for picture in data.data.samples],
     }
     return render_page(TEMPLATE, values)

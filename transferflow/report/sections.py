@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transferflow.data.records import SPLITS
+from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.results import Evaluation
 from transferflow.report.contents import DataSummary, LayerRow, ReportData, TrainingSummary
 from transferflow.report.curves import CONFUSED, ConfusedPair, read_curve
@@ -16,6 +17,7 @@ from transferflow.report.wording import (
     count,
     count_short,
     fraction,
+    in_unit,
     interval,
     metric_label,
     number,
@@ -72,15 +74,15 @@ def metric_cards(data: ReportData) -> list[MetricCard]:
         meaning = metric_meaning(data, name)
         note = metric.reason or (meaning if better in meaning else f"{meaning}{better}")
         bar = None
-        if math.isfinite(metric.value) and 0 <= metric.value <= 1:
+        if name not in data.unbounded and math.isfinite(metric.value) and 0 <= metric.value <= 1:
             low = metric.low if metric.low is not None else metric.value
             high = metric.high if metric.high is not None else metric.value
             bar = (100 * low, 100 * metric.value, 100 * high)
         cards.append(
             MetricCard(
                 metric_title(data, name),
-                number(metric.value),
-                interval(metric),
+                in_unit(metric.value) if name in data.unbounded else number(metric.value),
+                interval(metric, in_unit if name in data.unbounded else number),
                 note,
                 name == data.main_metric,
                 bar,
@@ -178,7 +180,7 @@ def proof_table(training: TrainingSummary) -> Table:
     return Table(("epochs", "frozen groups", "tensors", "before", "after", "verdict"), rows, frozenset({2}))
 
 
-def data_table(data: DataSummary, classes: Sequence[str], counted: str) -> Table:
+def data_table(data: DataSummary, classes: Sequence[str], traits: ReportTraits) -> Table:
     """Counts per class and split, and the images per split in the last row."""
     splits = [split for split in SPLITS if split in data.counts]
     rows = [
@@ -186,5 +188,5 @@ def data_table(data: DataSummary, classes: Sequence[str], counted: str) -> Table
         for name in classes
     ]
     rows.append(("all images", *(count(data.counts[split]) for split in splits)))
-    head = (f"class ({counted})", *splits)
+    head = (f"{traits.named} ({traits.counted})", *splits)
     return Table(head, tuple(rows), frozenset(range(1, len(head))))

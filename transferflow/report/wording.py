@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from transferflow.evaluation.results import MetricValue
 
@@ -29,6 +30,9 @@ METRIC_LABELS = {
     "dice": "Dice",
     "pixel_accuracy": "Pixel accuracy",
     "boundary_f1": "Boundary F1",
+    "mae": "Mean absolute error",
+    "rmse": "RMSE",
+    "r2": "R²",
     "f1": "F1",
     "ap": "AP",
     "ap50": "AP50",
@@ -53,6 +57,9 @@ METRIC_MEANINGS = {
     "dice": "mean Dice coefficient over the classes",
     "pixel_accuracy": "share of pixels whose class is right",
     "boundary_f1": "how well the outlines agree",
+    "mae": "mean distance from the truth, in its unit",
+    "rmse": "root of the mean squared distance from the truth, in its unit",
+    "r2": "share of the variance that is explained; 0: no better than the mean",
 }
 
 
@@ -71,11 +78,16 @@ def fraction(value: float) -> str:
     return f"{value:.2f}" if round(value, 2) == value else f"{value:g}"
 
 
-def interval(metric: MetricValue) -> str:
+def in_unit(value: float) -> str:
+    """A number of any size, in the unit of the data: four digits; a dash where there is none."""
+    return f"{value:.4g}" if math.isfinite(value) else DASH
+
+
+def interval(metric: MetricValue, show: Callable[[float], str] = number) -> str:
     """`0.912 to 0.954`, or nothing without an interval."""
     if metric.low is None or metric.high is None:
         return ""
-    return f"{number(metric.low)} to {number(metric.high)}"
+    return f"{show(metric.low)} to {show(metric.high)}"
 
 
 def rate(low: float | None, high: float | None) -> str:

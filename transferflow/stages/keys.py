@@ -61,10 +61,10 @@ def evaluate_inputs(spec: ExperimentSpec, snapshot: DatasetSnapshot, train_key: 
 
 def register_inputs(spec: ExperimentSpec, evaluate_key: str, registry: str) -> dict[str, Any]:
     """Inputs of register: the evaluation, the gate, and which registry."""
-    return _inputs(
-        "register",
-        spec.canonical("name", "registration") | {"evaluation": evaluate_key, "registry": registry},
-    )
+    sections = spec.canonical("name", "registration")
+    if sections["registration"]["gate"]["maximum"] is None:
+        del sections["registration"]["gate"]["maximum"]  # it came later, and changes no earlier key
+    return _inputs("register", sections | {"evaluation": evaluate_key, "registry": registry})
 
 
 def _inputs(stage: StageName, values: dict[str, Any]) -> dict[str, Any]:

@@ -136,6 +136,10 @@ class TrainingSide(Protocol):
         """Build the model; `pretrained=False` with `device="meta"` gives shapes alone, in no time."""
         ...
 
+    def apply_units(self, model: nn.Module, snapshot: DatasetSnapshot) -> None:
+        """Set the unit of the model's outputs from the training images; nothing for classes."""
+        ...
+
     def build_losses(self, snapshot: DatasetSnapshot) -> Losses:
         """Losses for the classes of this snapshot, which may be weighted by how often it has them."""
         ...
@@ -145,9 +149,9 @@ class TrainingSide(Protocol):
 
         Returns:
             A row per image (classification: `id`, `logits`, `probabilities`, in class order;
-            segmentation: `id`, `mask`, a PNG of class indices below `inputs.folder`) or per object
-            (detection: `id`, `label`, `score`, `x_min`, `y_min`, `x_max`, `y_max`), in pixels of the
-            original image.
+            segmentation: `id`, `mask`, a PNG of class indices below `inputs.folder`;
+            regression: `id`, `value`) or per object (detection: `id`, `label`, `score`, `x_min`, `y_min`,
+            `x_max`, `y_max`), in pixels of the original image.
         """
         ...
 

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.sections.task import ClassificationTask, DetectionTask, SegmentationTask
+from transferflow.spec.sections.task import (
+    ClassificationTask,
+    DetectionTask,
+    RegressionTask,
+    SegmentationTask,
+)
 from transferflow.tasks.base import ModelParts, VisionTask
 
 
@@ -29,6 +34,10 @@ def build_task(spec: ExperimentSpec) -> VisionTask:
             from transferflow.tasks.segmentation import build_segmentation
 
             return build_segmentation(spec.task, spec.head, spec.training, spec.evaluation)
+        case RegressionTask():
+            from transferflow.tasks.regression import build_regression
+
+            return build_regression(spec.task, spec.head, spec.evaluation)
         case _:
             assert_never(spec.task)
 

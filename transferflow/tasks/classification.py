@@ -116,6 +116,9 @@ class Classification:
             case _:
                 assert_never(self._head)
 
+    def apply_units(self, model: nn.Module, snapshot: DatasetSnapshot) -> None:
+        """Nothing: classes have no unit."""
+
     def build_losses(self, snapshot: DatasetSnapshot) -> Losses:
         """Cross-entropy with label smoothing, or binary cross-entropy per class."""
         counts = snapshot.class_counts["train"]

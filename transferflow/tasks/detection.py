@@ -95,6 +95,9 @@ class Detection:
         )
         return ModelParts(built.model, built.groups, built.preprocessing)
 
+    def apply_units(self, model: nn.Module, snapshot: DatasetSnapshot) -> None:
+        """Nothing: classes have no unit."""
+
     def build_losses(self, snapshot: DatasetSnapshot) -> Losses:
         """The detector's own losses, each by its name."""
 

@@ -106,6 +106,9 @@ class Segmentation:
         )
         return ModelParts(built.model, built.groups, built.preprocessing)
 
+    def apply_units(self, model: nn.Module, snapshot: DatasetSnapshot) -> None:
+        """Nothing: classes have no unit."""
+
     def build_losses(self, snapshot: DatasetSnapshot) -> Losses:
         """Cross-entropy, Dice and the auxiliary loss, each with its share of the sum."""
         head = self._head

@@ -241,3 +241,19 @@ def test_parquet_cells_of_bytes(tmp_path, paint, list_data):
     (found,) = listing.findings
     assert (found.kind, found.where) == ("bad_row", "t.parquet:3")
     assert found.reason == "the cell 'label' is bytes that are no UTF-8 text"
+
+
+def test_numbers_are_read_and_what_is_none_is_left_out(root, list_data):
+    rows = ["41.5", "-3", "1e3", "n/a", "", "inf", "1_000", "1,5"]
+    lines = [f'img/{name}.png,"{number}"' for name, number in zip("abcdefgh", rows, strict=True)]
+    (root / "ages.csv").write_text("\n".join(["path,age", *lines]))
+    fields = {"format": "csv", "file": "ages.csv", "columns": {"label": "age"}}
+    listing = list_data(root, task="regression", **fields)
+    assert listing.classes == ("age",)
+    assert [record.labels for record in listing.records] == [("41.5",), ("-3",), ("1e3",)]
+    assert [(f.kind, f.where) for f in listing.findings] == [
+        ("no_number", "ages.csv:5"),
+        ("no_label", "ages.csv:6"),
+        *(("no_number", f"ages.csv:{line}") for line in (7, 8, 9)),
+    ]
+    assert "the column 'age' holds 'n/a', which is no number" in listing.findings[0].reason

@@ -214,6 +214,31 @@ def test_several_labels_become_ones(tmp_path, paint, snapshot_of, data_section, 
     assert batch.targets.tolist() == expected
 
 
+def test_numbers_are_one_per_image(tmp_path, paint, snapshot_of, data_section, truth_of):
+    for number in range(6):
+        paint(tmp_path / f"{number}.png", number)
+    lines = ["path,label,split"] + [f"{n}.png,{n / 4},{('train', 'val', 'test')[n // 2]}" for n in range(6)]
+    (tmp_path / "numbers.csv").write_text("\n".join(lines))
+    fields = {"format": "csv", "file": "numbers.csv", "image_size": 16}
+    snapshot = snapshot_of(tmp_path, "regression", **fields)
+    data = data_section(root=str(tmp_path), **fields)
+    loader = build_loader(
+        snapshot,
+        "val",
+        transform=build_eval_transform(data, "crop", mean=(0.5,) * 3, std=(0.5,) * 3),
+        batch_size=8,
+        seed=0,
+        workers=0,
+        truth=truth_of("regression"),
+        train=False,
+        cache=None,
+    )
+    (batch,) = loader.epoch(0)
+    assert batch.targets.dtype == torch.float32
+    assert batch.targets.tolist() == [0.5, 0.75]
+    assert snapshot.class_counts == {split: {"label": 2} for split in ("train", "val", "test")}
+
+
 def test_masks_carry_the_ignore_index_in_the_padding(make):
     for batch in make("segmentation", train=False).epoch(0):
         assert (batch.targets.dtype, batch.targets.shape[1:]) == (torch.int64, (32, 32))

@@ -338,3 +338,14 @@ def test_a_split_whose_images_are_copies_of_another_is_named(tmp_path, paint, fi
         if f.where.endswith("train")
     ]
     assert "all 12 that folders, lists or columns put there are copies of images in test" in found.reason
+
+
+@pytest.mark.parametrize(("numbers", "kinds"), [("11", {"one_number"}), ("12", set())])
+def test_one_number_alone_is_nothing_to_learn(tmp_path, paint, findings_of, numbers, kinds):
+    lines = ["path,label"]
+    for number in range(20):
+        paint(tmp_path / f"{number}.png", number)
+        lines.append(f"{number}.png,{numbers[number % 2]}.0")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    found = findings_of(tmp_path, "regression", format="csv", file="t.csv")
+    assert {finding.kind for finding in found if finding.severity == "error"} == kinds

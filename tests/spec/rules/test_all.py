@@ -171,3 +171,58 @@ def test_a_spec_written_out_whole_reads_back_the_same(name: str, write: Callable
 def test_a_zero_shot_spec_written_out_whole_reads_back_the_same(write: Callable[..., Path]) -> None:
     spec = load_spec(write(CLIP))
     assert ExperimentSpec.model_validate(spec.model_dump(mode="json")) == spec
+
+
+NUMBER = """\
+name: a
+task: {kind: regression}
+data: {format: csv, root: d, file: f.csv, columns: {label: age}}
+backbone: {source: timm, name: resnet18}
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "what"),
+    [
+        ("data={format: image_folder, root: d}", "data.format", "holds no labels for regression"),
+        ("data.classes=[a, b]", "data.classes", "data.columns.label"),
+        ("head.init=prototypes", "head.init", "allowed: default, zero"),
+        ("head.init=text", "head.init", "allowed: default, zero"),
+        ("head.warm_start=champion", "head.warm_start", "no classes"),
+        ("head.kind=fcos", "head.kind", "allowed: linear"),
+        ("training.label_smoothing=0.1", "training.label_smoothing", "for classification, not regression"),
+        ("training.class_weights=balanced", "training.class_weights", "not regression"),
+        ("augmentation.mixup=0.2", "augmentation.mixup", "for classification, not regression"),
+        ("evaluation.specificity=0.8", "evaluation.specificity", "not regression"),
+        ("registration.gate.metric=auroc", "registration.gate.metric", "mae, rmse, r2"),
+        ("registration.gate.minimum=0.5", "registration.gate.minimum", "`maximum`"),
+        ("registration.gate={metric: r2, maximum: 0.5}", "registration.gate.maximum", "`minimum`"),
+    ],
+)
+def test_what_needs_classes_is_not_for_numbers(
+    problems_of: ProblemsOf, override: str, path: str, what: str
+) -> None:
+    found = {p.where.split(": ")[-1]: p.what for p in problems_of(NUMBER, (override,))}
+    assert what in found[path]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "task.loss=huber",
+        "head={init: zero, hidden: [32]}",
+        "registration.gate.maximum=12.5",
+        "registration.gate={metric: r2, minimum: 0.5}",
+        "registration.gate.against_champion.margin=2.5",
+        "data.fit=letterbox",
+    ],
+)
+def test_what_suits_numbers_is_let_through(problems_of: ProblemsOf, override: str) -> None:
+    assert not problems_of(NUMBER, (override,))
+
+
+def test_bounds_of_a_gate_suit_its_metric(problems_of: ProblemsOf, good: str) -> None:
+    (maximum,) = problems_of(good, ("registration.gate.maximum=0.5",))
+    assert "is from 0 to 1: set `minimum`" in maximum.what
+    (margin,) = problems_of(good, ("registration.gate.against_champion={margin: 2}",))
+    assert "allowed: -1 to 1" in margin.what

@@ -13,7 +13,7 @@ from transferflow.data.records import SPLITS, Finding, Listing, Severity, SplitN
 from transferflow.data.split import cut_splits
 from transferflow.spec.class_names import alike_key
 from transferflow.spec.sections.data import Data, MaskFolderData
-from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, Truth
+from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, NumberTruth, Truth
 from transferflow.spec.wording import did_you_mean
 
 _FEW = 5
@@ -32,7 +32,7 @@ def check_labels(data: Data, truth: Truth, classes: Sequence[str], found: Inspec
     """Check that labels are known, and that every class is in every split."""
     if not found.records:
         return [Finding("no_images", "error", "data.root", "no image can be used")]
-    counts = class_counts(classes, found)
+    counts = class_counts(truth, classes, found)
     labelled = [(r.source or r.path, found.labels_of(row)) for row, r in enumerate(found.records)]
     needed = needed_classes(data, counts)
     note = values_note(found.coding, found.facts) if isinstance(data, MaskFolderData) else ""
@@ -72,12 +72,16 @@ def check_share(findings: Sequence[Finding], listing: Listing, allowed: float) -
     return [Finding("too_many_bad", "error", "data.max_bad_fraction", reason)]
 
 
-def class_counts(classes: Sequence[str], found: Inspected) -> dict[SplitName, dict[str, int]]:
-    """Images (with boxes: boxes that are no crowd) of each class per split."""
+def class_counts(truth: Truth, classes: Sequence[str], found: Inspected) -> dict[SplitName, dict[str, int]]:
+    """Images (with boxes: boxes that are no crowd) of each class per split; every image has a number."""
     counts = {split: dict.fromkeys(classes, 0) for split in SPLITS}
     for row, split in enumerate(found.splits):
         boxes = found.records[row].boxes
-        labels = [box.label for box in boxes if not box.crowd] if boxes else found.labels_of(row)
+        labels: Sequence[str] = found.labels_of(row)
+        if boxes:
+            labels = [box.label for box in boxes if not box.crowd]
+        elif isinstance(truth, NumberTruth):
+            labels = classes
         for label in labels:
             if label in counts[split]:
                 counts[split][label] += 1
@@ -110,6 +114,9 @@ def check_names(
         classes: Class names in order.
         labelled: Place and labels of each image.
     """
+    if isinstance(truth, NumberTruth):
+        yield from _check_numbers(labelled)
+        return
     known = set(classes)
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
@@ -142,6 +149,13 @@ def check_names(
 def _number(label: str) -> str | None:
     """The whole number that a label is, with or without decimals of zero: tables write both."""
     return match["whole"] if (match := _WHOLE.fullmatch(label)) else None
+
+
+def _check_numbers(labelled: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Finding]:
+    numbers = {float(number) for _, labels in labelled for number in labels}
+    if len(numbers) == 1:
+        reason = f"every image has the number {numbers.pop():g}: there is nothing to learn"
+        yield Finding("one_number", "error", "data.columns.label", reason)
 
 
 def _is_exclusive(truth: Truth) -> bool:
@@ -202,6 +216,8 @@ def _counted(truth: Truth) -> tuple[str, str]:
             return "box", "boxes"
         case MaskTruth():
             return "mask", "masks"
+        case NumberTruth():
+            return "image", "images"
 
 
 def _no_label(truth: Truth, split: SplitName) -> str:
@@ -212,6 +228,8 @@ def _no_label(truth: Truth, split: SplitName) -> str:
             return f"no image in {split} has a box of a class (crowd regions do not count)"
         case MaskTruth():
             return f"no mask in {split} has a pixel of a class"
+        case NumberTruth():
+            return f"no image in {split} has a number"
 
 
 def _check_notes(found: Inspected) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from transferflow.data.records import Finding, Listing, Record
 from transferflow.errors import DataError
 from transferflow.spec.class_names import plain_name
 from transferflow.spec.sections.data import Columns, DicomData, TableData
-from transferflow.spec.sections.truth import LabelTruth, Truth
+from transferflow.spec.sections.truth import LabelTruth, NumberTruth, Truth
 
 _MANY_WORDS = 50
 """A column of more words says no splits."""
@@ -51,7 +52,10 @@ def list_rows(data: TableData | DicomData, truth: Truth, root: Path, file: Path,
     reader.findings += [*reader.unread_splits(), *reader.spellings.findings()]
     if not reader.records and not any(f.severity != "warning" for f in reader.findings):
         raise DataError("the table has no rows", where=str(file), hint="put a row per image below the header")
-    classes = data.classes or tuple(sorted({label for r in reader.records for label in r.labels}))
+    if isinstance(truth, NumberTruth):
+        classes: tuple[str, ...] = (columns.label,)
+    else:
+        classes = data.classes or tuple(sorted({label for r in reader.records for label in r.labels}))
     return Listing(root, classes, tuple(reader.records), tuple(reader.findings))
 
 
@@ -91,6 +95,14 @@ def _needed_columns(data: TableData | DicomData) -> dict[str, str]:
     return needed
 
 
+def is_number(text: str) -> bool:
+    """Whether a cell holds a finite number, with a point if it is broken."""
+    try:
+        return "_" not in text and math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
 def _names(columns: Columns) -> tuple[str, ...]:
     return columns.path, columns.label, columns.group, columns.split
 
@@ -112,6 +124,7 @@ class _RowReader:
         self._columns = columns
         self._required_group = data.split.group_by is not None
         self._separator = data.label_separator if isinstance(truth, LabelTruth) and truth.several else None
+        self._is_number = isinstance(truth, NumberTruth)
         self._members = Members(root)
         self._name = name
         self._seen: dict[str, str] = {}
@@ -174,6 +187,9 @@ class _RowReader:
         labels = self._labels_of(cells[columns.label], where)
         if not labels and self._separator is None:
             return Finding("no_label", "quarantine", where, f"the column {columns.label!r} is empty")
+        if self._is_number and not is_number(labels[0]):
+            reason = f"the column {columns.label!r} holds {labels[0]!r}, which is no number"
+            return Finding("no_number", "quarantine", where, reason)
         group = plain_name(cells.get(columns.group, "")) or None
         if group is None and self._required_group:
             return Finding("no_group", "error", where, f"the column {columns.group!r} is empty")

@@ -185,6 +185,10 @@ class ImageDataset(Dataset[Any]):
                 )
         return np.array([self._number(row, row.labels[0]) for row in self.rows], np.int64)
 
+    def numbers(self) -> NDArray[np.float32]:
+        """Number of each image, for data whose truth that is."""
+        return np.array([row.number for row in self.rows], np.float32)
+
     def class_sets(self) -> NDArray[np.float32]:
         """Images x classes, 1 where an image carries the label."""
         found = np.zeros((len(self.rows), len(self._numbers)), np.float32)

@@ -24,7 +24,7 @@ from transferflow.data.transforms.mixing import mix_batch
 from transferflow.data.transforms.sample import VOID
 from transferflow.data.transforms.training import TrainTransform
 from transferflow.errors import DataError, TransferflowError
-from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, Truth
+from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, NumberTruth, Truth
 
 _SMALL_IMAGE = 160
 """Up to this side, reading an image from the cache costs less than sending it between processes."""
@@ -69,7 +69,8 @@ class Targets:
 
     Attributes:
         truth: What stands beside the images.
-        per_image: Class numbers (int64, images) or class sets (float32, images x classes), for labels.
+        per_image: Class numbers (int64, images) or class sets (float32, images x classes) for labels, numbers
+            (float32, images).
         classes: Number of classes.
     """
 
@@ -80,9 +81,9 @@ class Targets:
     def of(self, raw: RawBatch) -> Tensor | list[dict[str, Tensor]]:
         """Targets of a batch, as `Batch.targets` describes them."""
         match self.truth:
-            case LabelTruth():
+            case LabelTruth() | NumberTruth():
                 if self.per_image is None:
-                    raise TypeError("labels are targets per image")
+                    raise TypeError("labels and numbers are targets per image")
                 return self.per_image[raw.places]
             case BoxTruth():
                 return [{"boxes": b, "labels": n} for b, n in zip(raw.boxes, raw.labels, strict=True)]
@@ -220,9 +221,15 @@ def build_loader(
 
 
 def _targets_per_image(dataset: ImageDataset, truth: Truth) -> Tensor | None:
-    if not isinstance(truth, LabelTruth):
-        return None
-    return torch.from_numpy(dataset.class_sets() if truth.several else dataset.class_numbers())
+    match truth:
+        case LabelTruth(several=several):
+            return torch.from_numpy(dataset.class_sets() if several else dataset.class_numbers())
+        case NumberTruth():
+            return torch.from_numpy(dataset.numbers())
+        case BoxTruth() | MaskTruth():
+            return None
+        case _:
+            assert_never(truth)
 
 
 def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - torch's protocol; the data set makes whole batches

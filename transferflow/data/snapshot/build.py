@@ -57,7 +57,7 @@ def build_snapshot(
     write_findings(inspected.findings, folder)
     refuse_errors(inspected.findings)
     write_table(build_table(inspected.records, inspected.splits, inspected.facts), folder)
-    snapshot = _describe(data, listing, inspected, folder)
+    snapshot = _describe(data, truth, listing, inspected, folder)
     fields = asdict(snapshot) | {
         "root": str(snapshot.root),
         "split": data.split.model_dump(mode="json"),
@@ -68,7 +68,9 @@ def build_snapshot(
     return snapshot
 
 
-def _describe(data: Data, listing: Listing, inspected: Inspected, folder: Path) -> DatasetSnapshot:
+def _describe(
+    data: Data, truth: Truth, listing: Listing, inspected: Inspected, folder: Path
+) -> DatasetSnapshot:
     counts = Counter(inspected.splits)
     by_split: dict[SplitName, list[Record]] = {split: [] for split in SPLITS}
     for record, split in zip(inspected.records, inspected.splits, strict=True):
@@ -80,7 +82,7 @@ def _describe(data: Data, listing: Listing, inspected: Inspected, folder: Path) 
         classes=listing.classes,
         channels=data.channels,
         counts={split: counts[split] for split in SPLITS},
-        class_counts=class_counts(listing.classes, inspected),
+        class_counts=class_counts(truth, listing.classes, inspected),
         quarantined=sum(finding.severity == "quarantine" for finding in inspected.findings),
         ids={split: digest([record.id for record in images]) for split, images in by_split.items()},
         groups={split: digest([record.group for record in images]) for split, images in by_split.items()},

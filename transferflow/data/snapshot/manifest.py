@@ -76,7 +76,7 @@ class Row:
     Attributes:
         id: Stable identity: the POSIX path below the root.
         path: POSIX path below the root.
-        labels: Class names (classification).
+        labels: Class names (classification), or the number as text (regression).
         boxes: Boxes in pixels of the image as it is seen (detection).
         mask: POSIX path of the mask below the root, or of a COCO file with `#<image id>` (segmentation).
         group: Patient, scene or the like.
@@ -102,6 +102,11 @@ class Row:
     height: int
     orientation: int
     root: Path
+
+    @property
+    def number(self) -> float:
+        """The number of the image, where that is its truth."""
+        return float(self.labels[0])
 
     @property
     def seen(self) -> Seen:

@@ -13,6 +13,7 @@ from transferflow.report.figures.classification import reliability_charts
 from transferflow.report.figures.confusion import confusion_charts
 from transferflow.report.figures.detection import size_charts, threshold_charts
 from transferflow.report.figures.ranking import precision_recall_charts, roc_charts
+from transferflow.report.figures.regression import scatter_charts
 from transferflow.report.figures.segmentation import image_charts
 
 
@@ -54,5 +55,7 @@ def _charts(figure: FigureName, evaluation: Evaluation, classes: Sequence[str]) 
             return size_charts(curves)
         case "image_iou":
             return image_charts(curves)
+        case "truth_and_prediction":
+            return scatter_charts(curves)
         case _:
             assert_never(figure)

@@ -19,6 +19,7 @@ from transferflow.spec.sections.head import LinearHead, SegmentationHead, ZeroSh
 from transferflow.spec.sections.optimizer import AdamW, Cosine
 from transferflow.spec.sections.task import ClassificationTask
 from transferflow.spec.sections.training import Training
+from transferflow.spec.sections.truth import NumberTruth
 from transferflow.spec.sections.whole import Sections
 
 _NO_WEIGHTS = "none"
@@ -112,6 +113,19 @@ def _text_needs_clip(spec: Sections) -> Iterator[Found]:
         yield ("head", "prompts"), "prompts are for `init: text` and for `kind: zero_shot`"
 
 
+def _classes_are_for_tasks_with_classes(spec: Sections) -> Iterator[Found]:
+    if not isinstance(spec.task.truth, NumberTruth):
+        return
+    why = f"{spec.task.kind} has no classes"
+    if spec.data.classes is not None:
+        yield ("data", "classes"), f"{why}: remove it; data.columns.label names the column of the number"
+    if isinstance(spec.head, LinearHead):
+        if spec.head.init in ("prototypes", "text"):
+            yield ("head", "init"), f"{why} to start {spec.head.init} from; allowed: default, zero"
+        if spec.head.warm_start is not None:
+            yield ("head", "warm_start"), f"{why} whose rows could be carried over"
+
+
 def _zero_shot_trains_nothing(spec: Sections) -> Iterator[Found]:
     if not isinstance(spec.head, ZeroShotHead):
         return
@@ -151,6 +165,7 @@ MODEL_RULES = (
     _random_weights_are_not_frozen,
     _phases_fit_the_epochs,
     _text_needs_clip,
+    _classes_are_for_tasks_with_classes,
     _zero_shot_trains_nothing,
     _auxiliary_settings_need_the_head,
 )

@@ -147,7 +147,7 @@ class _Data(Section):
     fit: FitMode | None = None
     """How an image becomes that square: `crop` cuts the middle out of it (what lies at the ends of a long
     image is never seen), `letterbox` keeps all of it and pads, `stretch` keeps all of it and distorts; left
-    out: `crop` for classification, `letterbox` for detection and segmentation."""
+    out: `letterbox` for detection and segmentation, `crop` for the others."""
     split: Split = Split()
     """Shares of train, val and test where folders or columns do not say it."""
     intensity: Intensity = FullRange()

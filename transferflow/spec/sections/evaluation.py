@@ -6,7 +6,16 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
-from transferflow.spec.sections.base import Count, Fraction, Natural, Number, Section, Text, without_repeats
+from transferflow.spec.sections.base import (
+    Count,
+    Fraction,
+    Natural,
+    Number,
+    Positive,
+    Section,
+    Text,
+    without_repeats,
+)
 from transferflow.spec.sections.cron import check_cron, check_timezone
 from transferflow.spec.wording import Words
 
@@ -35,7 +44,7 @@ class Evaluation(Section):
 class AgainstChampion(Section):
     """The challenger must beat the champion on the same test images."""
 
-    margin: Annotated[Number, Field(ge=-1, le=1)] = 0.0
+    margin: Number = 0.0
     """Least improvement of the gate's metric; below 0: how much worse it may be."""
     confidence: Annotated[Fraction, Field(gt=0.5, lt=1)] = 0.95
     """Confidence of the paired comparison."""
@@ -48,6 +57,8 @@ class Gate(Section):
     """Metric that decides, and by which the best epoch is kept; left out: the task's main metric."""
     minimum: Fraction | None = None
     """Worst value that may be promoted (for `ece`: largest)."""
+    maximum: Positive | None = None
+    """Largest error that may be promoted, for metrics in the unit of the data (`mae`, `rmse`)."""
     against_champion: AgainstChampion | None = AgainstChampion()
     """Comparison with the champion; `null` promotes without one."""
 

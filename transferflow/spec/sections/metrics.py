@@ -13,11 +13,13 @@ class MetricNames:
         names: The metrics.
         needs: What a split must hold so that they can be computed.
         lower_is_better: Metrics of which less is better.
+        unbounded: Metrics that are not from 0 to 1: those in the unit of the data, and those below 0.
     """
 
     names: tuple[str, ...]
     needs: str
     lower_is_better: frozenset[str] = frozenset({"ece", "loss"})
+    unbounded: frozenset[str] = frozenset()
 
     @property
     def main(self) -> str:
@@ -37,3 +39,9 @@ DETECTION = MetricNames(
     ("map", "map50", "map75", "map_small", "map_medium", "map_large", "average_recall"), "at least one box"
 )
 SEGMENTATION = MetricNames(("miou", "dice", "pixel_accuracy", "boundary_f1"), "at least one labelled pixel")
+REGRESSION = MetricNames(
+    ("mae", "rmse", "r2"),
+    "images with different numbers",
+    lower_is_better=frozenset({"mae", "rmse", "loss"}),
+    unbounded=frozenset({"mae", "rmse", "r2"}),
+)

@@ -18,11 +18,12 @@ from transferflow.spec.sections.head import DetectionHead, Head, LinearHead, Seg
 from transferflow.spec.sections.metrics import (
     DETECTION,
     MULTI_LABEL,
+    REGRESSION,
     SEGMENTATION,
     SINGLE_LABEL,
     MetricNames,
 )
-from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth
+from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, NumberTruth
 
 Setting = Literal["class_weights", "label_smoothing", "specificity", "mixing"]
 
@@ -119,7 +120,29 @@ class SegmentationTask(Section):
         return MaskTruth(self.ignore_index)
 
 
-Task = Annotated[ClassificationTask | DetectionTask | SegmentationTask, Field(discriminator="kind")]
+class RegressionTask(Section):
+    """A number for each image: the column `data.columns.label` of a table."""
+
+    traits: ClassVar[TaskTraits] = TaskTraits(
+        formats=("csv", "parquet"),
+        heads=(LinearHead(),),
+        fit="crop",
+        freeze=FreezeNone(policy="none"),
+        backbone_lr_scale=1.0,
+        small_data_freezes=True,
+        settings=frozenset(),
+    )
+    metrics: ClassVar[MetricNames] = REGRESSION
+    truth: ClassVar[NumberTruth] = NumberTruth()
+    kind: Literal["regression"]
+    loss: Literal["mse", "huber"] = "mse"
+    """Loss in standard deviations of the training images: squared, or Huber's (smooth L1), which outliers
+    pull less."""
+
+
+Task = Annotated[
+    ClassificationTask | DetectionTask | SegmentationTask | RegressionTask, Field(discriminator="kind")
+]
 TASKS: dict[str, TaskTraits] = {
     get_args(variant.model_fields["kind"].annotation)[0]: variant.traits
     for variant in get_args(get_args(Task)[0])

@@ -50,4 +50,11 @@ class MaskTruth:
         return _USUAL_VOID if self.ignore_index is None else self.ignore_index
 
 
-Truth = LabelTruth | BoxTruth | MaskTruth
+@dataclass(frozen=True)
+class NumberTruth:
+    """A number for a whole image."""
+
+    moving: ClassVar[Moving] = None
+
+
+Truth = LabelTruth | BoxTruth | MaskTruth | NumberTruth

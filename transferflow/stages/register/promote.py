@@ -111,7 +111,7 @@ def _decide(
     rule = GateRule(
         metric=metric,
         lower_is_better=metric in spec.task.metrics.lower_is_better,
-        minimum=gate.minimum,
+        minimum=gate.minimum if gate.maximum is None else gate.maximum,
         margin=against.margin if against else None,
         confidence=against.confidence if against else 0.95,
     )

@@ -73,6 +73,7 @@ def build_report(challenger: Challenger, verdict: VerdictSummary | None) -> Repo
         ),
         lineage=_lineage(challenger),
         lower_is_better=spec.task.metrics.lower_is_better,
+        unbounded=spec.task.metrics.unbounded,
         positive=positive_class(spec.task, snapshot.classes),
         specificity=spec.evaluation.specificity,
         facts=_facts(spec, history),

@@ -50,6 +50,7 @@ def fit(
         folder: Where the result goes.
     """
     task, parts = build_task(spec), build_parts(spec, snapshot.classes, pretrained=True)
+    task.apply_units(parts.model, snapshot)
     plan = compile_training_plan(spec, parts)
     transform = eval_transform_of(spec, parts.preprocessing)
     validation = build_split_images(spec, snapshot, "val", transform, context.decoded_images)

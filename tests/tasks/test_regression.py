@@ -1,0 +1,160 @@
+import csv
+import json
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from transferflow.stages.split_images import eval_transform_of
+from typer.testing import CliRunner
+
+from transferflow.cli.main import app
+from transferflow.data.loading.batch import Batch
+from transferflow.data.snapshot.manifest import read_rows
+from transferflow.errors import PlanError
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.sections.data import FullRange
+from transferflow.tasks import build
+from transferflow.tasks.base import SplitPredictions
+from transferflow.tasks.bundle import load_bundle, save_bundle
+from transferflow.tasks.regression import SCHEMA
+from transferflow.tasks.rendering.viewable import load_viewable
+
+SHOW = partial(load_viewable, channels=3, intensity=FullRange())
+
+
+@pytest.fixture
+def discs(tmp_path, monkeypatch):
+    """Bright discs of different size; the number is their radius and 100."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:32, :32]
+    (tmp_path / "discs").mkdir()
+    lines = [("path", "size", "split")]
+    for number in range(48):
+        radius = random.uniform(3, 15)
+        pixels = random.integers(0, 60, (32, 32, 3))
+        pixels[(rows - 16) ** 2 + (columns - 16) ** 2 < radius**2] += 180
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "discs" / f"{number:02}.png")
+        split = ("train", "train", "train", "test", "val", "train")[number % 6]
+        lines.append((f"{number:02}.png", f"{100 + radius:.3f}", split))
+    with (tmp_path / "discs" / "table.csv").open("w") as file:
+        csv.writer(file).writerows(lines)
+    return ExperimentSpec.model_validate(
+        {
+            "name": "discs",
+            "task": {"kind": "regression"},
+            "data": {
+                "format": "csv",
+                "root": "discs",
+                "file": "table.csv",
+                "columns": {"label": "size"},
+                "image_size": 32,
+            },
+            "backbone": {"source": "timm", "name": "test_resnet", "weights": "none"},
+            "training": {"batch_size": 16, "workers": 0, "device": "cpu", "precision": "fp32"},
+            "evaluation": {"bootstrap": 50},
+        }
+    )
+
+
+def with_task(spec, **task):
+    return spec.model_copy(update={"task": spec.task.model_copy(update=task)})
+
+
+def numbers(snapshot, split):
+    return np.array([row.number for row in read_rows(snapshot, split)])
+
+
+def test_it_learns_a_number_far_from_zero_and_answers_in_its_unit(
+    discs, load, build_parts, inputs_of, tmp_path
+):
+    snapshot = load(discs, tmp_path / "snapshot")
+    assert snapshot.classes == ("size",)
+    task, parts = build_parts(discs, snapshot)
+    task.apply_units(parts.model, snapshot)
+    losses_of = task.build_losses(snapshot)
+    optimizer = torch.optim.AdamW(parts.model.parameters(), lr=3e-3)
+    parts.model.train()
+    batches = list(inputs_of(discs, snapshot, parts, "train", tmp_path).batches)
+    for _ in range(40):
+        for batch in batches:
+            optimizer.zero_grad()
+            losses_of(parts.model, batch)["loss"].backward()
+            optimizer.step()
+    table = task.predict(parts.model.eval(), inputs_of(discs, snapshot, parts, "test", tmp_path))
+    assert table.schema == SCHEMA
+    found = task.evaluate(SplitPredictions(table, snapshot, "test", tmp_path), resamples=50, seed=0)
+    constant = np.abs(numbers(snapshot, "test") - numbers(snapshot, "train").mean()).mean()
+    assert found.metrics["mae"].value < constant / 2
+    assert found.metrics["r2"].value > 0.6
+
+
+def test_a_head_that_starts_at_zero_answers_the_training_mean(discs, load, build_parts, inputs_of, tmp_path):
+    spec = discs.model_copy(update={"head": discs.head.model_copy(update={"init": "zero"})})
+    snapshot = load(spec, tmp_path / "snapshot")
+    task, parts = build_parts(spec, snapshot)
+    task.apply_units(parts.model, snapshot)
+    transform = eval_transform_of(spec, parts.preprocessing)
+    save_bundle(tmp_path / "bundle", spec, snapshot.classes, transform, parts.model, min_score=None)
+    loaded = load_bundle(tmp_path / "bundle")  # the unit is part of the weights
+    table = task.predict(loaded.model, inputs_of(spec, snapshot, parts, "val", tmp_path))
+    assert table["value"].to_pylist() == pytest.approx([numbers(snapshot, "train").mean()] * len(table))
+
+
+class Same(torch.nn.Module):
+    """Gives the same numbers for every batch."""
+
+    def forward(self, images):
+        return torch.tensor([[103.0], [112.0], [90.0]])
+
+
+@pytest.mark.parametrize(("loss", "judge"), [("mse", torch.nn.MSELoss()), ("huber", torch.nn.HuberLoss())])
+def test_the_loss_is_torchs_of_standardised_numbers(discs, load, tmp_path, loss, judge):
+    snapshot = load(discs, tmp_path / "snapshot")
+    mean, deviation = numbers(snapshot, "train").mean(), numbers(snapshot, "train").std()
+    targets = torch.tensor([104.0, 104.0, 104.0])
+    losses_of = build.build_task(with_task(discs, loss=loss)).build_losses(snapshot)
+    found = losses_of(Same(), Batch(torch.zeros(3, 3, 32, 32), targets, ()))["loss"]
+    expected = judge((Same()(None)[:, 0] - mean) / deviation, (targets - mean) / deviation)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_worst_case_is_the_largest_error(discs, load, tmp_path):
+    snapshot = load(discs, tmp_path / "snapshot")
+    rows = read_rows(snapshot, "test")
+    errors = np.zeros(len(rows))
+    errors[[1, 3]] = 2, -5
+    table = pa.table({"id": [r.id for r in rows], "value": numbers(snapshot, "test") + errors}, schema=SCHEMA)
+    predictions = SplitPredictions(table, snapshot, "test", tmp_path)
+    show = partial(build.build_task(discs).show_cases, predictions, SHOW)
+    assert [case.lines for case in show(choice="worst", limit=5)] == [
+        (rows[3].id, "error -5"),
+        (rows[1].id, "error +2"),
+    ]
+    assert [case.image_id for case in show(choice="spread", limit=20)] == [row.id for row in rows]
+
+
+def test_predict_prints_a_number_per_image(discs, load, build_parts, tmp_path):
+    snapshot = load(discs, tmp_path / "snapshot")
+    task, parts = build_parts(discs, snapshot)
+    task.apply_units(parts.model, snapshot)
+    transform = eval_transform_of(discs, parts.preprocessing)
+    save_bundle(tmp_path / "bundle", discs, snapshot.classes, transform, parts.model, min_score=None)
+
+    def run(*options):
+        return CliRunner().invoke(app, ["predict", "bundle", "discs/00.png", "discs/01.png", *options])
+
+    rows = json.loads(run("--json").stdout)
+    assert [row["image"] for row in rows] == ["discs/00.png", "discs/01.png"]
+    assert all(90 < row["value"] < 130 for row in rows)
+    header, first, _ = run("--csv").stdout.splitlines()
+    assert header == "image,value"
+    assert float(first.split(",")[1]) == rows[0]["value"]
+    assert f"{rows[0]['value']:.6g}" in run().stdout
+    assert not (tmp_path / "predictions").exists()
+    refused = run("--tile", "32").exception
+    assert isinstance(refused, PlanError)
+    assert "an image as a whole" in str(refused)

@@ -1,0 +1,198 @@
+"""Regression: one number for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from transferflow.data.loading.batch import Batch
+from transferflow.data.records import DatasetSnapshot
+from transferflow.data.snapshot.manifest import read_groups, read_rows
+from transferflow.errors import PlanError, TrainingError
+from transferflow.evaluation.bootstrap import FloatArray, Statistic
+from transferflow.evaluation.figures import ReportTraits
+from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
+from transferflow.evaluation.regression import build_regression_statistic, evaluate_regression
+from transferflow.evaluation.results import Evaluation
+from transferflow.models.backbones.build import build_backbone
+from transferflow.models.classifier import ImageClassifier
+from transferflow.models.heads import apply_units
+from transferflow.spec.sections.backbone import Backbone
+from transferflow.spec.sections.data import Data
+from transferflow.spec.sections.evaluation import Evaluation as EvaluationSection
+from transferflow.spec.sections.head import Head, LinearHead
+from transferflow.spec.sections.task import RegressionTask
+from transferflow.tasks.alignment import align_same
+from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, Show, SplitPredictions
+from transferflow.tasks.output.numbers import NumberOutput
+
+SCHEMA = pa.schema([("id", pa.string()), ("value", pa.float64())])
+
+
+class Regression:
+    """A linear head with one output, which learns the standardised number and answers in its unit.
+
+    Args:
+        head: The head section.
+        loss: `mse`, or `huber` with a bend at one standard deviation (smooth L1; P. J. Huber 1964).
+        metrics: What is measured.
+    """
+
+    traits = ReportTraits(
+        figures=("truth_and_prediction",),
+        class_note="",
+        named="number",
+    )
+
+    def __init__(self, head: LinearHead, loss: Literal["mse", "huber"], metrics: Sequence[str]) -> None:
+        self.output = NumberOutput()
+        self._head = head
+        self._loss = loss
+        self._metrics = metrics
+
+    def build_model(
+        self,
+        backbone: Backbone,
+        data: Data,
+        classes: Sequence[str],
+        *,
+        seed: int,
+        pretrained: bool,
+        device: str = "cpu",
+    ) -> ModelParts:
+        """Build the backbone and a linear head whose output has the unit of the data."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            features = build_backbone(
+                backbone,
+                channels=data.channels,
+                image_size=data.image_size,
+                pretrained=pretrained,
+                device=device,
+            )
+            torch.manual_seed(seed)  # the head's start does not depend on the backbone
+            with torch.device(device):
+                model = ImageClassifier(
+                    features,
+                    num_classes=1,
+                    dropout=self._head.dropout,
+                    hidden=self._head.hidden,
+                    init=self._head.init,
+                )
+                apply_units(model.head, offset=0.0, scale=1.0)
+        return ModelParts(model, model.groups, model.preprocessing)
+
+    def apply_units(self, model: nn.Module, snapshot: DatasetSnapshot) -> None:
+        """Set the unit: an untrained head answers near the mean of the training images."""
+        offset, scale = _unit(snapshot)
+        apply_units(model.get_submodule("head"), offset=offset, scale=scale)
+
+    def build_losses(self, snapshot: DatasetSnapshot) -> Losses:
+        """The distance in standard deviations of the training images, squared or Huber's."""
+        _, scale = _unit(snapshot)
+        distance = F.mse_loss if self._loss == "mse" else F.smooth_l1_loss
+
+        def losses(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+            if not isinstance(batch.targets, Tensor):
+                raise TrainingError("regression targets are one tensor per batch")
+            found = model(batch.images).float().squeeze(1)
+            return {"loss": distance(found / scale, batch.targets / scale)}
+
+        return losses
+
+    def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
+        """One row per image: `id` and `value`, in the unit of the data."""
+        device = next(model.parameters()).device
+        ids: list[str] = []
+        found: list[float] = []
+        with torch.inference_mode():
+            for batch in inputs.batches:
+                ids.extend(batch.ids)
+                found.extend(model(batch.images.to(device)).double().squeeze(1).tolist())
+        return pa.table({"id": ids, "value": found}, schema=SCHEMA)
+
+    def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> None:
+        """There is none: an image has its number."""
+
+    def evaluate(self, predictions: SplitPredictions, *, resamples: int, seed: int) -> Evaluation:
+        """Measure against the snapshot's numbers."""
+        groups = read_groups(predictions.snapshot, predictions.split)
+        return evaluate_regression(
+            *_pairs(predictions),
+            predictions.snapshot.classes[0],
+            metrics=self._metrics,
+            bootstrap=resamples,
+            seed=seed,
+            groups=list(groups.values()),
+        )
+
+    def build_statistic(self, predictions: SplitPredictions, metric: str) -> Statistic:
+        """The metric as a function of how often each image is drawn."""
+        statistic = build_regression_statistic(*_pairs(predictions), [metric])
+        return lambda weights: statistic(weights)[:, 0]
+
+    def align_classes(
+        self, old: tuple[str, ...], new: tuple[str, ...]
+    ) -> Callable[[pa.Table], pa.Table] | None:
+        """Another number can't be compared."""
+        return align_same(old, new)
+
+    def show_cases(
+        self,
+        predictions: SplitPredictions,
+        show: Show,
+        *,
+        choice: Choice,
+        limit: int,
+        min_score: float | None = None,
+    ) -> Sequence[Picture]:
+        """Images with both numbers; worst: the largest error."""
+        found, truth = _pairs(predictions)
+        rows = read_rows(predictions.snapshot, predictions.split)
+        errors = found - truth
+        if choice == "worst":
+            order = [int(n) for n in np.argsort(-np.abs(errors), kind="stable") if errors[n] != 0][:limit]
+        else:
+            order = pick_evenly(range(len(rows)), limit)
+        return [
+            Picture(
+                (Panel(show(rows[n].absolute_path)),),
+                f"{truth[n]:.6g}, predicted {found[n]:.6g}",
+                (rows[n].id, f"error {errors[n]:+.4g}"),
+                rows[n].id,
+            )
+            for n in order
+        ]
+
+    def answered_classes(self, table: pa.Table) -> None:
+        """A number is no class."""
+
+
+def build_regression(task: RegressionTask, head: Head, evaluation: EvaluationSection) -> Regression:
+    """Build from the sections that it reads.
+
+    Raises:
+        PlanError: If the head is another task's.
+    """
+    if not isinstance(head, LinearHead):
+        raise PlanError(f"the head {head.kind} is not for regression", where="head.kind")
+    return Regression(head, task.loss, evaluation.metrics or task.metrics.names)
+
+
+def _unit(snapshot: DatasetSnapshot) -> tuple[float, float]:
+    """Mean and standard deviation of the training images' numbers."""
+    numbers = [row.number for row in read_rows(snapshot, "train")]
+    return float(np.mean(numbers)), float(np.std(numbers)) or 1.0
+
+
+def _pairs(predictions: SplitPredictions) -> tuple[FloatArray, FloatArray]:
+    """Predicted and true numbers, in the manifest's order."""
+    found = dict(zip(*(predictions.table[name].to_pylist() for name in ("id", "value")), strict=True))
+    rows = read_rows(predictions.snapshot, predictions.split)
+    return np.array([found[row.id] for row in rows]), np.array([row.number for row in rows])
