@@ -147,8 +147,8 @@ def test_one_class_in_the_split_gives_nan_with_the_reason():
     assert "one class (ant)" in auroc.reason
     assert math.isnan(evaluation.metrics["sensitivity_at_specificity"].value)
     assert 0 <= evaluation.metrics["accuracy"].value <= 1
-    assert evaluation.curves["roc"] == []
-    assert "delong" not in evaluation.curves
+    assert evaluation.curves.roc == []
+    assert evaluation.curves.delong is None
 
 
 def test_one_image_is_enough():
@@ -188,36 +188,34 @@ def test_a_thousand_resamples_of_a_thousand_images_take_seconds():
 def test_curves_are_json_with_the_golden_confusion_matrix():
     p, y = sample(150, 4)
     curves = evaluate(p, y, CLASSES).curves
-    assert curves["confusion"]["counts"] == sk.confusion_matrix(y, p.argmax(1)).tolist()
-    worst = curves["confused"][0]
-    t, q = CLASSES.index(worst["truth"]), CLASSES.index(worst["predicted"])
-    assert worst["images"] == curves["confusion"]["counts"][t][q]
-    bins = curves["reliability"]
-    assert sum(bins["count"]) == 150
+    assert curves.confusion.counts == sk.confusion_matrix(y, p.argmax(1)).tolist()
+    worst = curves.confused[0]
+    t, q = CLASSES.index(worst.truth), CLASSES.index(worst.predicted)
+    assert worst.images == curves.confusion.counts[t][q]
+    bins = curves.reliability
+    assert sum(bins.count) == 150
     error = sum(
-        n * abs(a - c)
-        for n, a, c in zip(bins["count"], bins["accuracy"], bins["confidence"], strict=True)
-        if n
+        n * abs(a - c) for n, a, c in zip(bins.count, bins.accuracy, bins.confidence, strict=True) if n
     )
     assert error / 150 == pytest.approx(values(evaluate(p, y, CLASSES))["ece"])
 
 
 def test_operating_point_holds_on_the_data():
     p, y = sample(400, 2)
-    point = evaluate(p, y, CLASSES[:2]).curves["operating_points"][0]
-    positive = p[:, 1] >= point["threshold"]
-    assert point["name"] == "bee"
-    assert point["sensitivity"] == pytest.approx(positive[y == 1].mean())
-    assert point["specificity"] == pytest.approx((~positive[y == 0]).mean())
-    assert point["specificity"] >= 0.9
-    assert point["low"] < point["sensitivity"] < point["high"]
+    point = evaluate(p, y, CLASSES[:2]).curves.operating_points[0]
+    positive = p[:, 1] >= point.threshold
+    assert point.name == "bee"
+    assert point.sensitivity == pytest.approx(positive[y == 1].mean())
+    assert point.specificity == pytest.approx((~positive[y == 0]).mean())
+    assert point.specificity >= 0.9
+    assert point.low < point.sensitivity < point.high
 
 
 def test_many_classes_keep_the_worst_curves_only():
     p, y = sample(600, 250)
     curves = evaluate(p, y, [f"class {c}" for c in range(250)]).curves
-    assert "confusion" not in curves
-    assert len(curves["roc"]) == 12
+    assert curves.confusion is None
+    assert len(curves.roc) == 12
 
 
 @pytest.mark.parametrize(

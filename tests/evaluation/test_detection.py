@@ -21,6 +21,7 @@ from transferflow.errors import EvaluationError
 from transferflow.evaluation.bootstrap import resample_weights
 from transferflow.evaluation.detection import count_mistakes, detection_statistic, evaluate_detection
 from transferflow.evaluation.detection_matching import ImageTruth
+from transferflow.evaluation.results import evaluation_to_json, load_evaluation
 from transferflow.spec.sections.metrics import DETECTION
 
 CLASSES = ("tree", "shrub", "car")
@@ -187,14 +188,14 @@ def test_no_prediction_at_all_is_zero():
     got = evaluate(truths, [], bootstrap=20)
     assert got.metrics["map"].value == 0
     assert got.metrics["average_recall"].value == 0
-    assert got.curves["precision_recall"][0]["precision"] == [0.0]
+    assert got.curves.precision_recall[0].precision == [0.0]
 
 
 def test_no_true_box_at_all_is_nan_with_the_reason():
     got = evaluate([ImageTruth("a", ())], [("a", "tree", 0.9, 0, 0, 5, 5)], bootstrap=20)
     assert math.isnan(got.metrics["map"].value)
     assert "no true box" in got.metrics["map"].reason
-    assert got.curves["precision_recall"] == []
+    assert got.curves.precision_recall == []
 
 
 def test_a_class_without_test_boxes_is_nan_and_left_out_of_the_mean():
@@ -212,20 +213,20 @@ def test_a_box_of_one_pixel_counts():
     box = Box(7, 7, 8, 8, "tree")
     got = evaluate([ImageTruth("a", (box,))], [("a", "tree", 0.5, 7, 7, 8, 8)])
     assert got.metrics["map"].value == pytest.approx(1)
-    assert got.curves["sizes"]["objects"] == [1, 0, 0]
+    assert got.curves.sizes.objects == [1, 0, 0]
 
 
 def test_curves_are_plain_json_and_the_best_threshold_is_best():
     truths, rows = scene(40, seed=4, crowds=False)
-    curves = evaluate(truths, rows).curves
-    assert json.loads(json.dumps(curves, allow_nan=False)) == curves
-    sweep = curves["thresholds"]
-    best = sweep["score"].index(round(sweep["best"], 4))
-    assert sweep["f1"][best] == max(sweep["f1"])
-    mistakes = count_mistakes(table(rows), truths, CLASSES, sweep["best"])
+    evaluation = evaluate(truths, rows)
+    assert load_evaluation(evaluation_to_json(evaluation)).curves == evaluation.curves
+    sweep = evaluation.curves.thresholds
+    best = sweep.score.index(round(sweep.best, 4))
+    assert sweep.f1[best] == max(sweep.f1)
+    mistakes = count_mistakes(table(rows), truths, CLASSES, sweep.best)
     found, missed, false = (sum(getattr(m, key) for m in mistakes) for key in ("found", "missed", "false"))
-    assert found / (found + missed) == pytest.approx(sweep["recall"][best])
-    assert found / (found + false) == pytest.approx(sweep["precision"][best])
+    assert found / (found + missed) == pytest.approx(sweep.recall[best])
+    assert found / (found + false) == pytest.approx(sweep.precision[best])
     assert found + missed == sum(len(t.boxes) for t in truths)
 
 

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from transferflow.errors import EvaluationError
+from transferflow.evaluation.curves import Curves, RocCurve
 from transferflow.evaluation.results import Evaluation, MetricValue, evaluation_to_json, load_evaluation
 
 
@@ -14,7 +15,7 @@ def test_an_evaluation_survives_the_disk_with_its_nans():
         metrics={"accuracy": MetricValue(0.9, 0.8, 0.95), "auroc": MetricValue(math.nan, reason="one class")},
         per_class={"<b>": {"f1": math.nan, "support": 0.0}},
         images=12,
-        curves={"roc": [{"fpr": [0.0, 1.0]}]},
+        curves=Curves(roc=[RocCurve("a", [0.0, 1.0], [0.5, 1.0], 0.75)]),
     )
     text = evaluation_to_json(evaluation)
     assert "NaN" not in text
@@ -31,3 +32,10 @@ def test_an_evaluation_survives_the_disk_with_its_nans():
 def test_a_damaged_file_is_an_error_with_a_way_out(text):
     with pytest.raises(EvaluationError, match="can't be read"):
         load_evaluation(text)
+
+
+def test_curves_in_another_form_are_refused():
+    document = json.loads(evaluation_to_json(Evaluation({}, {}, 1)))
+    document["curves"] = {"roc": [{"name": "a"}]}
+    with pytest.raises(EvaluationError, match="can't be read"):
+        load_evaluation(json.dumps(document))

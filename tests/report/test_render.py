@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from transferflow.errors import EvaluationError
 from transferflow.evaluation.classification import evaluate_classification
 from transferflow.evaluation.detection import evaluate_detection
 from transferflow.evaluation.detection_matching import ImageTruth
@@ -198,13 +197,6 @@ def test_rates_that_reach_zero_and_losses_that_are_not_finite(make_report):
     history = ({"loss": float("nan"), "lr/head": 0.0}, {"loss": float("inf"), "lr/head": 0.0})
     page = render_report(replace(data, training=replace(data.training, history=history)))
     assert "Learning rates" in page
-
-
-def test_curves_in_another_form_are_refused(make_report):
-    data = make_report(2, 20)
-    broken = replace(data.evaluation, curves={"roc": [{"name": "a"}]})
-    with pytest.raises(EvaluationError, match="curve roc can't be drawn"):
-        render_report(replace(data, evaluation=broken))
 
 
 def test_a_changed_frozen_tensor_is_shown_as_changed(make_report):

@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
-from transferflow.stages.split_images import eval_transform_of
 from typer.testing import CliRunner
 
 from transferflow.cli.main import app
@@ -16,6 +15,7 @@ from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import PlanError
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.data import FullRange
+from transferflow.stages.split_images import eval_transform_of
 from transferflow.tasks import build
 from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.bundle import load_bundle, save_bundle

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from transferflow.evaluation.bootstrap import FloatArray, Statistic, ratio
+from transferflow.evaluation.curves import Reliability
 
 BINS = 15
 
@@ -40,24 +41,21 @@ def calibration_statistic(confidence: FloatArray, correct: FloatArray) -> Statis
     return expected_calibration_error
 
 
-def reliability_bins(confidence: FloatArray, correct: FloatArray) -> dict[str, list[float | None]]:
-    """Bins of the reliability diagram, plain JSON; `None` where a bin is empty.
+def reliability_bins(confidence: FloatArray, correct: FloatArray) -> Reliability:
+    """`BINS` bins of the reliability diagram; `None` where a bin is empty.
 
     Args:
         confidence: 0..1, images x decisions.
         correct: 0 or 1, same shape.
-
-    Returns:
-        Lists of `BINS` entries: `low`, `high`, `count`, `confidence`, `accuracy`.
     """
     index = bin_index(confidence).astype(np.intp).ravel()
     count = np.bincount(index, minlength=BINS)
     mean_confidence = np.bincount(index, confidence.ravel(), BINS) / np.maximum(count, 1)
     accuracy = np.bincount(index, correct.ravel(), BINS) / np.maximum(count, 1)
-    return {
-        "low": [b / BINS for b in range(BINS)],
-        "high": [(b + 1) / BINS for b in range(BINS)],
-        "count": [int(n) for n in count],
-        "confidence": [float(v) if n else None for v, n in zip(mean_confidence, count, strict=True)],
-        "accuracy": [float(v) if n else None for v, n in zip(accuracy, count, strict=True)],
-    }
+    return Reliability(
+        low=[b / BINS for b in range(BINS)],
+        high=[(b + 1) / BINS for b in range(BINS)],
+        count=[int(n) for n in count],
+        confidence=[float(v) if n else None for v, n in zip(mean_confidence, count, strict=True)],
+        accuracy=[float(v) if n else None for v, n in zip(accuracy, count, strict=True)],
+    )

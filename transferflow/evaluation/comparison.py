@@ -27,7 +27,6 @@ class Comparison:
         low: Lower end of the difference's interval.
         high: Upper end.
         confidence: Coverage of the interval, 0..1.
-        p_better: Share of the resamples in which the challenger is better; a draw counts half.
     """
 
     champion: float
@@ -36,7 +35,6 @@ class Comparison:
     low: float
     high: float
     confidence: float
-    p_better: float
 
 
 def compare_paired(
@@ -47,7 +45,6 @@ def compare_paired(
     resamples: int,
     seed: int,
     confidence: float = 0.95,
-    lower_is_better: bool = False,
     clusters: IntArray | None = None,
 ) -> Comparison:
     """Paired bootstrap: both models are measured on the same resamples of the same images.
@@ -62,7 +59,6 @@ def compare_paired(
         resamples: Number of resamples, at least 1.
         seed: Seed of the resamples.
         confidence: Coverage of the interval, 0..1.
-        lower_is_better: Whether small values of the metric are good.
         clusters: Number of each image's cluster, where clusters are drawn whole.
 
     Raises:
@@ -87,7 +83,6 @@ def compare_paired(
             found=f"{images} test images",
             hint="Add test images of the rare classes.",
         )
-    valid = gains[np.isfinite(gains)] * (-1 if lower_is_better else 1)
     return Comparison(
         champion=before,
         challenger=after,
@@ -95,5 +90,4 @@ def compare_paired(
         low=interval[0],
         high=interval[1],
         confidence=confidence,
-        p_better=float((valid > 0).mean() + (valid == 0).mean() / 2),
     )

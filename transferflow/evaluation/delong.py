@@ -24,7 +24,6 @@ class AurocInterval:
     value: float
     low: float
     high: float
-    standard_error: float
 
 
 def delong_covariance(scores: FloatArray, truth: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
@@ -60,9 +59,8 @@ def delong_interval(
         confidence: Coverage of the interval, 0..1.
     """
     if truth.sum() < 2 or (~truth).sum() < 2:
-        return AurocInterval(math.nan, math.nan, math.nan, math.nan)
+        return AurocInterval(math.nan, math.nan, math.nan)
     value, covariance = delong_covariance(scores[None], truth)
-    error = math.sqrt(max(float(covariance[0, 0]), 0.0))
-    reach = NormalDist().inv_cdf((1 + confidence) / 2) * error
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(max(float(covariance[0, 0]), 0.0))
     area = float(value[0])
-    return AurocInterval(area, max(0.0, area - reach), min(1.0, area + reach), error)
+    return AurocInterval(area, max(0.0, area - reach), min(1.0, area + reach))

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean
+from transferflow.evaluation.bootstrap import Statistic, nan_mean
 from transferflow.evaluation.clusters import decide_clusters
 from transferflow.evaluation.curve_sizes import CURVE_CLASSES, thin
+from transferflow.evaluation.curves import Curves, PrecisionRecall, SizeBuckets, ThresholdSweep
 from transferflow.evaluation.detection_matching import (
     AREAS,
     ClassMatches,
@@ -102,56 +102,31 @@ def detection_statistic(
     return lambda weights: statistic(weights)[:, 0]
 
 
-def detection_curves(
-    matches: Sequence[Mapping[str, ClassMatches]], classes: Sequence[str]
-) -> dict[str, object]:
-    """What the figures draw, as plain JSON, all at IoU 0.5.
-
-    Returns:
-        `precision_recall`: a list of {name, recall, precision, average_precision};
-        `sizes`: {name, objects, average_precision, average_recall}, one entry per size bucket;
-        `thresholds`: {score, precision, recall, f1, best}, over all classes: what a least score costs.
-    """
+def detection_curves(matches: Sequence[Mapping[str, ClassMatches]], classes: Sequence[str]) -> Curves:
+    """What the figures draw: precision and recall, sizes, and what a least score costs."""
     curves = [
         curve
         for name, of_class in zip(classes, matches, strict=True)
         if (curve := _precision_recall(name, of_class["all"])) is not None
     ]
-    worst = sorted(curves, key=lambda curve: curve.average_precision)[:CURVE_CLASSES]
-    return {
-        "precision_recall": [
-            {
-                "name": curve.name,
-                "recall": curve.recall,
-                "precision": curve.precision,
-                "average_precision": curve.average_precision,
-            }
-            for curve in worst
-        ],
-        "sizes": _sizes(matches),
-        "thresholds": _thresholds([of_class["all"] for of_class in matches]),
-    }
+    return Curves(
+        precision_recall=sorted(curves, key=lambda curve: curve.average_precision)[:CURVE_CLASSES],
+        sizes=_sizes(matches),
+        thresholds=sweep_thresholds([of_class["all"] for of_class in matches]),
+    )
 
 
-@dataclass(frozen=True)
-class _Curve:
-    name: str
-    recall: list[float]
-    precision: list[float]
-    average_precision: float
-
-
-def _precision_recall(name: str, matches: ClassMatches) -> _Curve | None:
+def _precision_recall(name: str, matches: ClassMatches) -> PrecisionRecall | None:
     objects = float(matches.objects.sum())
     if not objects:
         return None
     scores, found, false = threshold_counts(matches, IOU50)
     average = class_values(matches)["ap50"]
     if not scores.size:
-        return _Curve(name, [0.0], [0.0], average)
+        return PrecisionRecall(name, [0.0], [0.0], average)
     precision, recall = share(found, false, objects)
     keep = thin(scores.size)
-    return _Curve(
+    return PrecisionRecall(
         name,
         [0.0, *(round(float(v), 5) for v in recall[keep])],
         [float(precision[0]), *(round(float(v), 5) for v in precision[keep])],
@@ -159,7 +134,7 @@ def _precision_recall(name: str, matches: ClassMatches) -> _Curve | None:
     )
 
 
-def _sizes(matches: Sequence[Mapping[str, ClassMatches]]) -> dict[str, list[object]]:
+def _sizes(matches: Sequence[Mapping[str, ClassMatches]]) -> SizeBuckets:
     buckets = [name for name in AREAS if name != "all"]
     rows = [[class_values(of_class[bucket]) for of_class in matches] for bucket in buckets]
 
@@ -167,37 +142,33 @@ def _sizes(matches: Sequence[Mapping[str, ClassMatches]]) -> dict[str, list[obje
         value = float(nan_mean(np.array([values[key] for values in row])))
         return value if math.isfinite(value) else None
 
-    return {
-        "name": list(buckets),
-        "objects": [int(sum(values["objects"] for values in row)) for row in rows],
-        "average_precision": [mean(row, "ap") for row in rows],
-        "average_recall": [mean(row, "average_recall") for row in rows],
-    }
+    return SizeBuckets(
+        name=buckets,
+        objects=[int(sum(values["objects"] for values in row)) for row in rows],
+        average_precision=[mean(row, "ap") for row in rows],
+        average_recall=[mean(row, "average_recall") for row in rows],
+    )
 
 
-def _thresholds(matches: Sequence[ClassMatches]) -> dict[str, object]:
+def sweep_thresholds(matches: Sequence[ClassMatches]) -> ThresholdSweep:
+    """Precision, recall and F1 of the boxes from each score on, at IoU 0.5 over all classes."""
     counted = [threshold_counts(m, IOU50) for m in matches]
     objects = float(sum(m.objects.sum() for m in matches))
     scores = np.linspace(0, 1, SWEEP_POINTS, endpoint=False)
     found, false = np.zeros(SWEEP_POINTS), np.zeros(SWEEP_POINTS)
     for of_class, right, wrong in counted:
         above = np.searchsorted(-of_class, -scores, side="right")
-        found += _at(right, above)
-        false += _at(wrong, above)
+        found += np.concatenate([[0.0], right])[above]
+        false += np.concatenate([[0.0], wrong])[above]
     precision, recall = share(found, false, objects)
     f1 = 2 * found / np.maximum(found + false + objects, 1.0)
-    return {
-        "score": scores.round(4).tolist(),
-        "precision": [float(v) if math.isfinite(v) else None for v in precision],
-        "recall": [float(v) if math.isfinite(v) else None for v in recall],
-        "f1": f1.tolist(),
-        "best": float(scores[f1.argmax()]),
-    }
-
-
-def _at(cumulative: FloatArray, above: npt.NDArray[np.intp]) -> FloatArray:
-    taken: FloatArray = np.concatenate([[0.0], cumulative])[above]
-    return taken
+    return ThresholdSweep(
+        score=scores.round(4).tolist(),
+        precision=[float(v) if math.isfinite(v) else None for v in precision],
+        recall=[float(v) if math.isfinite(v) else None for v in recall],
+        f1=f1.tolist(),
+        best=float(scores[f1.argmax()]),
+    )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.bootstrap import FloatArray, Statistic, ratio
 from transferflow.evaluation.clusters import decide_clusters
+from transferflow.evaluation.curves import Curves, Scatter
 from transferflow.evaluation.intervals import metric_values
 from transferflow.evaluation.pictures import pick_evenly
 from transferflow.evaluation.results import Evaluation, require_images, require_known
@@ -41,7 +42,7 @@ def evaluate_regression(
         groups: Patient, scene or the like of each image, where there is one: see `decide_clusters`.
 
     Returns:
-        The evaluation, without classes. Curve: `scatter` {name, truth, predicted}, by truth.
+        The evaluation, without classes. Curve: `scatter`.
 
     Raises:
         EvaluationError: No image, arrays that do not fit, a number that is not finite, or an unknown metric.
@@ -63,9 +64,7 @@ def evaluate_regression(
         per_class={},
         images=len(right),
         drawn=clusters.drawn,
-        curves={
-            "scatter": {"name": name, "truth": right[drawn].tolist(), "predicted": found[drawn].tolist()}
-        },
+        curves=Curves(scatter=Scatter(name, right[drawn].tolist(), found[drawn].tolist())),
     )
 
 

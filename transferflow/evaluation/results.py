@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from transferflow.errors import EvaluationError
+from transferflow.evaluation.curves import Curves
+
+Value = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A number; JSON has no `nan`, and holds `null` instead."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class MetricValue:
         reason: Why the value is `nan`, or which classes a mean leaves out; empty otherwise.
     """
 
-    value: float
+    value: Value
     low: float | None = None
     high: float | None = None
     reason: str = ""
@@ -36,14 +42,14 @@ class Evaluation:
         per_class: Class name to metric name to value (`nan` where the class can't be measured).
         images: Number of images measured.
         drawn: What the intervals draw, in words that follow "intervals over its".
-        curves: Named data for figures (confusion matrix, reliability bins, PR curves), plain JSON.
+        curves: What the figures draw.
     """
 
     metrics: Mapping[str, MetricValue]
-    per_class: Mapping[str, Mapping[str, float]]
+    per_class: Mapping[str, Mapping[str, Value]]
     images: int
     drawn: str = "images"
-    curves: Mapping[str, object] = field(default_factory=dict)
+    curves: Curves = field(default_factory=Curves)
 
 
 def require_images(images: int) -> None:
@@ -74,22 +80,12 @@ def require_known(metrics: Iterable[str], known: Collection[str], kind: str) -> 
         )
 
 
+_FORM = TypeAdapter(Evaluation)
+
+
 def evaluation_to_json(evaluation: Evaluation) -> str:
     """Write an evaluation as strict JSON; `nan` becomes `null`."""
-    document = {
-        "images": evaluation.images,
-        "drawn": evaluation.drawn,
-        "metrics": {
-            name: {"value": _finite(m.value), "low": m.low, "high": m.high, "reason": m.reason}
-            for name, m in evaluation.metrics.items()
-        },
-        "per_class": {
-            name: {key: _finite(value) for key, value in row.items()}
-            for name, row in evaluation.per_class.items()
-        },
-        "curves": evaluation.curves,
-    }
-    return json.dumps(document, allow_nan=False, indent=1, ensure_ascii=False)
+    return _FORM.dump_json(evaluation, indent=1).decode("utf-8")
 
 
 def load_evaluation(text: str) -> Evaluation:
@@ -99,29 +95,10 @@ def load_evaluation(text: str) -> Evaluation:
         EvaluationError: The text is not such a document.
     """
     try:
-        document = json.loads(text)
-        return Evaluation(
-            metrics={
-                name: MetricValue(_number(m["value"]), m["low"], m["high"], m["reason"])
-                for name, m in document["metrics"].items()
-            },
-            per_class={
-                name: {key: _number(value) for key, value in row.items()}
-                for name, row in document["per_class"].items()
-            },
-            images=int(document["images"]),
-            drawn=str(document.get("drawn", "images")),
-            curves=document["curves"],
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return _FORM.validate_json(text)
+    except ValidationError as error:
         raise EvaluationError(
-            "The stored evaluation can't be read.", found=str(error), hint="Run the evaluation again."
+            "The stored evaluation can't be read.",
+            found=str(error.errors()[0]["msg"]),
+            hint="Run the evaluation again.",
         ) from error
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

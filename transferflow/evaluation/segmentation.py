@@ -10,6 +10,7 @@ import numpy as np
 from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean, ratio
 from transferflow.evaluation.clusters import decide_clusters
 from transferflow.evaluation.curve_sizes import CONFUSION_CLASSES
+from transferflow.evaluation.curves import Confusion, Curves, Histogram
 from transferflow.evaluation.intervals import metric_values
 from transferflow.evaluation.left_out import say_left_out
 from transferflow.evaluation.results import Evaluation, require_images, require_known
@@ -46,17 +47,14 @@ def evaluate_segmentation(
         groups: Patient, scene or the like of each image, where there is one: see `decide_clusters`.
 
     Returns:
-        The evaluation. Curves: `confusion` {classes, counts} in pixels, true rows; `image_iou` {low, high,
-        count}: how many images have which mean IoU.
+        The evaluation; its confusion counts pixels.
 
     Raises:
         EvaluationError: No image, or an unknown metric.
     """
     statistic = build_segmentation_statistic(counts, metrics)
-    curves: dict[str, object] = {"image_iou": _histogram(image_iou(counts))}
-    if len(classes) <= CONFUSION_CLASSES:
-        pixels = np.sum([image.confusion for image in counts], axis=0)
-        curves["confusion"] = {"classes": list(classes), "counts": pixels.tolist()}
+    pixels = np.sum([image.confusion for image in counts], axis=0)
+    few = len(classes) <= CONFUSION_CLASSES
     clusters = decide_clusters(groups)
     evaluation = Evaluation(
         metrics=metric_values(
@@ -71,7 +69,10 @@ def evaluate_segmentation(
         per_class=_class_table(counts, classes),
         images=len(counts),
         drawn=clusters.drawn,
-        curves=curves,
+        curves=Curves(
+            confusion=Confusion(list(classes), pixels.tolist()) if few else None,
+            image_iou=_histogram(image_iou(counts)),
+        ),
     )
     return say_left_out(evaluation, _MEANS)
 
@@ -157,9 +158,9 @@ def image_iou(counts: Sequence[MaskCounts]) -> FloatArray:
     return nan_mean(_stack(counts).iou)
 
 
-def _histogram(values: FloatArray) -> dict[str, list[float]]:
+def _histogram(values: FloatArray) -> Histogram:
     count, edges = np.histogram(values[np.isfinite(values)], bins=HISTOGRAM_BINS, range=(0, 1))
-    return {"low": edges[:-1].tolist(), "high": edges[1:].tolist(), "count": count.tolist()}
+    return Histogram(edges[:-1].tolist(), edges[1:].tolist(), count.tolist())
 
 
 def _class_table(counts: Sequence[MaskCounts], classes: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -134,11 +134,3 @@ class Backbone(nn.Module):
     def forward_levels(self, images: Tensor) -> list[Tensor]:
         """Map images to one feature map (B x channels x H/stride x W/stride) per level."""
         raise NotImplementedError
-
-
-@runtime_checkable
-class GroupedModel(Protocol):
-    """A whole model (backbone, neck, head) that declares its layer groups, from input to output."""
-
-    groups: tuple[LayerGroup, ...]
-    preprocessing: Preprocessing

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from transferflow.report.contents import ReportData
 from transferflow.report.figures.by_name import task_charts
-from transferflow.report.figures.classification import operating_points
 from transferflow.report.figures.training import training_charts
 from transferflow.report.inline_images import inline_picture
 from transferflow.report.page import render_page
@@ -14,7 +13,6 @@ from transferflow.report.sections import (
     class_legend,
     class_note,
     class_table,
-    confused_pairs,
     data_table,
     layer_table,
     metric_cards,
@@ -33,9 +31,6 @@ def write_report(data: ReportData, path: Path) -> None:
     Args:
         data: What to show.
         path: Where to; replaced in one step if it exists.
-
-    Raises:
-        EvaluationError: The evaluation's curves do not have the form of the task's figures.
     """
     write_atomic(path, render_report(data))
 
@@ -48,8 +43,8 @@ def render_report(data: ReportData) -> str:
         "chosen_by": metric_title(data, data.training.metric),
         "charts": task_charts(data.traits.figures, data.evaluation, data.classes),
         "legend": class_legend(data),
-        "points": operating_points(data.evaluation),
-        "confused": confused_pairs(data.evaluation),
+        "points": data.evaluation.curves.operating_points or [],
+        "confused": data.evaluation.curves.confused or [],
         "class_table": class_table(data.evaluation),
         "class_note": class_note(data),
         "worst": [inline_picture(picture) for picture in data.worst],

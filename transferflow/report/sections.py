@@ -10,7 +10,6 @@ from transferflow.data.records import SPLITS
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.results import Evaluation
 from transferflow.report.contents import DataSummary, LayerRow, ReportData, TrainingSummary
-from transferflow.report.curves import CONFUSED, ConfusedPair, read_curve
 from transferflow.report.wording import (
     DASH,
     METRIC_MEANINGS,
@@ -126,11 +125,6 @@ def class_legend(data: ReportData) -> list[tuple[str, str]]:
         return []
     drawn = [(name, class_colour(index)) for index, name in enumerate(data.classes)][first:]
     return [(name, f"rgb({red} {green} {blue})") for name, (red, green, blue) in drawn]
-
-
-def confused_pairs(evaluation: Evaluation) -> list[ConfusedPair]:
-    """Most frequent mistakes, most frequent first."""
-    return read_curve(evaluation.curves, "confused", CONFUSED) or []
 
 
 def layer_table(training: TrainingSummary) -> Table:

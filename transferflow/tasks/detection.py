@@ -18,11 +18,11 @@ from transferflow.evaluation.bootstrap import Statistic
 from transferflow.evaluation.detection import (
     ImageMistakes,
     count_mistakes,
-    detection_curves,
     detection_statistic,
     evaluate_detection,
+    sweep_thresholds,
 )
-from transferflow.evaluation.detection_matching import AREAS, ImageTruth, match_classes
+from transferflow.evaluation.detection_matching import ImageTruth, match_classes
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
 from transferflow.evaluation.results import Evaluation
@@ -210,9 +210,8 @@ def read_truths(predictions: SplitPredictions) -> list[ImageTruth]:
 
 def best_score(predictions: pa.Table, truths: Sequence[ImageTruth], classes: Sequence[str]) -> float:
     """Least score that a box needs for the largest F1 at IoU 0.5, 0..1."""
-    matches = match_classes(predictions, truths, classes, tuple(AREAS))
-    thresholds = detection_curves(matches, classes)["thresholds"]
-    return float(thresholds["best"]) if isinstance(thresholds, dict) else 0.0
+    matches = match_classes(predictions, truths, classes, ("all",))
+    return sweep_thresholds([of_class["all"] for of_class in matches]).best
 
 
 def _case(

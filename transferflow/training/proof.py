@@ -17,12 +17,12 @@ from transferflow.training.job import FreezePhase, FreezeSchedule, PhaseProof
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def frozen_digest(
+def tensor_digests(
     model: nn.Module,
     groups: Sequence[LayerGroup],
     names: Collection[str],
     batch_norm: BatchNormMode = "frozen",
-) -> tuple[str, int]:
+) -> dict[str, str]:
     """Digest parameters and buffers of some groups.
 
     Args:
@@ -33,19 +33,8 @@ def frozen_digest(
             `all_frozen`, those of all other groups are in it too.
 
     Returns:
-        sha256 (hex), and the number of tensors in it.
+        sha256 (hex) of each tensor, by its name in the state dict.
     """
-    tensors = tensor_digests(model, groups, names, batch_norm)
-    return digest(tensors), len(tensors)
-
-
-def tensor_digests(
-    model: nn.Module,
-    groups: Sequence[LayerGroup],
-    names: Collection[str],
-    batch_norm: BatchNormMode = "frozen",
-) -> dict[str, str]:
-    """sha256 (hex) of what `frozen_digest` covers, by its name in the state dict."""
     statistics = set(_running_statistics(model))
     chosen = set(_tensors(model, groups, names))
     if batch_norm == "train":

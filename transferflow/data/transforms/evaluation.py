@@ -118,18 +118,9 @@ class EvalTransform:
             boxes: N x 4, x_min y_min x_max y_max, in pixels of the square.
             size: Height and width of the decoded image.
         """
-        self._needs_the_whole_image()
-        return clip_boxes(scale_boxes(boxes, self.resized(size), size), size)
-
-    def mask_to_original(self, mask: Pixels, size: Size) -> Pixels:
-        """Lead class indices of the model's square back to the image of `size`."""
-        self._needs_the_whole_image()
-        height, width = self.resized(size)
-        return resize_mask(np.ascontiguousarray(mask[:height, :width]), size)
-
-    def _needs_the_whole_image(self) -> None:
         if self.mode == "crop":
             raise DataError("a crop can't be led back to the whole image", where="data.fit", found="crop")
+        return clip_boxes(scale_boxes(boxes, self.resized(size), size), size)
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON, for the model's bundle."""

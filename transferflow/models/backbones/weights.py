@@ -52,16 +52,6 @@ def locate_weights(section: Backbone) -> WeightFile | None:
             assert_never(section)
 
 
-def missing_weights(section: Backbone, *, offline: bool = False) -> tuple[WeightFile, ...]:
-    """Files that a run would have to download for the backbone first.
-
-    Raises:
-        WeightsError: If one is not here and can't be downloaded (offline, a local file, a package).
-    """
-    file = locate_weights(section)
-    return missing_among(() if file is None else (file,), offline=offline)
-
-
 def missing_among(files: Sequence[WeightFile], *, offline: bool = False) -> tuple[WeightFile, ...]:
     """The files that have to be downloaded first.
 

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from transferflow.evaluation.curves import Reliability
 from transferflow.evaluation.results import Evaluation
-from transferflow.report.curves import (
-    OPERATING_POINTS,
-    RELIABILITY,
-    OperatingPoint,
-    Reliability,
-    read_curve,
-)
 from transferflow.report.figures.charts import MUTED, Chart, color, styled_figure, svg_of, whole_numbers
 from transferflow.report.wording import interval, number
 
 
 def reliability_charts(evaluation: Evaluation) -> list[Chart]:
-    """The reliability diagram, where the evaluation has one."""
-    reliability = read_curve(evaluation.curves, "reliability", RELIABILITY)
-    return [] if reliability is None else [reliability_chart(reliability, evaluation)]
-
-
-def operating_points(evaluation: Evaluation) -> list[OperatingPoint]:
-    """Operating points, for the table under the curves."""
-    return read_curve(evaluation.curves, "operating_points", OPERATING_POINTS) or []
-
-
-def reliability_chart(bins: Reliability, evaluation: Evaluation) -> Chart:
     """Accuracy against confidence per bin, above a histogram of the confidences."""
+    bins = evaluation.curves.reliability
+    if bins is None:
+        return []
     ece = evaluation.metrics.get("ece")
     with styled_figure() as figure:
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -56,7 +42,7 @@ def reliability_chart(bins: Reliability, evaluation: Evaluation) -> Chart:
     if ece is not None:
         caption += f" Calibration error {number(ece.value)}"
         caption += f" (95 %: {interval(ece)})." if interval(ece) else "."
-    return Chart("Reliability", svg, caption.strip())
+    return [Chart("Reliability", svg, caption.strip())]
 
 
 def _gaps(bins: Reliability) -> str:

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
-from transferflow.report.curves import CONFUSION, Confusion, read_curve
+from transferflow.evaluation.curves import Curves
 from transferflow.report.figures.charts import INK, MUTED, Chart, color, drawing, short, svg_of
 
 NUMBERED_CELLS = 12
 NAMED_TICKS = 40
 
 
-def confusion_charts(curves: Mapping[str, object], *, percent: bool = False) -> list[Chart]:
-    """The confusion matrix, where anything was counted."""
-    confusion = read_curve(curves, "confusion", CONFUSION)
-    if confusion is None or not any(map(any, confusion.counts)):
-        return []
-    return [confusion_chart(confusion, percent=percent)]
-
-
-def confusion_chart(confusion: Confusion, *, percent: bool = False) -> Chart:
+def confusion_charts(curves: Curves, *, percent: bool = False) -> list[Chart]:
     """Confusion matrix of any size: numbers in the cells up to 12 classes, names up to 40.
 
     Args:
-        confusion: Images, or pixels, per true and predicted class.
+        curves: With images, or pixels, per true and predicted class; without a count, nothing is drawn.
         percent: Whether the cells hold the share of their row instead of the count.
     """
+    confusion = curves.confusion
+    if confusion is None or not any(map(any, confusion.counts)):
+        return []
     # A few long names find room beside a small matrix; many would shrink a large one.
     names = [
         short(name, 26 if len(confusion.classes) <= NUMBERED_CELLS else 16) for name in confusion.classes
@@ -53,7 +46,7 @@ def confusion_chart(confusion: Confusion, *, percent: bool = False) -> Chart:
     if size > NAMED_TICKS:
         caption += " Class names stand in the table below, in this order."
     wide = size > NUMBERED_CELLS
-    return Chart("Confusion matrix", svg, caption, "full" if wide else "half", 720 if wide else 0)
+    return [Chart("Confusion matrix", svg, caption, "full" if wide else "half", 720 if wide else 0)]
 
 
 def _cells(share: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

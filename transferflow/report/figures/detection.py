@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from transferflow.report.curves import SIZES, THRESHOLDS, SizeBuckets, ThresholdSweep, read_curve
+from transferflow.evaluation.curves import Curves
 from transferflow.report.figures.charts import MUTED, Chart, color, drawing, svg_of
 from transferflow.report.wording import count, number
 
 BUCKET_LIMITS = {"small": "below 32²", "medium": "32² to 96²", "large": "above 96²"}
 
 
-def size_charts(curves: Mapping[str, object]) -> list[Chart]:
-    """Average precision and recall by size, where there are objects."""
-    sizes = read_curve(curves, "sizes", SIZES)
-    return [size_chart(sizes)] if sizes is not None and any(sizes.objects) else []
-
-
-def threshold_charts(curves: Mapping[str, object]) -> list[Chart]:
-    """The cost of a least score, where any box is right."""
-    sweep = read_curve(curves, "thresholds", THRESHOLDS)
+def threshold_charts(curves: Curves) -> list[Chart]:
+    """Precision, recall and F1 against the least score that a box must have, where any box is right."""
+    sweep = curves.thresholds
     if sweep is None or all(recall is None for recall in sweep.recall):
         return []
-    return [threshold_chart(sweep)]
-
-
-def threshold_chart(sweep: ThresholdSweep) -> Chart:
-    """Precision, recall and F1 against the least score that a box must have."""
     with drawing(4.8, 3.6) as (figure, axes):
         lines: tuple[tuple[str, Sequence[float | None]], ...] = (
             ("precision", sweep.precision),
@@ -45,11 +34,14 @@ def threshold_chart(sweep: ThresholdSweep) -> Chart:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, handlelength=1.4)
         svg = svg_of(figure, "thresholds")
     caption = f"At IoU 0.5, over all classes. F1 is best at a score of {number(sweep.best, 2)} (dashed)."
-    return Chart("What a least score costs", svg, caption)
+    return [Chart("What a least score costs", svg, caption)]
 
 
-def size_chart(sizes: SizeBuckets) -> Chart:
-    """Average precision and recall per size bucket."""
+def size_charts(curves: Curves) -> list[Chart]:
+    """Average precision and recall per size bucket, where there are objects."""
+    sizes = curves.sizes
+    if sizes is None or not any(sizes.objects):
+        return []
     places = np.arange(len(sizes.name))
     with drawing(4.8, 3.6) as (figure, axes):
         for series, (name, values) in enumerate(
@@ -67,4 +59,4 @@ def size_chart(sizes: SizeBuckets) -> Chart:
         axes.grid(visible=False, axis="x")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handlelength=1.2)
         svg = svg_of(figure, "sizes")
-    return Chart("By size of the object", svg, "Sizes in square pixels; mean over IoU 0.50 to 0.95.")
+    return [Chart("By size of the object", svg, "Sizes in square pixels; mean over IoU 0.50 to 0.95.")]

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from transferflow.report.curves import DELONG, OPERATING_POINTS, PRECISION_RECALL, ROC, read_curve
+from transferflow.evaluation.curves import Curves
 from transferflow.report.figures.charts import INK, MUTED, Chart, class_line, drawing, short, svg_of
 from transferflow.report.wording import number
 
 DRAWN_CURVES = 6
 
 
-def roc_charts(curves: Mapping[str, object], classes: Sequence[str]) -> list[Chart]:
+def roc_charts(curves: Curves, classes: Sequence[str]) -> list[Chart]:
     """ROC curves of the classes that rank worst, with the operating point where there is one class."""
-    roc = read_curve(curves, "roc", ROC)
+    roc, delong = curves.roc, curves.delong
     if not roc:
         return []
-    delong = read_curve(curves, "delong", DELONG)
-    points = {p.name: p for p in read_curve(curves, "operating_points", OPERATING_POINTS) or []}
+    points = {point.name: point for point in curves.operating_points or []}
     worst = sorted(roc, key=lambda curve: curve.auroc)[:DRAWN_CURVES]
     shows_point = len(roc) == 1 and roc[0].name in points
     with drawing(4.8, 3.9) as (figure, axes):
@@ -45,11 +44,9 @@ def roc_charts(curves: Mapping[str, object], classes: Sequence[str]) -> list[Cha
     return [Chart("ROC", svg, caption)]
 
 
-def precision_recall_charts(
-    curves: Mapping[str, object], classes: Sequence[str], note: str = ""
-) -> list[Chart]:
+def precision_recall_charts(curves: Curves, classes: Sequence[str], note: str = "") -> list[Chart]:
     """Precision-recall curves of the classes that rank worst; `note` ends the caption."""
-    found = read_curve(curves, "precision_recall", PRECISION_RECALL)
+    found = curves.precision_recall
     if not found:
         return []
     worst = sorted(found, key=lambda curve: curve.average_precision)[:DRAWN_CURVES]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from transferflow.report.curves import SCATTER, Scatter, read_curve
+from transferflow.evaluation.curves import Curves, Scatter
 from transferflow.report.figures.charts import MUTED, Chart, color, drawing, short, svg_of
 
 
-def scatter_charts(curves: Mapping[str, object]) -> list[Chart]:
+def scatter_charts(curves: Curves) -> list[Chart]:
     """Truth against prediction, where there are numbers."""
-    scatter = read_curve(curves, "scatter", SCATTER)
+    scatter = curves.scatter
     return [scatter_chart(scatter)] if scatter is not None and scatter.truth else []
 
 
