@@ -58,7 +58,7 @@ def active_lock() -> Mapping[str, LockEntry] | None:
         WeightsError: If the lock file can't be read, or the variable names one that is not there.
     """
     path = lock_path()
-    if path.is_file():
+    if path.exists():
         return read_lock(path)
     if os.environ.get(VARIABLE):
         raise WeightsError(
@@ -77,6 +77,8 @@ def read_lock(path: Path) -> Mapping[str, LockEntry]:
         WeightsError: If the file is not a lock file.
     """
     try:
+        if path.is_fifo() or path.is_char_device():  # would be waited for without end
+            raise ValueError("no regular file")
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != FORMAT:
             raise ValueError(f"format {document['format']}")
