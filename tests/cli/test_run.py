@@ -89,7 +89,7 @@ def test_a_verdict_fails_the_command_where_that_is_asked_for(
     summaries = {
         "train": {"kept": "epoch 1 of 1"},
         "evaluate": {"metrics": {}},
-        "register": registered | {"aliases": []},
+        "register": registered | {"aliases": ["champion"] if verdict == "PROMOTE" else []},
     }
     outcomes = [StageOutcome(stage, "k", "p", False, 0.0, summary) for stage, summary in summaries.items()]
     monkeypatch.setattr("transferflow.stages.run.run_plan", lambda *_, **__: outcomes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from transferflow.errors import RegistryError, StoreError
+from transferflow.logs import get_logger
 from transferflow.registry.base import RegisteredVersion
 from transferflow.registry.mlflow_run import BUNDLE
 from transferflow.store import ArtifactStore, digest, folder_beside, write_atomic
@@ -21,7 +21,7 @@ from transferflow.tasks.bundle_files import read_description
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-logger = logging.getLogger("transferflow.registry")
+logger = get_logger("registry")
 
 _OUR_SOURCE = re.compile(r"runs:/([A-Za-z0-9][\w-]{0,255})/bundle")
 

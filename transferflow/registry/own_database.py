@@ -11,7 +11,6 @@ one that no version can open. So every step is done on a copy, which is renamed 
 
 from __future__ import annotations
 
-import logging
 import shutil
 import sqlite3
 import subprocess
@@ -21,12 +20,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from transferflow.errors import RegistryError
+from transferflow.logs import get_logger
 from transferflow.registry.mlflow_client import build_client
 from transferflow.store import write_atomic
 from transferflow.store.files import name_beside
 from transferflow.store.litter import litter_of
 
-logger = logging.getLogger("transferflow.registry")
+logger = get_logger("registry")
 
 DATABASE, VERSION = "mlflow.db", "mlflow.version"
 _LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"))
