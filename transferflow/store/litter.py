@@ -10,7 +10,7 @@ from pathlib import Path
 
 from transferflow.store.locks import FORGOTTEN_SECONDS, KeyLock
 
-_BESIDE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}")
+_BESIDE = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}(-journal|-wal|-shm)?")  # what sqlite adds goes, too
 _LOOSE = ("history/*", "reports", "reports/*")
 """Folders of single files, whose writers hold no lock and need moments."""
 
