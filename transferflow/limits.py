@@ -70,6 +70,8 @@ MAX_DRAWN = 10_000_000_000
 """Pixels that the objects of one COCO image cover, one on top of the other."""
 
 # Weights and packages
+MAX_LOCK_BYTES = 10_000_000
+"""Bytes of a lock file of weights."""
 MAX_WEIGHT_DEPTH = 5
 """Dicts in each other around the tensors of a weights file."""
 MAX_PACKAGED_BYTES = 256_000_000

@@ -1,10 +1,12 @@
 import hashlib
 import json
 import os
+import time
+from pathlib import Path
 
 import pytest
 
-from transferflow.store import digest, known_digest, write_atomic
+from transferflow.store import digest, known_digest, read_bounded, write_atomic
 
 
 def test_digest_does_not_depend_on_the_order_of_keys():
@@ -38,3 +40,20 @@ def test_a_file_that_was_replaced_is_hashed_anew(tmp_path):
         path.write_bytes(content)
         os.utime(path, ns=(0, 0))
         assert known_digest(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_a_file_is_read_up_to_a_limit(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"x" * 2_000_000)
+    assert len(read_bounded(file, 2_000_000)) == 2_000_000
+    with pytest.raises(OSError, match="larger than 1 MB"):
+        read_bounded(file, 1_999_999)
+    os.mkfifo(tmp_path / "pipe")
+    start = time.monotonic()
+    with pytest.raises(OSError, match="not a regular file"):
+        read_bounded(tmp_path / "pipe", 10)
+    with pytest.raises(OSError, match="not a regular file"):
+        read_bounded(Path("/dev/zero"), 10)
+    assert time.monotonic() - start < 5
+    with pytest.raises(IsADirectoryError):
+        read_bounded(tmp_path, 10)

@@ -7,6 +7,8 @@ from transferflow.store.files import (
     file_digest,
     folder_beside,
     known_digest,
+    open_regular,
+    read_bounded,
     sync_folder,
     write_atomic,
 )
@@ -22,6 +24,8 @@ __all__ = [
     "file_digest",
     "folder_beside",
     "known_digest",
+    "open_regular",
+    "read_bounded",
     "read_sealed",
     "sync_folder",
     "write_atomic",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 _REMEMBERED = 1 << 16
 
@@ -30,6 +33,34 @@ def file_digest(path: Path) -> str:
     """sha256 (hex) of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; a pipe or a device is refused, as reading it might never end.
+
+    Raises:
+        OSError: If it can't be opened, or is no regular file; `IsADirectoryError` for a folder.
+    """
+    # A pipe without a writer would keep the opening itself waiting.
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    mode = os.fstat(number).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(number)
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, "not a regular file")
+    return os.fdopen(number, "rb")
+
+
+def read_bounded(file: Path, limit: int) -> bytes:
+    """Content of a regular file.
+
+    Raises:
+        OSError: If it can't be read, is no regular file, or is longer than `limit`.
+    """
+    with open_regular(file) as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit // 1_000_000} MB")
+    return content
 
 
 def known_digest(path: Path) -> str:

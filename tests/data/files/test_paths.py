@@ -3,13 +3,12 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from transferflow.data.files import paths
-from transferflow.data.files.paths import read_bounded, scan_folder
+from transferflow.data.files.paths import scan_folder
 from transferflow.errors import DataError
 from transferflow.inference.image_files import list_images
 
@@ -81,18 +80,3 @@ def test_a_pipe_among_the_images_is_named_and_not_opened(tmp_path, list_data):
     listing = list_data(tmp_path, format="image_folder")
     assert [record.path for record in listing.records] == ["cat/a.png"]
     assert [finding.kind for finding in listing.findings] == ["not_a_file"]
-
-
-def test_a_file_is_read_up_to_a_limit(tmp_path):
-    file = tmp_path / "a.txt"
-    file.write_bytes(b"x" * 2_000_000)
-    assert len(read_bounded(file, 2_000_000)) == 2_000_000
-    with pytest.raises(OSError, match="larger than 1 MB"):
-        read_bounded(file, 1_999_999)
-    os.mkfifo(tmp_path / "pipe")
-    start = time.monotonic()
-    with pytest.raises(OSError, match="not a regular file"):
-        read_bounded(tmp_path / "pipe", 10)
-    with pytest.raises(OSError, match="not a regular file"):
-        read_bounded(Path("/dev/zero"), 10)
-    assert time.monotonic() - start < 5

@@ -201,10 +201,19 @@ def test_every_file_of_a_spec_is_in_its_identity(tmp_path, lock):
     assert len(weights_identity(mine)) == 3
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"format": 9}', '{"format": 1, "weights": [{}]}', "[1]"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", '{"format": 9}', '{"format": 1, "weights": [{}]}', "[1]", pytest.param("[" * 9999, id="deep")],
+)
 def test_a_broken_lock_file(text, lock):
     lock.write_text(text)
     with pytest.raises(WeightsError, match="lock file can't be read"):
+        read_lock(lock)
+
+
+def test_a_pipe_in_the_place_of_the_lock_file_is_not_waited_for(lock):
+    os.mkfifo(lock)
+    with pytest.raises(WeightsError, match="not a regular file"):
         read_lock(lock)
 
 

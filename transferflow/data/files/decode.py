@@ -16,7 +16,6 @@ from transferflow.data.files.images import (
     read_orientation,
     refuse_other_kind,
 )
-from transferflow.data.files.paths import open_regular
 from transferflow.data.files.pixels import (
     RawImage,
     UnsuitableImageError,
@@ -29,6 +28,7 @@ from transferflow.data.files.room import ROOM, Claim, TooLargeError
 from transferflow.data.files.tiff import has_tiff_header, read_tiff
 from transferflow.errors import DataError, TransferflowError
 from transferflow.spec.sections.data import FullRange, Intensity
+from transferflow.store import open_regular
 
 FULL_RANGE = FullRange()
 EMPTY = "the file is empty"

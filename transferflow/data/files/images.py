@@ -16,9 +16,9 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, features
 
-from transferflow.data.files.paths import open_regular
 from transferflow.data.files.room import Claim, TooLargeError, free_claim
 from transferflow.limits import MAX_JPEG_WORK
+from transferflow.store import open_regular
 
 # What decoders warn about either ends in an exception or does not matter here. Filters are set once:
 # `catch_warnings` is not safe where several threads decode.

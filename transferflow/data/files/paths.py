@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import heapq
 import os
 import stat
@@ -10,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from transferflow.data.records import Finding
 from transferflow.errors import DataError
@@ -267,33 +266,6 @@ def _shown(path: str, root: Path) -> str:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name in _NOT_DATA
-
-
-def read_bounded(file: Path, limit: int) -> bytes:
-    """Content of a regular file.
-
-    Raises:
-        OSError: If it can't be read, is no regular file, or is longer than `limit`.
-    """
-    with open_regular(file) as stream:
-        content = stream.read(limit + 1)
-    if len(content) > limit:
-        raise OSError(errno.EFBIG, f"larger than {limit // 1_000_000} MB")
-    return content
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading; a pipe or a device is refused, as reading it might never end.
-
-    Raises:
-        OSError: If it can't be opened, or is no regular file.
-    """
-    # A pipe without a writer would keep the opening itself waiting.
-    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise OSError(errno.EINVAL, "not a regular file")
-    return os.fdopen(number, "rb")
 
 
 def is_unicode(text: str) -> bool:

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from transferflow.data.files.paths import IMAGE_SUFFIXES, read_bounded
+from transferflow.data.files.paths import IMAGE_SUFFIXES
 from transferflow.data.formats.folders import split_of
 from transferflow.data.formats.pairing import Partners, two_splits_finding
 from transferflow.data.records import Finding, SplitName
 from transferflow.errors import DataError
 from transferflow.limits import MAX_TEXT_BYTES
+from transferflow.store import read_bounded
 
 FOLDERS = ("ImageSets/Main", "ImageSets")
 _TRAINVAL = "trainval"

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from transferflow.data.files.boxes import bad_boxes_finding
-from transferflow.data.files.paths import Members, Refusal, read_bounded, require_folder, scan_folder
+from transferflow.data.files.paths import Members, Refusal, require_folder, scan_folder
 from transferflow.data.formats.image_sets import ImageSets, load_image_sets
 from transferflow.data.formats.pairing import Partners, ambiguous_finding, key_of, shared_finding
 from transferflow.data.formats.spellings import Spellings
@@ -18,6 +18,7 @@ from transferflow.data.records import SPLITS, Finding, Listing, Record, SplitNam
 from transferflow.errors import DataError
 from transferflow.limits import MAX_LABEL_FILE_BYTES
 from transferflow.spec.sections.data import VocData
+from transferflow.store import read_bounded
 
 
 def list_voc(data: VocData, root: Path) -> Listing:

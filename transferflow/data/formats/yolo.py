@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from transferflow.data.files.boxes import FRACTIONS, bad_boxes_finding
-from transferflow.data.files.paths import Members, Refusal, read_bounded, require_file
+from transferflow.data.files.paths import Members, Refusal, require_file
 from transferflow.data.formats.pairing import shared_finding
 from transferflow.data.formats.yolo_images import YoloImages, find_yolo_images
 from transferflow.data.formats.yolo_labels import find_label_file, label_paths, orphan_labels
@@ -16,6 +16,7 @@ from transferflow.data.records import Box, Finding, Listing, Record
 from transferflow.errors import DataError
 from transferflow.limits import MAX_LABEL_FILE_BYTES
 from transferflow.spec.sections.data import YoloData
+from transferflow.store import read_bounded
 
 
 def list_yolo(data: YoloData, root: Path) -> Listing:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from transferflow.data.files.paths import Members, Refusal, read_bounded, require_folder, scan_folder
+from transferflow.data.files.paths import Members, Refusal, require_folder, scan_folder
 from transferflow.data.formats.folders import split_of
 from transferflow.data.formats.pairing import two_splits_finding
 from transferflow.data.formats.yolo_labels import IMAGES
@@ -15,6 +15,7 @@ from transferflow.data.formats.yolo_names import SplitEntry
 from transferflow.data.records import Finding, SplitName
 from transferflow.errors import DataError
 from transferflow.limits import MAX_TEXT_BYTES
+from transferflow.store import read_bounded
 
 
 @dataclass(frozen=True)

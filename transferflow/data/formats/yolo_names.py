@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from transferflow.data.files.paths import read_bounded
 from transferflow.data.formats.folders import split_of
 from transferflow.data.records import SPLITS, SplitName
 from transferflow.errors import DataError
@@ -14,6 +13,7 @@ from transferflow.limits import MAX_NAMES_BYTES
 from transferflow.spec.class_names import plain_name
 from transferflow.spec.yaml.reader import read_yaml
 from transferflow.spec.yaml.tree import ListNode, MapNode, Node, ScalarNode, is_index
+from transferflow.store import read_bounded
 
 
 @dataclass(frozen=True)

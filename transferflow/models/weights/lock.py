@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from transferflow.errors import MissingDependencyError, Problem, WeightsError
+from transferflow.limits import MAX_LOCK_BYTES
 from transferflow.models.weights.downloads import OnBytes
 from transferflow.models.weights.files import WeightFile, fetch_weights, find_weights
-from transferflow.store import file_digest, known_digest, write_atomic
+from transferflow.store import file_digest, known_digest, read_bounded, write_atomic
 
 FORMAT = 1
 NAME = "weights.lock"
@@ -77,9 +78,7 @@ def read_lock(path: Path) -> Mapping[str, LockEntry]:
         WeightsError: If the file is not a lock file.
     """
     try:
-        if path.is_fifo() or path.is_char_device():  # would be waited for without end
-            raise ValueError("no regular file")
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(read_bounded(path, MAX_LOCK_BYTES))
         if document["format"] != FORMAT:
             raise ValueError(f"format {document['format']}")
         entries = [_entry(values) for values in document["weights"]]
@@ -88,7 +87,7 @@ def read_lock(path: Path) -> Mapping[str, LockEntry]:
             raise ValueError(f"two entries for {twice[0]}")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise WeightsError(
             "the lock file can't be read",
             where=str(path),
