@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from transferflow.data.checks.findings import load_findings, summarize_findings
+from transferflow.data.checks.findings import EXAMPLES, group_findings, load_findings, summarize_findings
 from transferflow.data.listing import load_listing
 from transferflow.data.loading.workers import usable_cpus
 from transferflow.data.records import DatasetSnapshot, Listing
@@ -84,5 +84,5 @@ def _build(
     findings = load_findings(folder)
     for sentence in summarize_findings(findings):
         logger.warning("warning: %s", sentence)
-    if findings:
+    if any(len(group.findings) > EXAMPLES for group in group_findings(findings)):
         logger.warning("all findings one by one: `transferflow data check SPEC --limit %d`", len(findings))

@@ -52,6 +52,11 @@ def test_many_of_a_kind_are_counted_with_the_first_three():
     )
 
 
+def test_a_reason_that_begins_with_its_place_says_it_once():
+    alike = Finding("near_duplicate", "warning", "1/a.png", "1/a.png in val looks like 1/b.png in train")
+    assert summarize_findings([alike]) == ("1/a.png in val looks like 1/b.png in train",)
+
+
 def test_errors_are_refused_and_warnings_are_not():
     refuse_errors([UNEVEN, *EMPTY])
     leak = Finding("leak", "error", "a.png", "stands in two splits")

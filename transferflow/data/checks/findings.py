@@ -94,12 +94,18 @@ def summarize_findings(findings: Sequence[Finding]) -> tuple[str, ...]:
 def _sentence(group: FindingGroup) -> str:
     found = group.findings
     shown = found[:EXAMPLES]
-    if len({finding.reason for finding in found}) == 1:
+    if len(found) > 1 and len({finding.reason for finding in found}) == 1:
         examples = f"{', '.join(finding.where for finding in shown)}: {found[0].reason}"
     else:
-        examples = "; ".join(f"{finding.where}: {finding.reason}" for finding in shown)
+        examples = "; ".join(_told(finding) for finding in shown)
     more = f" (and {len(found) - len(shown):,} more)" if found[len(shown) :] else ""
     return f"{_count(group)}{examples}{more}"
+
+
+def _told(finding: Finding) -> str:
+    """Where and why; a reason that begins with the place says it once."""
+    where, reason = finding.where, finding.reason
+    return reason if reason.startswith(where) else f"{where}: {reason}"
 
 
 def _count(group: FindingGroup) -> str:
