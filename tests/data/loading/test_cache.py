@@ -1,6 +1,9 @@
-import json
+import errno
 import logging
 import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from transferflow.data.loading import cache as module
 from transferflow.data.loading.cache import CacheFolder, build_cache
 from transferflow.data.transforms.sample import Resized
+from transferflow.store import read_sealed, shards, write_sealed
 
 SIZES = [(7, 9, 3), (12, 5, 3), (4, 4, 3), (8, 8, 3)]
 KEYS = ["a", "b", "c", "d"]
@@ -94,7 +98,7 @@ def test_a_damaged_entry_counts_as_absent(tmp_path, damage, caplog):
     assert "damaged" in caplog.text
 
 
-@pytest.mark.parametrize("index", ["", "[]", '{"a": 1}', '{"a": [0, [1, 2], [1, 1], true, 5]}', "\0"])
+@pytest.mark.parametrize("index", ["", "[]", '{"a": 1}', '{"blobs": {"a": [0]}}', "\0"])
 def test_a_damaged_index_is_made_anew(tmp_path, index):
     build(tmp_path, Decoder())
     next((tmp_path / "settings").glob("*.json")).write_text(index)
@@ -107,10 +111,20 @@ def test_a_damaged_index_is_made_anew(tmp_path, index):
 def test_an_entry_that_points_elsewhere_is_refused(tmp_path):
     build(tmp_path, Decoder(), keys=["a"])
     file = next((tmp_path / "settings").glob("*.json"))
-    index = json.loads(file.read_text())
-    index["a"][0] = -50
-    file.write_text(json.dumps(index))
+    index = read_sealed(file)
+    index["blobs"]["a"][0] = -50
+    write_sealed(file, index)
     assert build(tmp_path, Decoder(), keys=["a"]).read("a") is None
+
+
+def test_a_note_that_fits_other_pixels_is_refused(tmp_path):
+    build(tmp_path, Decoder(), keys=["a"])
+    file = next((tmp_path / "settings").glob("*.json"))
+    index = read_sealed(file)
+    index["blobs"]["a"][3][0] = 70
+    write_sealed(file, index)
+    assert build(tmp_path, Decoder(), keys=["a"]).read("a") is None
+    assert_same(build(tmp_path, Decoder(), keys=["a"]).read("a"), 0)
 
 
 def test_an_interrupted_shard_is_never_read(tmp_path):
@@ -138,7 +152,71 @@ def test_caches_of_other_settings_make_room(tmp_path):
     room = 1.5 * total / 2**30
     build(tmp_path, Decoder(), settings="old", max_gb=room)
     build(tmp_path, Decoder(), settings="new", max_gb=room)
-    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["new"]
+
+
+def test_what_is_in_use_makes_no_room(tmp_path):
+    total = sum(4 * h * w for h, w, _ in SIZES)
+    room = 1.5 * total / 2**30
+    old = build(tmp_path, Decoder(), settings="old", max_gb=room)
+    assert build(tmp_path, Decoder(), settings="new", max_gb=room) is None  # decodes on the fly
+    assert_same(old.read("b"), 1)
+    assert build(tmp_path, Decoder(), keys=["a"], settings="old", max_gb=room / 100) is None
+    copy = pickle.loads(pickle.dumps(old))  # as a loader process has it
+    del old
+    assert_same(copy.read("b"), 1)
+    assert build(tmp_path, Decoder(), settings="new", max_gb=room) is not None
+
+
+def test_a_process_that_fills_the_same_cache_is_waited_for(tmp_path):
+    started, places = threading.Event(), []
+
+    def slow(place):
+        started.set()
+        time.sleep(0.2)
+        places.append(place)
+        return image(place)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(build, tmp_path, slow)
+        started.wait()
+        second = pool.submit(build, tmp_path, slow)
+        for cache in (first.result(), second.result()):
+            assert all(key in cache.shards for key in KEYS)
+    assert sorted(places) == [0, 1, 2, 3]
+
+
+def test_every_flipped_byte_of_an_index_is_seen(tmp_path):
+    build(tmp_path, Decoder(), keys=["a", "b"])
+    file = next((tmp_path / "settings").glob("*.json"))
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 2]) + whole[place + 1 :])
+        cache = build(tmp_path, Decoder(), keys=["a", "b"])
+        assert_same(cache.read("a"), 0)
+        assert_same(cache.read("b"), 1)
+        for left in (tmp_path / "settings").iterdir():
+            if left.stem != file.stem:
+                left.unlink()
+        (tmp_path / "settings" / f"{file.stem}.bin").write_bytes(b"")
+
+
+def test_a_full_disk_leaves_what_was_cached(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(module, "_CHUNK", 2)
+    write, calls = shards.write_sealed, []
+
+    def full(path, content):
+        calls.append(path)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(shards, "write_sealed", full)
+    cache = build(tmp_path, Decoder())
+    assert "the disk is full" in caplog.text
+    assert_same(cache.read("a"), 0)
+    assert cache.read("d") is None
+    assert len(list((tmp_path / "settings").iterdir())) == 2  # the shard that fits, and its index
 
 
 def test_images_of_former_data_sets_make_room(tmp_path):

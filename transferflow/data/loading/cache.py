@@ -1,34 +1,25 @@
 """The decoded-image cache: images decoded and resized once, as raw uint8 in memory-mapped shards.
 
 ```
-<folder>/<digest of how images are decoded and resized>/<shard>.bin    pixels, one image after the other
-<folder>/<digest …>/<shard>.json                                        key of each image to its place
+<folder>/<digest of how images are decoded and resized>/    shards, see `store.shards`
 ```
-An image is found by its content hash, so that a grown data set decodes just what is new. Every read is
-checked; an entry that is damaged counts as absent.
+A blob is an image, then its mask if it has one. An image is found by its content hash, so that a grown data
+set decodes just what is new.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
 import time
-import uuid
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
-from transferflow.data.files.geometry import Pixels, Size
 from transferflow.data.loading.workers import usable_cpus
 from transferflow.data.transforms.sample import Resized
 from transferflow.logs import get_logger
-from transferflow.store import write_atomic
+from transferflow.store.shards import Blob, Bytes, Note, Shards, shards_to_fill
 
 logger = get_logger("data")
 
@@ -52,64 +43,21 @@ class CacheFolder:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Place of one image: `mask` bytes of class indices follow the pixels when there is a mask."""
-
-    shard: str
-    offset: int
-    shape: tuple[int, int, int]
-    original: Size
-    mask: bool
-    checksum: int
-
-    @property
-    def pixels(self) -> int:
-        """Bytes of the image without its mask."""
-        return self.shape[0] * self.shape[1] * self.shape[2]
-
-    @property
-    def length(self) -> int:
-        """Bytes of the image and its mask."""
-        return self.pixels + (self.shape[0] * self.shape[1] if self.mask else 0)
-
-
-@dataclass
 class DecodedCache:
-    """Reads the shards of one folder; each process maps them for itself."""
+    """Reads decoded images, by their keys; the cache is not removed for as long as this object lives."""
 
-    folder: Path
-    entries: dict[str, Entry] = field(default_factory=dict)
-    _maps: dict[str, Pixels] = field(default_factory=dict)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"folder": self.folder, "entries": self.entries, "_maps": {}}
-
-    def load(self) -> None:
-        """Read the indexes of all shards that are there."""
-        for index in sorted(self.folder.glob("*.json")):
-            self.entries.update(_read_index(index))
+    shards: Shards
 
     def read(self, key: str) -> Resized | None:
         """Return the image, or `None` if it is absent or damaged."""
-        entry = self.entries.get(key)
-        if entry is None:
+        found = self.shards.read(key)
+        if found is None:
             return None
         try:
-            raw = self._map(entry.shard)[entry.offset : entry.offset + entry.length]
-        except (OSError, ValueError):
-            raw = np.empty(0, np.uint8)
-        if len(raw) != entry.length or zlib.crc32(raw.data) != entry.checksum:
-            logger.warning("a decoded image in %s is damaged; decoding it again", entry.shard)
-            del self.entries[key]
+            return _unpacked(*found)
+        except ValueError:
+            self.shards.drop(key)
             return None
-        image = raw[: entry.pixels].reshape(entry.shape)
-        mask = raw[entry.pixels :].reshape(entry.shape[:2]) if entry.mask else None
-        return Resized(image, mask, entry.original)
-
-    def _map(self, shard: str) -> Pixels:
-        if shard not in self._maps:
-            self._maps[shard] = np.memmap(self.folder / shard, np.uint8, mode="r")
-        return self._maps[shard]
 
 
 def build_cache(
@@ -119,7 +67,7 @@ def build_cache(
     sizes: Iterable[int],
     decode: Callable[[int], Resized],
 ) -> DecodedCache | None:
-    """Fill the cache with what it lacks.
+    """Fill the cache with what it lacks; another process that fills the same one is waited for.
 
     Args:
         place: Where it is kept.
@@ -131,98 +79,49 @@ def build_cache(
     Returns:
         `None` if the images do not fit: then they are decoded on the fly.
     """
-    limit = round(place.max_gb * _GIGABYTE)
     needed = dict(zip(keys, sizes, strict=True))
-    if sum(needed.values()) > limit:
-        logger.info("the decoded images would take more than %g GiB: decoding them on the fly", place.max_gb)
-        return None
-    cache = DecodedCache(place.path / settings)
-    cache.load()
-    lacking = {key: at for at, key in enumerate(keys) if key not in cache.entries}
-    if _used(cache.folder) + sum(needed[key] for key in lacking) > limit:
-        # Full of images of former data sets.
-        shutil.rmtree(cache.folder)
-        cache = DecodedCache(cache.folder)
-        lacking = {key: at for at, key in enumerate(keys)}
-    cache.folder.mkdir(parents=True, exist_ok=True)
-    os.utime(cache.folder)
-    _make_room(place.path, cache.folder, sum(needed[key] for key in lacking), limit)
-    if lacking:
-        logger.info("decoding %d images once", len(lacking))
-        _fill(cache, lacking, decode)
-    return cache
+    with shards_to_fill(place.path / settings, needed, round(place.max_gb * _GIGABYTE)) as shards:
+        if shards is None:
+            logger.info(
+                "the decoded images do not fit into %g GiB beside what is in use: decoding them on the fly",
+                place.max_gb,
+            )
+            return None
+        lacking = {key: at for at, key in enumerate(keys) if key not in shards}
+        if lacking:
+            logger.info("decoding %d images once", len(lacking))
+            _fill(shards, lacking, decode)
+        return DecodedCache(shards)
 
 
-def _make_room(folder: Path, own: Path, needed: int, limit: int) -> None:
-    """Remove caches of other settings, longest unused first, until `needed` more bytes fit."""
-    others = sorted((p for p in folder.iterdir() if p != own), key=lambda p: p.stat().st_mtime)
-    used = sum(_used(p) for p in (own, *others)) + needed
-    for other in others:
-        if used <= limit:
-            return
-        used -= _used(other)
-        shutil.rmtree(other, ignore_errors=True)
-
-
-def _used(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.glob("*.bin"))
-
-
-def _fill(cache: DecodedCache, lacking: Mapping[str, int], decode: Callable[[int], Resized]) -> None:
+def _fill(shards: Shards, lacking: Mapping[str, int], decode: Callable[[int], Resized]) -> None:
     waiting = iter(lacking.items())
     done, said = 0, time.monotonic()
     # Threads are enough: decoding and resizing release the interpreter lock.
     with ThreadPoolExecutor(usable_cpus()) as pool:
         while chunk := list(islice(waiting, _CHUNK)):
-            _write_shard(cache, [key for key, _ in chunk], pool.map(decode, [at for _, at in chunk]))
+            images = pool.map(decode, [at for _, at in chunk])
+            if not shards.write(_packed(key, image) for (key, _), image in zip(chunk, images, strict=True)):
+                return
             done += len(chunk)
             if time.monotonic() - said > _SECONDS_BETWEEN_LOGS:
                 said = time.monotonic()
                 logger.info("decoded %d of %d images", done, len(lacking))
 
 
-def _write_shard(cache: DecodedCache, keys: Sequence[str], images: Iterable[Resized]) -> None:
-    """Write pixels first and their index last, so that an interrupted shard is never read."""
-    name = uuid.uuid4().hex
-    entries: dict[str, Entry] = {}
-    offset = 0
-    with (cache.folder / f"{name}.bin").open("wb") as stream:
-        for key, resized in zip(keys, images, strict=True):
-            raw = resized.image.tobytes()
-            if resized.mask is not None:
-                raw += resized.mask.tobytes()
-            height, width, channels = resized.image.shape
-            entries[key] = Entry(
-                f"{name}.bin",
-                offset,
-                (height, width, channels),
-                resized.original,
-                resized.mask is not None,
-                zlib.crc32(raw),
-            )
-            offset += stream.write(raw)
-        stream.flush()
-        os.fsync(stream.fileno())
-    index = {key: list(astuple(entry)[1:]) for key, entry in entries.items()}
-    write_atomic(cache.folder / f"{name}.json", json.dumps(index))
-    cache.entries.update(entries)
+def _packed(key: str, resized: Resized) -> Blob:
+    mask = resized.mask
+    raw = resized.image.tobytes() + (b"" if mask is None else mask.tobytes())
+    return Blob(key, raw, [*resized.image.shape, *resized.original, mask is not None])
 
 
-def _read_index(file: Path) -> dict[str, Entry]:
-    shard = file.with_suffix(".bin").name
-    try:
-        index = json.loads(file.read_text())
-        return {
-            key: Entry(
-                shard, int(offset), _shape(shape), (int(size[0]), int(size[1])), bool(mask), int(checksum)
-            )
-            for key, (offset, shape, size, mask, checksum) in index.items()
-        }
-    except (OSError, ValueError, TypeError, AttributeError, IndexError):
-        logger.warning("the index %s is damaged; its images are decoded again", file.name)
-        return {}
+def _unpacked(raw: Bytes, note: Note) -> Resized:
+    """The image; its pixels stay where they are mapped.
 
-
-def _shape(value: Sequence[int]) -> tuple[int, int, int]:
-    height, width, channels = (int(part) for part in value)
-    return height, width, channels
+    Raises:
+        ValueError: If the note does not describe these bytes.
+    """
+    rows, columns, channels, height, width, has_mask = note
+    pixels = rows * columns * channels
+    mask = raw[pixels:].reshape(rows, columns) if has_mask else None
+    return Resized(raw[:pixels].reshape(rows, columns, channels), mask, (height, width))
