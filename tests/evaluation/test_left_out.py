@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from transferflow.evaluation.classification import evaluate_classification
+from transferflow.evaluation.classification.measure import evaluate_classification
 from transferflow.evaluation.left_out import say_left_out
 from transferflow.evaluation.results import Evaluation, MetricValue
-from transferflow.evaluation.segmentation import evaluate_segmentation
-from transferflow.evaluation.segmentation_counts import count_mask
+from transferflow.evaluation.segmentation.counts import count_mask
+from transferflow.evaluation.segmentation.measure import evaluate_segmentation
 
 
 def test_a_class_that_no_image_shows_is_named_beside_the_mean():

@@ -13,13 +13,13 @@ from selenium import webdriver
 from skimage.data import coins
 
 from transferflow.data.records import Box
-from transferflow.evaluation.classification import evaluate_classification
-from transferflow.evaluation.detection import evaluate_detection
-from transferflow.evaluation.detection_matching import ImageTruth
+from transferflow.evaluation.classification.measure import evaluate_classification
+from transferflow.evaluation.detection.matching import ImageTruth
+from transferflow.evaluation.detection.measure import evaluate_detection
 from transferflow.evaluation.pictures import Panel, Picture
 from transferflow.evaluation.regression import evaluate_regression
-from transferflow.evaluation.segmentation import evaluate_segmentation, image_iou
-from transferflow.evaluation.segmentation_counts import count_mask
+from transferflow.evaluation.segmentation.counts import count_mask
+from transferflow.evaluation.segmentation.measure import evaluate_segmentation, image_iou
 from transferflow.report.contents import (
     DataSummary,
     LayerRow,

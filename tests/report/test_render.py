@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from transferflow.evaluation.classification import evaluate_classification
-from transferflow.evaluation.detection import evaluate_detection
-from transferflow.evaluation.detection_matching import ImageTruth
-from transferflow.evaluation.segmentation import evaluate_segmentation
-from transferflow.evaluation.segmentation_counts import count_mask
+from transferflow.evaluation.classification.measure import evaluate_classification
+from transferflow.evaluation.detection.matching import ImageTruth
+from transferflow.evaluation.detection.measure import evaluate_detection
+from transferflow.evaluation.segmentation.counts import count_mask
+from transferflow.evaluation.segmentation.measure import evaluate_segmentation
 from transferflow.report.figures.by_name import task_charts
 from transferflow.report.render import render_report, write_report
 from transferflow.report.sections import class_legend, class_table

@@ -14,8 +14,8 @@ from matplotlib import colormaps
 from torch import Tensor, nn
 
 from transferflow.errors import EvaluationError
-from transferflow.evaluation.bootstrap import FloatArray
 from transferflow.evaluation.pictures import ImageArray
+from transferflow.evaluation.statistics.bootstrap import FloatArray
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.layers import Backbone, Preprocessing
 

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from transferflow.errors import EvaluationError
-from transferflow.evaluation.bootstrap import FloatArray, Statistic, ratio
-from transferflow.evaluation.clusters import decide_clusters
 from transferflow.evaluation.curves import Curves, Scatter
-from transferflow.evaluation.intervals import metric_values
 from transferflow.evaluation.pictures import pick_evenly
 from transferflow.evaluation.results import Evaluation, require_images, require_known
+from transferflow.evaluation.statistics.bootstrap import FloatArray, Statistic, ratio
+from transferflow.evaluation.statistics.clusters import decide_clusters
+from transferflow.evaluation.statistics.intervals import metric_values
 
 KNOWN_METRICS = ("mae", "rmse", "r2")
 DRAWN_IMAGES = 2000

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot, SplitName
-from transferflow.evaluation.bootstrap import Statistic
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, ImageArray, Picture
 from transferflow.evaluation.results import Evaluation
+from transferflow.evaluation.statistics.bootstrap import Statistic
 from transferflow.models.layers import LayerGroup, Preprocessing
 from transferflow.spec.sections.backbone import Backbone
 from transferflow.spec.sections.data import Data

@@ -15,12 +15,12 @@ from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row, read_groups, read_rows
 from transferflow.errors import PlanError
-from transferflow.evaluation.bootstrap import Statistic
-from transferflow.evaluation.classification import evaluate_classification
-from transferflow.evaluation.classification_statistics import build_sample, build_statistic
+from transferflow.evaluation.classification.measure import evaluate_classification
+from transferflow.evaluation.classification.statistics import build_sample, build_statistic
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
 from transferflow.evaluation.results import Evaluation
+from transferflow.evaluation.statistics.bootstrap import Statistic
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.clip import ZeroShotClassifier, build_zero_shot

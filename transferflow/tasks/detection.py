@@ -14,18 +14,18 @@ from transferflow.data.loading.batch import Batch
 from transferflow.data.records import Box, DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row, read_groups, read_rows
 from transferflow.errors import PlanError, TrainingError
-from transferflow.evaluation.bootstrap import Statistic
-from transferflow.evaluation.detection import (
+from transferflow.evaluation.detection.matching import ImageTruth, match_classes
+from transferflow.evaluation.detection.measure import (
     ImageMistakes,
     count_mistakes,
     detection_statistic,
     evaluate_detection,
     sweep_thresholds,
 )
-from transferflow.evaluation.detection_matching import ImageTruth, match_classes
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
 from transferflow.evaluation.results import Evaluation
+from transferflow.evaluation.statistics.bootstrap import Statistic
 from transferflow.models.detection.build import build_detector
 from transferflow.models.detection.inputs import to_torchvision_targets
 from transferflow.spec.sections.backbone import Backbone

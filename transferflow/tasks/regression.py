@@ -15,11 +15,11 @@ from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import read_groups, read_rows
 from transferflow.errors import PlanError, TrainingError
-from transferflow.evaluation.bootstrap import FloatArray, Statistic
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
 from transferflow.evaluation.regression import build_regression_statistic, evaluate_regression
 from transferflow.evaluation.results import Evaluation
+from transferflow.evaluation.statistics.bootstrap import FloatArray, Statistic
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.heads import apply_units

@@ -15,16 +15,16 @@ from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import read_groups
 from transferflow.errors import PlanError, TrainingError
-from transferflow.evaluation.bootstrap import Statistic
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Picture, pick_evenly
 from transferflow.evaluation.results import Evaluation
-from transferflow.evaluation.segmentation import (
+from transferflow.evaluation.segmentation.counts import MaskCounts, count_mask
+from transferflow.evaluation.segmentation.measure import (
     evaluate_segmentation,
     image_iou,
     segmentation_statistic,
 )
-from transferflow.evaluation.segmentation_counts import MaskCounts, count_mask
+from transferflow.evaluation.statistics.bootstrap import Statistic
 from transferflow.models.segmentation.build import build_segmenter
 from transferflow.models.segmentation.losses import cross_entropy, dice_loss
 from transferflow.spec.rules.data import describe_ignored_class

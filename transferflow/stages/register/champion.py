@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import read_groups
 from transferflow.errors import TransferflowError
-from transferflow.evaluation.clusters import decide_clusters
-from transferflow.evaluation.comparison import compare_paired
+from transferflow.evaluation.statistics.clusters import decide_clusters
+from transferflow.evaluation.statistics.comparison import compare_paired
 from transferflow.registry.base import ModelRegistry, RegisteredVersion
 from transferflow.registry.gate import ChampionComparison, GateRule, NotComparable
 from transferflow.spec import ExperimentSpec

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from transferflow.evaluation.delong import delong_covariance, delong_interval
+from transferflow.evaluation.classification.delong import delong_covariance, delong_interval
 
 
 def by_definition(scores, truth):

@@ -9,26 +9,26 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from transferflow.evaluation.bootstrap import Statistic, nan_mean
-from transferflow.evaluation.clusters import decide_clusters
 from transferflow.evaluation.curve_sizes import CURVE_CLASSES, thin
 from transferflow.evaluation.curves import Curves, PrecisionRecall, SizeBuckets, ThresholdSweep
-from transferflow.evaluation.detection_matching import (
+from transferflow.evaluation.detection.matching import (
     AREAS,
     ClassMatches,
     ImageTruth,
     match_classes,
 )
-from transferflow.evaluation.detection_statistics import (
+from transferflow.evaluation.detection.statistics import (
     build_detection_statistic,
     class_values,
     needed_areas,
     share,
     threshold_counts,
 )
-from transferflow.evaluation.intervals import metric_values
 from transferflow.evaluation.left_out import say_left_out
 from transferflow.evaluation.results import Evaluation, require_images
+from transferflow.evaluation.statistics.bootstrap import Statistic, nan_mean
+from transferflow.evaluation.statistics.clusters import decide_clusters
+from transferflow.evaluation.statistics.intervals import metric_values
 
 IOU50 = 0
 """Index of IoU 0.5 among the thresholds: the one that the curves are drawn at."""

@@ -13,8 +13,12 @@ from scipy.spatial.distance import cdist
 
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.results import evaluation_to_json, load_evaluation
-from transferflow.evaluation.segmentation import evaluate_segmentation, image_iou, segmentation_statistic
-from transferflow.evaluation.segmentation_counts import BOUNDARY_SHARE, count_mask
+from transferflow.evaluation.segmentation.counts import BOUNDARY_SHARE, count_mask
+from transferflow.evaluation.segmentation.measure import (
+    evaluate_segmentation,
+    image_iou,
+    segmentation_statistic,
+)
 from transferflow.spec.sections.metrics import SEGMENTATION
 
 CLASSES = ("ground", "cell", "edge")

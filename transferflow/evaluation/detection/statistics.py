@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean, ratio
-from transferflow.evaluation.detection_matching import IOU_THRESHOLDS, ClassMatches
+from transferflow.evaluation.detection.matching import IOU_THRESHOLDS, ClassMatches
 from transferflow.evaluation.results import require_known
+from transferflow.evaluation.statistics.bootstrap import FloatArray, Statistic, nan_mean, ratio
 
 RECALL_POINTS = np.linspace(0, 1, 101)
 AREA_OF_METRIC = {

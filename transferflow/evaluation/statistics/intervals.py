@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from transferflow.evaluation.bootstrap import Statistic, bootstrap_values, percentile_interval, plain_value
-from transferflow.evaluation.clusters import IntArray
 from transferflow.evaluation.results import MetricValue
+from transferflow.evaluation.statistics.bootstrap import (
+    Statistic,
+    bootstrap_values,
+    percentile_interval,
+    plain_value,
+)
+from transferflow.evaluation.statistics.clusters import IntArray
 
 
 def metric_values(

@@ -14,7 +14,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from transferflow.evaluation.bootstrap import FloatArray
+from transferflow.evaluation.statistics.bootstrap import FloatArray
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from transferflow.evaluation.classification_curves import classification_curves
-from transferflow.evaluation.classification_statistics import (
+from transferflow.evaluation.classification.curves import classification_curves
+from transferflow.evaluation.classification.ranking import (
+    auroc,
+    average_precision,
+    build_ranking,
+    cumulative_counts,
+)
+from transferflow.evaluation.classification.statistics import (
     ClassificationSample,
     build_class_counter,
     build_sample,
     build_statistic,
 )
-from transferflow.evaluation.clusters import decide_clusters
-from transferflow.evaluation.intervals import metric_values
 from transferflow.evaluation.left_out import say_left_out
-from transferflow.evaluation.ranking import auroc, average_precision, build_ranking, cumulative_counts
 from transferflow.evaluation.results import Evaluation
+from transferflow.evaluation.statistics.clusters import decide_clusters
+from transferflow.evaluation.statistics.intervals import metric_values
 
 _MEANS = {
     "balanced_accuracy": "recall",

@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from transferflow.errors import EvaluationError
-from transferflow.evaluation.classification_statistics import build_sample, build_statistic
-from transferflow.evaluation.comparison import compare_paired
+from transferflow.evaluation.classification.statistics import build_sample, build_statistic
+from transferflow.evaluation.statistics.comparison import compare_paired
 
 
 def statistic(scores, truth, metric):

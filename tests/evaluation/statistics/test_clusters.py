@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from transferflow.evaluation.bootstrap import bootstrap_values, resample_weights
-from transferflow.evaluation.classification import evaluate_classification
-from transferflow.evaluation.clusters import LEAST_CLUSTERS, Clusters, decide_clusters
-from transferflow.evaluation.comparison import compare_paired
+from transferflow.evaluation.classification.measure import evaluate_classification
+from transferflow.evaluation.statistics.bootstrap import bootstrap_values, resample_weights
+from transferflow.evaluation.statistics.clusters import LEAST_CLUSTERS, Clusters, decide_clusters
+from transferflow.evaluation.statistics.comparison import compare_paired
 
 
 @pytest.mark.parametrize("groups", [[], [None] * 30, [str(number) for number in range(30)]])

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from transferflow.errors import EvaluationError
-from transferflow.evaluation.bootstrap import (
+from transferflow.evaluation.statistics.bootstrap import (
     Statistic,
     bootstrap_values,
     percentile_interval,
     plain_value,
 )
-from transferflow.evaluation.clusters import IntArray
+from transferflow.evaluation.statistics.clusters import IntArray
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from transferflow.data.records import Box
 from transferflow.errors import EvaluationError
-from transferflow.evaluation.bootstrap import FloatArray
+from transferflow.evaluation.statistics.bootstrap import FloatArray
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 LARGEST_AREA = 1e10

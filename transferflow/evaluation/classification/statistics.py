@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from transferflow.errors import EvaluationError
-from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean, ratio
-from transferflow.evaluation.calibration import calibration_statistic
-from transferflow.evaluation.ranking import (
+from transferflow.evaluation.classification.calibration import calibration_statistic
+from transferflow.evaluation.classification.ranking import (
     CumulativeCounts,
     Ranking,
     auroc,
@@ -21,6 +20,7 @@ from transferflow.evaluation.ranking import (
     sensitivity_at_specificity,
 )
 from transferflow.evaluation.results import require_images, require_known
+from transferflow.evaluation.statistics.bootstrap import FloatArray, Statistic, nan_mean, ratio
 
 MULTILABEL_THRESHOLD = 0.5
 RANK_METRICS = ("auroc", "average_precision", "sensitivity_at_specificity")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from transferflow.errors import EvaluationError
-from transferflow.evaluation.classification import evaluate_classification
+from transferflow.evaluation.classification.measure import evaluate_classification
 from transferflow.spec.sections.metrics import MULTI_LABEL, SINGLE_LABEL
 
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -173,7 +173,7 @@ def test_bootstrap_interval_equals_a_plain_loop():
 def test_intervals_repeat_with_the_seed_and_do_not_depend_on_the_chunk_size(monkeypatch):
     p, y = sample(60, 3)
     first = evaluate(p, y, CLASSES[:3], bootstrap=100, seed=3)
-    monkeypatch.setattr("transferflow.evaluation.bootstrap.CHUNK_ELEMENTS", 700)
+    monkeypatch.setattr("transferflow.evaluation.statistics.bootstrap.CHUNK_ELEMENTS", 700)
     assert evaluate(p, y, CLASSES[:3], bootstrap=100, seed=3).metrics == first.metrics
     assert evaluate(p, y, CLASSES[:3], bootstrap=100, seed=4).metrics != first.metrics
 

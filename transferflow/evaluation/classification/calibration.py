@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from transferflow.evaluation.bootstrap import FloatArray, Statistic, ratio
 from transferflow.evaluation.curves import Reliability
+from transferflow.evaluation.statistics.bootstrap import FloatArray, Statistic, ratio
 
 BINS = 15
 

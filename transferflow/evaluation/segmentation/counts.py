@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferflow.errors import EvaluationError
-from transferflow.evaluation.bootstrap import FloatArray
+from transferflow.evaluation.statistics.bootstrap import FloatArray
 
 BOUNDARY_SHARE = 0.0075
 """Outlines may be this share of the image's diagonal apart, and at least one pixel."""

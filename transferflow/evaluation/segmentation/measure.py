@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transferflow.evaluation.bootstrap import FloatArray, Statistic, nan_mean, ratio
-from transferflow.evaluation.clusters import decide_clusters
 from transferflow.evaluation.curve_sizes import CONFUSION_CLASSES
 from transferflow.evaluation.curves import Confusion, Curves, Histogram
-from transferflow.evaluation.intervals import metric_values
 from transferflow.evaluation.left_out import say_left_out
 from transferflow.evaluation.results import Evaluation, require_images, require_known
-from transferflow.evaluation.segmentation_counts import MaskCounts
+from transferflow.evaluation.segmentation.counts import MaskCounts
+from transferflow.evaluation.statistics.bootstrap import FloatArray, Statistic, nan_mean, ratio
+from transferflow.evaluation.statistics.clusters import decide_clusters
+from transferflow.evaluation.statistics.intervals import metric_values
 
 KNOWN_METRICS = ("miou", "dice", "pixel_accuracy", "boundary_f1")
 HISTOGRAM_BINS = 20

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from transferflow.evaluation.bootstrap import FloatArray, ratio
+from transferflow.evaluation.statistics.bootstrap import FloatArray, ratio
 
 if TYPE_CHECKING:
     from scipy import sparse

@@ -8,9 +8,17 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from transferflow.evaluation.bootstrap import FloatArray
-from transferflow.evaluation.calibration import reliability_bins
-from transferflow.evaluation.classification_statistics import ClassificationSample, confidence_and_correct
+from transferflow.evaluation.classification.calibration import reliability_bins
+from transferflow.evaluation.classification.delong import delong_interval
+from transferflow.evaluation.classification.ranking import (
+    CumulativeCounts,
+    Ranking,
+    auroc,
+    average_precision,
+    build_ranking,
+    cumulative_counts,
+)
+from transferflow.evaluation.classification.statistics import ClassificationSample, confidence_and_correct
 from transferflow.evaluation.curve_sizes import CONFUSION_CLASSES, CURVE_CLASSES, thin
 from transferflow.evaluation.curves import (
     ConfusedPair,
@@ -21,15 +29,7 @@ from transferflow.evaluation.curves import (
     PrecisionRecall,
     RocCurve,
 )
-from transferflow.evaluation.delong import delong_interval
-from transferflow.evaluation.ranking import (
-    CumulativeCounts,
-    Ranking,
-    auroc,
-    average_precision,
-    build_ranking,
-    cumulative_counts,
-)
+from transferflow.evaluation.statistics.bootstrap import FloatArray
 
 CONFUSED_PAIRS = 20
 

@@ -18,10 +18,10 @@ from pycocotools.cocoeval import COCOeval
 
 from transferflow.data.records import Box
 from transferflow.errors import EvaluationError
-from transferflow.evaluation.bootstrap import resample_weights
-from transferflow.evaluation.detection import count_mistakes, detection_statistic, evaluate_detection
-from transferflow.evaluation.detection_matching import ImageTruth
+from transferflow.evaluation.detection.matching import ImageTruth
+from transferflow.evaluation.detection.measure import count_mistakes, detection_statistic, evaluate_detection
 from transferflow.evaluation.results import evaluation_to_json, load_evaluation
+from transferflow.evaluation.statistics.bootstrap import resample_weights
 from transferflow.spec.sections.metrics import DETECTION
 
 CLASSES = ("tree", "shrub", "car")

@@ -1,0 +1,1 @@
+"""Measures of masks, from what each image counts."""

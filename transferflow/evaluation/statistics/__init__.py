@@ -1,0 +1,1 @@
+"""What every task's measures share: resampling, clusters, intervals, and the comparison of two models."""
