@@ -12,7 +12,7 @@ from transferflow.data.loading.batch import Batch
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.build import build_task
-from transferflow.tasks.classification import class_weights
+from transferflow.tasks.classification_truth import class_weights
 from transferflow.tasks.rendering.viewable import load_viewable
 
 SHARES = [[0.45, 0.3, 0.25], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]]

@@ -9,6 +9,8 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from transferflow.evaluation.statistics.bootstrap import FloatArray
+
 ImageArray = npt.NDArray[np.uint8]
 """Height x width x 3 (RGB) or height x width (gray)."""
 
@@ -42,6 +44,20 @@ class Picture:
     title: str = ""
     lines: tuple[str, ...] = ()
     image_id: str = ""
+
+
+def pick_cases(choice: Choice, rightness: FloatArray, limit: int) -> list[int]:
+    """Numbers of at most `limit` images to show.
+
+    Args:
+        choice: The worst first, or some from all over.
+        rightness: How right each image's answer is, on any scale; `inf` where there is no mistake.
+        limit: Most that are shown.
+    """
+    if choice == "spread":
+        return pick_evenly(range(len(rightness)), limit)
+    # Of equally wrong ones the first comes first.
+    return [int(n) for n in np.argsort(rightness, kind="stable") if np.isfinite(rightness[n])][:limit]
 
 
 def pick_evenly(items: Sequence[T], limit: int) -> list[T]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot, SplitName
+from transferflow.data.snapshot.manifest import read_groups
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, ImageArray, Picture
 from transferflow.evaluation.results import Evaluation
@@ -80,6 +81,11 @@ class SplitPredictions:
     snapshot: DatasetSnapshot
     split: SplitName
     folder: Path
+
+    @property
+    def groups(self) -> list[str | None]:
+        """Patient, scene or the like of each image, where it has one, in the manifest's order."""
+        return list(read_groups(self.snapshot, self.split).values())
 
 
 @dataclass(frozen=True)

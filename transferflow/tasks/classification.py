@@ -7,21 +7,19 @@ from typing import assert_never
 
 import numpy as np
 import pyarrow as pa
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row, read_groups, read_rows
+from transferflow.data.snapshot.manifest import Row, read_rows
 from transferflow.errors import PlanError
 from transferflow.evaluation.classification.measure import evaluate_classification
 from transferflow.evaluation.classification.statistics import build_sample, build_statistic
 from transferflow.evaluation.figures import ReportTraits
-from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
+from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_cases
 from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.statistics.bootstrap import Statistic
-from transferflow.models.backbones.build import build_backbone
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.clip import ZeroShotClassifier, build_zero_shot
 from transferflow.models.layers import Backbone
@@ -33,7 +31,9 @@ from transferflow.spec.sections.task import ClassificationTask
 from transferflow.spec.sections.training import Training
 from transferflow.tasks.alignment import align_probabilities
 from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, Show, SplitPredictions
+from transferflow.tasks.classification_truth import class_weights, column_matrix, targets_of
 from transferflow.tasks.output.labels import LabelOutput
+from transferflow.tasks.whole_image import build_on_backbone, predict_images
 
 
 class Classification:
@@ -84,37 +84,17 @@ class Classification:
         device: str = "cpu",
     ) -> ModelParts:
         """Build the backbone and a linear head, or CLIP's text tower as the head."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            features = build_backbone(
-                backbone,
-                channels=data.channels,
-                image_size=data.image_size,
-                pretrained=pretrained,
-                device=device,
-            )
-            torch.manual_seed(seed)  # the head's start does not depend on the backbone
-            model = self._put_head(backbone, features, classes, pretrained, device)
-        return ModelParts(model, model.groups, model.preprocessing)
 
-    def _put_head(
-        self,
-        backbone: BackboneSection,
-        features: Backbone,
-        classes: Sequence[str],
-        pretrained: bool,
-        device: str,
-    ) -> ImageClassifier | ZeroShotClassifier:
-        match self._head:
-            case LinearHead(dropout=dropout, hidden=hidden, init=init):
-                with torch.device(device):
-                    return ImageClassifier(
-                        features, num_classes=len(classes), dropout=dropout, hidden=hidden, init=init
-                    )
-            case ZeroShotHead(prompts=prompts):
-                return build_zero_shot(backbone, features, classes, prompts, pretrained=pretrained)
-            case _:
-                assert_never(self._head)
+        def put_head(features: Backbone) -> ImageClassifier | ZeroShotClassifier:
+            match self._head:
+                case LinearHead(dropout=dropout, hidden=hidden, init=init):
+                    return ImageClassifier(features, len(classes), dropout, hidden, init)
+                case ZeroShotHead(prompts=prompts):
+                    return build_zero_shot(backbone, features, classes, prompts, pretrained=pretrained)
+                case _:
+                    assert_never(self._head)
+
+        return build_on_backbone(backbone, data, put_head, seed=seed, pretrained=pretrained, device=device)
 
     def apply_units(self, model: nn.Module, snapshot: DatasetSnapshot) -> None:
         """Nothing: classes have no unit."""
@@ -146,22 +126,14 @@ class Classification:
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id`, `logits`, `probabilities`, both float32 in class order."""
-        device = next(model.parameters()).device
-        ids: list[str] = []
-        found: list[np.ndarray] = []
-        with torch.inference_mode():
-            for batch in inputs.batches:
-                ids.extend(batch.ids)
-                found.append(model(batch.images.to(device)).float().cpu().numpy())
-        logits = np.concatenate(found) if found else np.zeros((0, len(inputs.classes)), np.float32)
-        scores = torch.from_numpy(logits)
-        probabilities = (scores.sigmoid() if self._multilabel else scores.softmax(1)).numpy()
+        ids, logits = predict_images(model, inputs, len(inputs.classes))
+        probabilities = logits.sigmoid() if self._multilabel else logits.softmax(1)
         floats = pa.list_(pa.float32(), len(inputs.classes))
         return pa.table(
             {
                 "id": pa.array(ids, pa.string()),
-                "logits": pa.array(list(logits), floats),
-                "probabilities": pa.array(list(probabilities), floats),
+                "logits": pa.array(list(logits.numpy()), floats),
+                "probabilities": pa.array(list(probabilities.numpy()), floats),
             }
         )
 
@@ -170,8 +142,6 @@ class Classification:
 
     def evaluate(self, predictions: SplitPredictions, *, resamples: int, seed: int) -> Evaluation:
         """Measure against the snapshot's labels."""
-        ids = predictions.table["id"].to_pylist()
-        groups = read_groups(predictions.snapshot, predictions.split)
         return evaluate_classification(
             column_matrix(predictions.table, "probabilities"),
             targets_of(predictions, self._multilabel),
@@ -181,7 +151,7 @@ class Classification:
             bootstrap=resamples,
             seed=seed,
             specificity=self._specificity,
-            groups=[groups[image] for image in ids],
+            groups=predictions.groups,
         )
 
     def build_statistic(self, predictions: SplitPredictions, metric: str) -> Statistic:
@@ -218,14 +188,11 @@ class Classification:
         else:
             truth_share = probabilities[np.arange(len(ids)), targets]
             wrong = probabilities.argmax(axis=1) != targets
+        chosen = pick_cases(choice, np.where(wrong, truth_share, np.inf), limit)
         rows = {row.id: row for row in read_rows(predictions.snapshot, predictions.split)}
-        if choice == "worst":
-            order = [int(n) for n in np.argsort(truth_share, kind="stable") if wrong[n]][:limit]
-        else:
-            order = pick_evenly(range(len(ids)), limit)
         classes = predictions.snapshot.classes
         return [
-            self._case(rows[ids[n]], show, probabilities[n], classes, float(truth_share[n])) for n in order
+            self._case(rows[ids[n]], show, probabilities[n], classes, float(truth_share[n])) for n in chosen
         ]
 
     def _case(
@@ -268,55 +235,3 @@ def build_classification(
         metrics=evaluation.metrics or task.metrics.names,
         specificity=evaluation.specificity,
     )
-
-
-def class_weights(
-    how: str | Mapping[str, float] | None,
-    counts: Sequence[int],
-    classes: Sequence[str],
-    *,
-    images: int | None = None,
-) -> Tensor | None:
-    """Weight of each class in the loss, in class order.
-
-    Args:
-        how: `balanced`, weights by name, or nothing. Balanced, exclusive classes weigh n / (k x count), as in
-            scikit-learn (King & Zeng 2001). Of several labels each class is a question of its own: images
-            with it weigh (n - count) / count times those without it, so that both sides weigh the same.
-        counts: Training images of each class.
-        classes: Class names in order.
-        images: Number of training images, where an image may have several labels.
-
-    Returns:
-        float32 of shape (classes,), or `None`. With several labels: weights of the images that have the class
-        (`pos_weight` of binary cross-entropy).
-    """
-    if how is None:
-        return None
-    if isinstance(how, Mapping):
-        return torch.tensor([how.get(name, 1.0) for name in classes])
-    if images is None:
-        return torch.tensor([sum(counts) / (len(counts) * max(count, 1)) for count in counts])
-    # A class that every image has, or none, still needs a weight above 0.
-    return torch.tensor([max(images - count, 1) / max(count, 1) for count in counts])
-
-
-def column_matrix(table: pa.Table, name: str) -> np.ndarray:
-    """A column of equally long lists as a float64 matrix (rows x length)."""
-    column = table[name].combine_chunks()
-    width = column.type.list_size
-    return np.asarray(column.flatten(), dtype=np.float64).reshape(len(table), width)
-
-
-def targets_of(predictions: SplitPredictions, multilabel: bool) -> np.ndarray:
-    """Truth of the predicted images, in their order: class indices, or a multi-hot matrix."""
-    ids, classes = predictions.table["id"].to_pylist(), predictions.snapshot.classes
-    index = {name: number for number, name in enumerate(classes)}
-    rows = read_rows(predictions.snapshot, predictions.split)
-    labels = {row.id: [index[label] for label in row.labels] for row in rows}
-    if not multilabel:
-        return np.array([labels[i][0] for i in ids], dtype=np.int64)
-    hot = np.zeros((len(ids), len(classes)), dtype=np.int64)
-    for row, image in enumerate(ids):
-        hot[row, labels[image]] = 1
-    return hot

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import Box, DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row, read_groups, read_rows
+from transferflow.data.snapshot.manifest import Row, read_rows
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.detection.matching import ImageTruth, match_classes
 from transferflow.evaluation.detection.measure import (
@@ -23,7 +23,7 @@ from transferflow.evaluation.detection.measure import (
     sweep_thresholds,
 )
 from transferflow.evaluation.figures import ReportTraits
-from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
+from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_cases
 from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.statistics.bootstrap import Statistic
 from transferflow.models.detection.build import build_detector
@@ -135,7 +135,7 @@ class Detection:
             metrics=self._metrics,
             bootstrap=resamples,
             seed=seed,
-            groups=list(read_groups(predictions.snapshot, predictions.split).values()),
+            groups=predictions.groups,
         )
 
     def build_statistic(self, predictions: SplitPredictions, metric: str) -> Statistic:
@@ -159,17 +159,14 @@ class Detection:
         min_score: float | None = None,
     ) -> Sequence[Picture]:
         """Truth beside prediction; worst: the most missed and false boxes."""
-        rows = {row.id: row for row in read_rows(predictions.snapshot, predictions.split)}
+        rows = read_rows(predictions.snapshot, predictions.split)
         table, classes = predictions.table, predictions.snapshot.classes
         score = min_score or 0.0
         shown = table.filter(pc.greater_equal(table["score"], score))
         mistakes = count_mistakes(shown, read_truths(predictions), classes, score)
-        if choice == "worst":
-            wrong = [m for m in mistakes if m.missed + m.false > 0]
-            chosen = sorted(wrong, key=lambda m: (-(m.missed + m.false), m.id))[:limit]
-        else:
-            chosen = pick_evenly(mistakes, limit)
-        return [_case(rows[m.id], show, shown, classes, m, score) for m in chosen]
+        wrong = np.array([m.missed + m.false for m in mistakes])
+        chosen = pick_cases(choice, np.where(wrong == 0, np.inf, -wrong), limit)
+        return [_case(rows[n], show, shown, classes, mistakes[n], score) for n in chosen]
 
     def answered_classes(self, table: pa.Table) -> None:
         """Boxes are shown as they are: each has a class of its own."""

@@ -7,22 +7,21 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import read_groups, read_rows
+from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.figures import ReportTraits
-from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_evenly
+from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_cases
 from transferflow.evaluation.regression import build_regression_statistic, evaluate_regression
 from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.statistics.bootstrap import FloatArray, Statistic
-from transferflow.models.backbones.build import build_backbone
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.heads import apply_units
+from transferflow.models.layers import Backbone as BackboneModel
 from transferflow.spec.sections.backbone import Backbone
 from transferflow.spec.sections.data import Data
 from transferflow.spec.sections.evaluation import Evaluation as EvaluationSection
@@ -31,6 +30,7 @@ from transferflow.spec.sections.task import RegressionTask
 from transferflow.tasks.alignment import align_same
 from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, Show, SplitPredictions
 from transferflow.tasks.output.numbers import NumberOutput
+from transferflow.tasks.whole_image import build_on_backbone, predict_images
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.float64())])
 
@@ -67,26 +67,15 @@ class Regression:
         device: str = "cpu",
     ) -> ModelParts:
         """Build the backbone and a linear head whose output has the unit of the data."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            features = build_backbone(
-                backbone,
-                channels=data.channels,
-                image_size=data.image_size,
-                pretrained=pretrained,
-                device=device,
-            )
-            torch.manual_seed(seed)  # the head's start does not depend on the backbone
-            with torch.device(device):
-                model = ImageClassifier(
-                    features,
-                    num_classes=1,
-                    dropout=self._head.dropout,
-                    hidden=self._head.hidden,
-                    init=self._head.init,
-                )
-                apply_units(model.head, offset=0.0, scale=1.0)
-        return ModelParts(model, model.groups, model.preprocessing)
+        return build_on_backbone(
+            backbone, data, self._put_head, seed=seed, pretrained=pretrained, device=device
+        )
+
+    def _put_head(self, features: BackboneModel) -> ImageClassifier:
+        head = self._head
+        model = ImageClassifier(features, 1, head.dropout, head.hidden, head.init)
+        apply_units(model.head, offset=0.0, scale=1.0)
+        return model
 
     def apply_units(self, model: nn.Module, snapshot: DatasetSnapshot) -> None:
         """Set the unit: an untrained head answers near the mean of the training images."""
@@ -108,28 +97,21 @@ class Regression:
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id` and `value`, in the unit of the data."""
-        device = next(model.parameters()).device
-        ids: list[str] = []
-        found: list[float] = []
-        with torch.inference_mode():
-            for batch in inputs.batches:
-                ids.extend(batch.ids)
-                found.extend(model(batch.images.to(device)).double().squeeze(1).tolist())
-        return pa.table({"id": ids, "value": found}, schema=SCHEMA)
+        ids, found = predict_images(model, inputs, 1)
+        return pa.table({"id": ids, "value": found.squeeze(1).tolist()}, schema=SCHEMA)
 
     def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> None:
         """There is none: an image has its number."""
 
     def evaluate(self, predictions: SplitPredictions, *, resamples: int, seed: int) -> Evaluation:
         """Measure against the snapshot's numbers."""
-        groups = read_groups(predictions.snapshot, predictions.split)
         return evaluate_regression(
             *_pairs(predictions),
             predictions.snapshot.classes[0],
             metrics=self._metrics,
             bootstrap=resamples,
             seed=seed,
-            groups=list(groups.values()),
+            groups=predictions.groups,
         )
 
     def build_statistic(self, predictions: SplitPredictions, metric: str) -> Statistic:
@@ -156,10 +138,7 @@ class Regression:
         found, truth = _pairs(predictions)
         rows = read_rows(predictions.snapshot, predictions.split)
         errors = found - truth
-        if choice == "worst":
-            order = [int(n) for n in np.argsort(-np.abs(errors), kind="stable") if errors[n] != 0][:limit]
-        else:
-            order = pick_evenly(range(len(rows)), limit)
+        rightness = np.where(errors == 0, np.inf, -np.abs(errors))
         return [
             Picture(
                 (Panel(show(rows[n].absolute_path)),),
@@ -167,7 +146,7 @@ class Regression:
                 (rows[n].id, f"error {errors[n]:+.4g}"),
                 rows[n].id,
             )
-            for n in order
+            for n in pick_cases(choice, rightness, limit)
         ]
 
     def answered_classes(self, table: pa.Table) -> None:

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from transferflow.data.files.geometry import Pixels
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import read_groups
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.figures import ReportTraits
-from transferflow.evaluation.pictures import Choice, Picture, pick_evenly
+from transferflow.evaluation.pictures import Choice, Picture, pick_cases, pick_evenly
 from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.segmentation.counts import MaskCounts, count_mask
 from transferflow.evaluation.segmentation.measure import (
@@ -157,7 +156,7 @@ class Segmentation:
             metrics=self._metrics,
             bootstrap=resamples,
             seed=seed,
-            groups=list(read_groups(predictions.snapshot, predictions.split).values()),
+            groups=predictions.groups,
         )
 
     def build_statistic(self, predictions: SplitPredictions, metric: str) -> Statistic:
@@ -182,12 +181,10 @@ class Segmentation:
         """Image, truth and prediction; worst: least mean overlap over the image's own classes."""
         pairs = MaskPairs(predictions, self._ignore_index)
         numbers = range(len(pairs.rows))
-        chosen = list(numbers) if choice == "worst" else pick_evenly(numbers, limit)
-        overlap = image_iou(self._counts(pairs, chosen))
-        shown = [(n, float(share)) for n, share in zip(chosen, overlap, strict=True)]
-        if choice == "worst":
-            shown = sorted((case for case in shown if case[1] < 1), key=lambda case: case[1])[:limit]
-        return [self._case(pairs, show, n, share) for n, share in shown]
+        looked_at = numbers if choice == "worst" else pick_evenly(numbers, limit)
+        overlap = image_iou(self._counts(pairs, looked_at))
+        order = pick_cases(choice, np.where(overlap == 1, np.inf, overlap), limit)
+        return [self._case(pairs, show, looked_at[n], float(overlap[n])) for n in order]
 
     def answered_classes(self, table: pa.Table) -> None:
         """A mask shows by itself where its classes are."""
