@@ -22,6 +22,15 @@ from transferflow.spec.sections.data import Data
 from transferflow.spec.sections.task import Task
 from transferflow.spec.sections.truth import Truth
 
+COCO = {"format": "coco", "annotations": "a.json"}
+TINY_FCOS = {"kind": "fcos", "pyramid_channels": 64, "score_threshold": 0.0, "detections_per_image": 4}
+UNTRAINED: dict[str, tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]] = {
+    "classification": (("cat", "dog"), {"kind": "linear"}, {"format": "image_folder"}),
+    "detection": (("cat", "dog"), TINY_FCOS, COCO),
+    "segmentation": (("background", "cat", "dog"), {"kind": "lite"}, COCO),
+    "regression": (("age",), {"kind": "linear"}, {"format": "csv", "file": "a.csv"}),
+}
+"""Classes, head and data of a tiny model per task."""
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 
 
@@ -62,6 +71,30 @@ def build_spec(colour_folder: Path) -> Callable[..., ExperimentSpec]:
         return ExperimentSpec.model_validate(document | sections)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A bundle of each task, whose model was never trained."""
+    from transferflow.stages.split_images import eval_transform_of
+    from transferflow.tasks.build import build_parts
+    from transferflow.tasks.bundle import save_bundle
+
+    folders = {}
+    for task, (classes, head, data) in UNTRAINED.items():
+        document = {
+            "name": "tiny",
+            "task": {"kind": task},
+            "data": {"root": ".", "image_size": 64, **data},
+            "backbone": {"source": "package", "name": "tf_efficientnet_lite0"},
+            "head": head,
+        }
+        spec = ExperimentSpec.model_validate(document)
+        parts = build_parts(spec, classes, pretrained=False)
+        folders[task] = tmp_path_factory.mktemp(task)
+        transform = eval_transform_of(spec, parts.preprocessing)
+        save_bundle(folders[task], spec, classes, transform, parts.model, min_score=0.0)
+    return folders
 
 
 @pytest.fixture

@@ -69,6 +69,14 @@ def test_every_shown_command_works(page, workspace):
         run(command, workspace)
 
 
+def test_the_python_of_the_library_page_works(workspace):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "library.md").read_text(), re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        (workspace / "block.py").write_text(block)
+        run("python block.py", workspace)
+
+
 def test_links_between_pages_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):

@@ -12,6 +12,7 @@ from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import DataError, PlanError, RegistryError
 from transferflow.inference.image_files import list_images
 from transferflow.inference.predict import predict_images
+from transferflow.inference.sources import NamedImage
 from transferflow.stages.bundles import open_model
 from transferflow.stages.context import RunContext
 from transferflow.stages.plan.compile import compile_plan, epoch_rates
@@ -158,8 +159,9 @@ def test_prediction_gives_the_logits_of_the_evaluation(build_spec, context, colo
     outcomes = run_plan(build_spec(), context)
     measured = pq.read_table(outcomes[2].folder / "predictions.parquet").to_pylist()
     paths = [colour_folder / row["id"] for row in measured]
-    found = predict_images(open_model("colours", context), paths, context.home / "masks")
-    predicted = found.table.to_pylist()
+    images = [NamedImage(str(path), path) for path in paths]
+    predicted = predict_images(open_model("colours", context), images, context.home / "masks")
+    predicted = predicted.found.table.to_pylist()
     assert len(predicted) == len(measured) > 3
     for one, other in zip(measured, predicted, strict=True):
         assert other["logits"] == pytest.approx(one["logits"], abs=1e-5)
@@ -170,9 +172,10 @@ def test_unreadable_images_are_listed_not_raised(build_spec, context, tmp_path, 
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no image")
     good = colour_folder / "red" / "00.png"
-    found = predict_images(open_model("colours", context), [bad, good], tmp_path)
+    images = [NamedImage(str(path), path) for path in (bad, good)]
+    found = predict_images(open_model("colours", context), images, tmp_path)
     assert [f.path for f in found.failures] == [str(bad)]
-    assert found.table["id"].to_pylist() == [str(good)]
+    assert found.found.table["id"].to_pylist() == [str(good)]
     with pytest.raises(DataError, match="no such file"):
         list_images([tmp_path / "nowhere"], tmp_path)
 

@@ -72,11 +72,10 @@ def predict(
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv can't both be given")
-    from transferflow.cli.predictions_view import csv_text, json_document, rows_table, without_weak
+    from transferflow.cli.predictions_view import csv_text, json_document, rows_table
     from transferflow.inference.image_files import create_output, list_images
     from transferflow.stages.bundles import open_model
     from transferflow.stages.context import build_context
-    from transferflow.tasks.base import ImagePredictions
     from transferflow.tasks.build import build_task
 
     files = list_images(images, folder)
@@ -84,9 +83,8 @@ def predict(
     answers = build_task(bundle.spec).output
     if answers.placed:
         create_output(folder)
-    least = (bundle.min_score if min_score is None else min_score) or 0.0
-    predictions = without_weak(_predict(bundle, files, folder, tile), least)
-    found = ImagePredictions(predictions.table, predictions.sizes, bundle.classes, folder)
+    predictions = _predict(bundle, files, folder, tile, min_score)
+    found = predictions.found
     rows = answers.rows(found)
     if as_json:
         sys.stdout.write(json.dumps(json_document(answers.placed, found, rows), indent=2) + "\n")
@@ -94,25 +92,26 @@ def predict(
         sys.stdout.write(csv_text(answers.columns, rows))
     elif rows:
         output().print(rows_table(answers, rows, top), soft_wrap=False)
-    if (note := answers.note(least)) and not quiet:
+    if (note := answers.note(predictions.min_score)) and not quiet:
         errors().print(note)
     if answers.placed and found.sizes:
         _draw(answers.placed, found, rows, bundle.transform)
     _report_failures(predictions)
 
 
-def _predict(bundle: Bundle, files: list[Path], folder: Path, tile: int | None) -> Predictions:
+def _predict(
+    bundle: Bundle, files: list[Path], folder: Path, tile: int | None, min_score: float | None
+) -> Predictions:
     from rich.progress import track
 
     from transferflow.inference.predict import predict_images
-    from transferflow.inference.tiled import predict_tiled
+    from transferflow.inference.sources import NamedImage
     from transferflow.stages.progress import is_watched
 
     console = errors()
     watched = track(files, "predicting", console=console, transient=True, disable=not is_watched())
-    if tile is not None:
-        return predict_tiled(bundle, watched, folder, tile)
-    return predict_images(bundle, watched, folder)
+    images = (NamedImage(str(file), file) for file in watched)
+    return predict_images(bundle, images, folder, tile=tile, min_score=min_score)
 
 
 def _draw(

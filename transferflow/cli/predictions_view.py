@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +11,7 @@ from rich.table import Table
 from transferflow.text import printable, to_csv
 
 if TYPE_CHECKING:
-    from transferflow.inference.predict import Predictions
     from transferflow.tasks.base import ImagePredictions, OutputRow, PlacedOutput, Show, TaskOutput
-
-
-def without_weak(predictions: Predictions, min_score: float) -> Predictions:
-    """Leave out boxes below a score."""
-    if "score" not in predictions.table.column_names:
-        return predictions
-    import pyarrow.compute as pc
-
-    return replace(predictions, table=predictions.table.filter(pc.field("score") >= min_score))
 
 
 def json_document(placed: PlacedOutput | None, found: ImagePredictions, rows: Sequence[OutputRow]) -> object:

@@ -1,84 +1,97 @@
-"""Prediction on new images with a bundle, through the bundle's own eval transform."""
+"""Prediction on new images with a bundle, through the bundle's own eval transform.
+
+The command line, the library and the server all come through `predict_images`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
-from transferflow.data.files.decode import decode_image
-from transferflow.data.files.geometry import Pixels
-from transferflow.data.files.paths import is_unicode
 from transferflow.data.loading.batch import Batch
-from transferflow.data.transforms.evaluation import EvalTransform
-from transferflow.errors import DataError
-from transferflow.tasks.base import PredictionInputs
+from transferflow.inference.batches import BATCH, Answers, stack_batch
+from transferflow.inference.sources import Failure, NamedImage, read_image
+from transferflow.inference.tiled import predict_tiled
+from transferflow.tasks.base import ImagePredictions, PredictionInputs
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import Bundle
-
-BATCH = 32
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An image that could not be read."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions on files.
+    """Predictions on images.
 
     Attributes:
-        table: As the task's `predict` returns it; `id` is the path as it was given.
-        sizes: Width and height of each image in pixels, by path.
+        found: The answers about the images that could be read.
         failures: Images that could not be read.
+        min_score: Score below which boxes were left out, 0..1.
     """
 
-    table: Any
-    sizes: dict[str, tuple[int, int]]
+    found: ImagePredictions
     failures: tuple[Failure, ...]
+    min_score: float
 
 
-def predict_images(bundle: Bundle, images: Iterable[Path], folder: Path) -> Predictions:
-    """Predict on image files; unreadable ones are listed, not raised.
+def predict_images(
+    bundle: Bundle,
+    images: Iterable[NamedImage],
+    folder: Path,
+    *,
+    tile: int | None = None,
+    min_score: float | None = None,
+) -> Predictions:
+    """Predict on images; unreadable ones are listed, not raised.
 
     Args:
         bundle: The model.
-        images: Files.
+        images: Each with a name of its own.
         folder: Where masks go.
+        tile: Side in pixels of overlapping tiles, for large images; left out: each image as a whole.
+        min_score: Leave out boxes below this score, 0..1; left out: the bundle's own.
+
+    Raises:
+        PlanError: If tiles are asked for, and the answer is about the image as a whole.
     """
+    least = (bundle.min_score if min_score is None else min_score) or 0.0
+    if tile is None:
+        answers = _predict_whole(bundle, images, folder)
+    else:
+        answers = predict_tiled(bundle, images, folder, tile)
+    found = ImagePredictions(_without_weak(answers.table, least), answers.sizes, bundle.classes, folder)
+    return Predictions(found, answers.failures, least)
+
+
+def _without_weak(table: pa.Table, min_score: float) -> pa.Table:
+    return table.filter(pc.field("score") >= min_score) if "score" in table.column_names else table
+
+
+def _predict_whole(bundle: Bundle, images: Iterable[NamedImage], folder: Path) -> Answers:
     reader = _Reader(bundle)
     inputs = PredictionInputs(reader.batches(images), reader.sizes, bundle.transform, bundle.classes, folder)
     table = build_task(bundle.spec).predict(bundle.model, inputs)
-    return Predictions(table, reader.sizes, tuple(reader.failures))
-
-
-def stack_batch(images: Sequence[torch.Tensor], ids: Sequence[str]) -> Batch:
-    """Images of one size as a batch without targets."""
-    return Batch(torch.stack(list(images)), torch.empty(0), tuple(ids))
+    return Answers(table, reader.sizes, tuple(reader.failures))
 
 
 class _Reader:
-    """Decodes files into batches, and notes sizes and failures on the way."""
+    """Brings images into batches, and notes sizes and failures on the way."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._transform = bundle.transform
         self.sizes: dict[str, tuple[int, int]] = {}
         self.failures: list[Failure] = []
 
-    def batches(self, images: Iterable[Path]) -> Iterator[Batch]:
+    def batches(self, images: Iterable[NamedImage]) -> Iterator[Batch]:
         ids: list[str] = []
         tensors: list[torch.Tensor] = []
-        for path in images:
-            tensor = self._read(path)
+        for image in images:
+            tensor = self._read(image)
             if tensor is not None:
-                ids.append(str(path))
+                ids.append(image.name)
                 tensors.append(tensor)
             if len(ids) == BATCH:
                 yield stack_batch(tensors, ids)
@@ -86,20 +99,10 @@ class _Reader:
         if ids:
             yield stack_batch(tensors, ids)
 
-    def _read(self, path: Path) -> torch.Tensor | None:
-        image = read_image(self._transform, path)
-        if isinstance(image, Failure):
-            self.failures.append(image)
+    def _read(self, image: NamedImage) -> torch.Tensor | None:
+        pixels = read_image(self._transform, image)
+        if isinstance(pixels, Failure):
+            self.failures.append(pixels)
             return None
-        self.sizes[str(path)] = (image.shape[1], image.shape[0])
-        return self._transform(image)
-
-
-def read_image(transform: EvalTransform, path: Path) -> Pixels | Failure:
-    """Decode an image as the model's transform wants it, or say why it can't be read."""
-    if not is_unicode(str(path)):
-        return Failure(str(path), "the name is not UTF-8")
-    try:
-        return decode_image(path, transform.channels, transform.intensity)
-    except DataError as error:
-        return Failure(str(path), error.problems[0].what)
+        self.sizes[image.name] = (pixels.shape[1], pixels.shape[0])
+        return self._transform(pixels)

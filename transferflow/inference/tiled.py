@@ -12,7 +12,8 @@ import pyarrow as pa
 from transferflow.data.files.geometry import Pixels
 from transferflow.data.loading.batch import Batch
 from transferflow.errors import PlanError
-from transferflow.inference.predict import BATCH, Failure, Predictions, read_image, stack_batch
+from transferflow.inference.batches import BATCH, Answers, stack_batch
+from transferflow.inference.sources import Failure, NamedImage, read_image
 from transferflow.tasks.base import PredictionInputs, TilePredictions, VisionTask
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import Bundle
@@ -22,7 +23,7 @@ OVERLAP = 0.25
 """Share of a tile's side that neighbours have in common at least."""
 
 
-def predict_tiled(bundle: Bundle, images: Iterable[Path], folder: Path, side: int) -> Predictions:
+def predict_tiled(bundle: Bundle, images: Iterable[NamedImage], folder: Path, side: int) -> Answers:
     """Predict each image in tiles of `side` pixels, and merge the answers as the task does.
 
     Raises:
@@ -35,21 +36,20 @@ def predict_tiled(bundle: Bundle, images: Iterable[Path], folder: Path, side: in
     sizes: dict[str, tuple[int, int]] = {}
     failures: list[Failure] = []
     tables: list[pa.Table] = []
-    for path in images:
-        name = str(path)
-        image = read_image(bundle.transform, path)
-        if isinstance(image, Failure):
-            failures.append(image)
+    for image in images:
+        name, pixels = image.name, read_image(bundle.transform, image)
+        if isinstance(pixels, Failure):
+            failures.append(pixels)
             continue
-        sizes[name] = (image.shape[1], image.shape[0])
+        sizes[name] = (pixels.shape[1], pixels.shape[0])
         tiles = decide_tiles(*sizes[name], side, round(side * OVERLAP))
         with TemporaryDirectory() as scratch:
-            table = _predict_tiles(task, bundle, image, tiles, Path(scratch))
+            table = _predict_tiles(task, bundle, pixels, tiles, Path(scratch))
             found = TilePredictions(
                 table, tiles, sizes[name], bundle.classes, Path(scratch), bundle.transform.image_size
             )
             tables.append(placed.merge_tiles(found, name, folder))
-    return Predictions(pa.concat_tables(tables) if tables else pa.table({"id": []}), sizes, tuple(failures))
+    return Answers(pa.concat_tables(tables) if tables else pa.table({"id": []}), sizes, tuple(failures))
 
 
 def _predict_tiles(

@@ -65,7 +65,7 @@ class _Chain:
     complete: bool
 
 
-def load_spec(path: Path, overrides: Sequence[str] = ()) -> ExperimentSpec:
+def load_spec(path: Path | str, overrides: Sequence[str] = ()) -> ExperimentSpec:
     """Read, merge and check a spec.
 
     Args:
@@ -75,7 +75,7 @@ def load_spec(path: Path, overrides: Sequence[str] = ()) -> ExperimentSpec:
     Raises:
         SpecError: Anything is wrong; it carries every problem, each with file, line, column and key path.
     """
-    document = read_document(path, overrides)
+    document = read_document(Path(path), overrides)
     spec, problems = check_document(document)
     if spec is None:
         raise SpecError.from_problems(problems)

@@ -25,6 +25,7 @@ from transferflow.evaluation.statistics.bootstrap import Statistic
 from transferflow.models.layers import LayerGroup, Preprocessing
 from transferflow.spec.sections.backbone import Backbone
 from transferflow.spec.sections.data import Data
+from transferflow.tasks.answers import Prediction
 from transferflow.tasks.tiling import Tile
 
 if TYPE_CHECKING:
@@ -246,6 +247,10 @@ class TaskOutput(Protocol):
     @property
     def placed(self) -> PlacedOutput | None:
         """For answers that lie somewhere in the image; `None` where they are about the image as a whole."""
+        ...
+
+    def answers(self, found: ImagePredictions) -> list[Prediction]:
+        """One typed answer per image, in the order of `sizes`; one without objects has an empty answer."""
         ...
 
     def rows(self, found: ImagePredictions) -> list[OutputRow]:

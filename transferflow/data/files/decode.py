@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,22 +55,41 @@ def decode_image(path: Path, channels: int, intensity: Intensity = FULL_RANGE) -
         DataError: If the file can't be read or is not what the spec asks for; the message says why.
         MissingDependencyError: If it is a DICOM file and pydicom is not installed.
     """
+    with _in_our_words(str(path)), ROOM.claim() as claim:
+        return to_pixels(_read(path, channels, claim), channels, intensity)
+
+
+def decode_opened(image: Image.Image, channels: int, intensity: Intensity) -> Pixels:
+    """Pixels of an image that somebody else opened with Pillow, turned as its EXIF data says.
+
+    Raises:
+        DataError: If it is damaged or not what the spec asks for; the message says why.
+    """
+    with _in_our_words("image"):
+        image.load()  # Pillow turns a TIFF itself as it loads
+        orientation = read_orientation(image)
+        raw = _read_pillow(image)
+        return to_pixels(replace(raw, values=orient(raw.values, orientation)), channels, intensity)
+
+
+@contextmanager
+def _in_our_words(where: str) -> Iterator[None]:
+    """Turn whatever decoders raise into a `DataError`."""
     try:
-        with ROOM.claim() as claim:
-            return to_pixels(_read(path, channels, claim), channels, intensity)
+        yield
     except TransferflowError:
         raise
     except (UnsuitableImageError, OtherKindError) as error:
-        raise DataError(str(error), where=str(path)) from error
+        raise DataError(str(error), where=where) from error
     except UnidentifiedImageError as error:
-        raise DataError("the file is not an image, or of an unknown kind", where=str(path)) from error
+        raise DataError("the file is not an image, or of an unknown kind", where=where) from error
     except TooLargeError as error:
-        raise DataError(f"the image is too large: {error}", where=str(path)) from error
+        raise DataError(f"the image is too large: {error}", where=where) from error
     except MemoryError as error:
-        raise DataError("the image does not fit into memory", where=str(path)) from error
+        raise DataError("the image does not fit into memory", where=where) from error
     except Exception as error:  # a damaged file makes decoders raise anything
         reason = str(error) or type(error).__name__
-        raise DataError(f"the image is damaged: {reason}", where=str(path)) from error
+        raise DataError(f"the image is damaged: {reason}", where=where) from error
 
 
 def stored_values(path: Path, channels: int) -> tuple[str, float, float]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from transferflow.data.records import Box
 from transferflow.evaluation.pictures import ImageArray
+from transferflow.tasks.answers import BoxPrediction, Prediction
 from transferflow.tasks.base import ImagePredictions, OutputRow, TilePredictions
 from transferflow.tasks.rendering.drawing import add_legend, draw_boxes
 from transferflow.tasks.tiling import TileBoxes, edge_margin, merge_tile_boxes
@@ -31,14 +32,18 @@ class BoxOutput:
     def __init__(self, nms_threshold: float) -> None:
         self.placed = PlacedBoxes(nms_threshold)
 
+    def answers(self, found: ImagePredictions) -> list[Prediction]:
+        """The boxes of each image, the surest first."""
+        return [
+            _boxes_of(image, sorted(mine, key=lambda row: -row["score"]), found.sizes[image])
+            for image, mine in _by_image(found).items()
+        ]
+
     def rows(self, found: ImagePredictions) -> list[OutputRow]:
         """One row per box; an image without boxes has one, whose values but the image are `None`."""
-        by_image: dict[str, list[dict[str, Any]]] = {image: [] for image in found.sizes}
-        for row in found.table.to_pylist():
-            by_image[row["id"]].append(row)
         return [
             {"image": image, **{name: row[name] for name in BOX_COLUMNS}}
-            for image, mine in by_image.items()
+            for image, mine in _by_image(found).items()
             for row in mine or [dict.fromkeys(BOX_COLUMNS)]
         ]
 
@@ -51,6 +56,19 @@ class BoxOutput:
     def note(self, min_score: float) -> str:
         """Which boxes are left out."""
         return f"boxes with a score of {min_score:.2f} or more (--min-score)"
+
+
+def _by_image(found: ImagePredictions) -> dict[str, list[dict[str, Any]]]:
+    by_image: dict[str, list[dict[str, Any]]] = {image: [] for image in found.sizes}
+    for row in found.table.to_pylist():
+        by_image[row["id"]].append(row)
+    return by_image
+
+
+def _boxes_of(image: str, rows: Sequence[dict[str, Any]], size: tuple[int, int]) -> BoxPrediction:
+    corners = np.array([[row[corner] for corner in CORNERS] for row in rows], np.float32)
+    scores = np.array([row["score"] for row in rows], np.float32)
+    return BoxPrediction(image, size, corners.reshape(-1, 4), scores, tuple(row["label"] for row in rows))
 
 
 class PlacedBoxes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
+from transferflow.tasks.answers import LabelPrediction, Prediction
 from transferflow.tasks.base import ImagePredictions, OutputRow
 
 
@@ -20,15 +21,28 @@ class LabelOutput:
     def __init__(self, *, several: bool) -> None:
         self._several = several
 
+    def answers(self, found: ImagePredictions) -> list[Prediction]:
+        """Labels, the best one's probability, and those of all classes."""
+        return [*self._labels(found)]
+
     def rows(self, found: ImagePredictions) -> list[OutputRow]:
         """One row per image: its labels, the best one's probability, and those of all classes."""
-        return [self._row(row, found.classes) for row in found.table.to_pylist()]
+        return [
+            {
+                "image": one.image,
+                "labels": list(one.labels),
+                "score": one.score,
+                "probabilities": dict(one.probabilities),
+            }
+            for one in self._labels(found)
+        ]
 
-    def _row(self, row: dict[str, Any], classes: tuple[str, ...]) -> OutputRow:
-        scores = dict(zip(classes, row["probabilities"], strict=True))
-        best = max(scores, key=lambda name: scores[name])
-        labels = [name for name, score in scores.items() if score >= 0.5] if self._several else [best]
-        return {"image": row["id"], "labels": labels, "score": scores[best], "probabilities": scores}
+    def _labels(self, found: ImagePredictions) -> Iterator[LabelPrediction]:
+        for row in found.table.to_pylist():
+            scores: dict[str, float] = dict(zip(found.classes, row["probabilities"], strict=True))
+            best = max(scores, key=lambda name: scores[name])
+            labels = [name for name, score in scores.items() if score >= 0.5] if self._several else [best]
+            yield LabelPrediction(row["id"], tuple(labels), scores[best], scores)
 
     def cells(self, row: OutputRow, top: int) -> tuple[str, str, str]:
         """Labels, the best one's probability, and the next classes."""

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from transferflow.evaluation.pictures import ImageArray
+from transferflow.tasks.answers import MaskPrediction, Prediction
 from transferflow.tasks.base import ImagePredictions, OutputRow, TilePredictions
 from transferflow.tasks.rendering.drawing import add_legend, draw_mask
 from transferflow.tasks.rendering.mask_files import encode_runs, read_mask, write_mask
@@ -24,14 +25,20 @@ class MaskOutput:
     def __init__(self) -> None:
         self.placed = PlacedMasks()
 
+    def answers(self, found: ImagePredictions) -> list[Prediction]:
+        """The mask of each image."""
+        return [_mask_of(row, found) for row in found.table.to_pylist()]
+
     def rows(self, found: ImagePredictions) -> list[OutputRow]:
         """One row per image: the mask's file, and the share of the pixels that each class has."""
-        rows = []
-        for row in found.table.to_pylist():
-            mask = read_mask(found.folder, row["mask"])
-            shares = {name: float((mask == number).mean()) for number, name in enumerate(found.classes)}
-            rows.append({"image": row["id"], "mask": str(found.folder / row["mask"]), "shares": shares})
-        return rows
+        return [
+            {
+                "image": row["id"],
+                "mask": str(found.folder / row["mask"]),
+                "shares": dict(_mask_of(row, found).shares),
+            }
+            for row in found.table.to_pylist()
+        ]
 
     def cells(self, row: OutputRow, top: int) -> tuple[str, str, str]:
         """The largest shares, and the mask's file."""
@@ -41,6 +48,10 @@ class MaskOutput:
     def note(self, min_score: float) -> str:
         """Nothing: a mask has no score."""
         return ""
+
+
+def _mask_of(row: dict[str, Any], found: ImagePredictions) -> MaskPrediction:
+    return MaskPrediction(row["id"], read_mask(found.folder, row["mask"]), found.classes)
 
 
 class PlacedMasks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from transferflow.tasks.answers import NumberPrediction, Prediction
 from transferflow.tasks.base import ImagePredictions, OutputRow
 
 
@@ -10,6 +11,10 @@ class NumberOutput:
 
     columns = ("image", "value")
     placed = None
+
+    def answers(self, found: ImagePredictions) -> list[Prediction]:
+        """The number of each image."""
+        return [NumberPrediction(row["id"], row["value"]) for row in found.table.to_pylist()]
 
     def rows(self, found: ImagePredictions) -> list[OutputRow]:
         """One row per image."""
