@@ -45,6 +45,7 @@ UNTOUCHED = {
         "training.device": "where it runs; results agree within rounding",
         "training.workers": "batches are the same for any number",
         "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
+        "training.on_nan": "decides between an error and the rest of the training; steps left out are said",
         "evaluation.metrics": "what is reported; what chooses the epoch is an input by itself",
         "evaluation.bootstrap": "intervals are of the test images",
         "evaluation.specificity": "counts where its metric chooses the epoch, see test_keys.py",
@@ -60,6 +61,7 @@ UNTOUCHED = {
         "training.device": "where it runs; results agree within rounding",
         "training.workers": "batches are the same for any number",
         "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
+        "training.on_nan": "decides between an error and the rest of the training; steps left out are said",
         "registration.model": "a name",
         "registration.gate.minimum": "decides what becomes of a model, not what is measured",
         "registration.gate.maximum": "decides what becomes of a model, not what is measured",
@@ -71,6 +73,7 @@ UNTOUCHED = {
         "training.device": "where it runs; results agree within rounding",
         "training.workers": "batches are the same for any number",
         "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
+        "training.on_nan": "decides between an error and the rest of the training; steps left out are said",
         "deployment.*": "where and when a spec runs",
     },
 }

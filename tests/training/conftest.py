@@ -69,7 +69,7 @@ class RandomLoader:
     images: int = IMAGES
     shuffle: bool = True
     poison: tuple[int, int] | None = None
-    """(epoch, step) whose images are not numbers."""
+    """(epoch, step) whose first image is no number."""
 
     def __len__(self) -> int:
         return self.images // BATCH
@@ -81,7 +81,9 @@ class RandomLoader:
         order = torch.randperm(self.images, generator=generator.manual_seed(self.seed + 1000 * number + 1))
         order = order if self.shuffle else torch.arange(self.images)
         for step, rows in list(enumerate(order.split(BATCH)))[first:]:
-            picked = images[rows] * (torch.nan if (number, step) == self.poison else 1)
+            picked = images[rows]
+            if (number, step) == self.poison:
+                picked[0] = torch.nan
             yield Batch(picked, targets[rows], tuple(str(int(row)) for row in rows))
 
 

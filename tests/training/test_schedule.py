@@ -55,8 +55,8 @@ def test_the_table_is_what_the_optimizer_holds_at_each_step(build_job, monkeypat
     held = {}
     plain_apply = Stepper.apply
 
-    def watched(self, number):
-        plain_apply(self, number)
+    def watched(self, norm, number):
+        plain_apply(self, norm, number)
         # After the step: what it used, and which groups had a gradient.
         held[len(held)] = [
             (g["name"], g["lr"], [p.grad is None for p in g["params"]]) for g in self.optimizer.param_groups

@@ -10,6 +10,7 @@ from transferflow.report.contents import LayerRow
 from transferflow.spec.sections.guide import positive_class
 from transferflow.spec.sections.truth import NumberTruth
 from transferflow.stages.plan.compile import Plan
+from transferflow.stages.plan.last_training import LastTraining
 from transferflow.training.job import FreezePhase
 
 _RATES = 4
@@ -23,10 +24,8 @@ def plan_facts(plan: Plan) -> Iterator[tuple[str, str]]:
     if any(row.lr_high is not None for row in plan.training.rows):
         yield "rates", _rates(plan)
         yield "course", _course(plan)
-    if plan.epoch_seconds is not None and not plan.stages[1].reused:
-        epochs = plan.spec.training.epochs
-        each = _duration(plan.epoch_seconds)
-        yield "time", f"about {_duration(epochs * plan.epoch_seconds)}: the last run took {each} per epoch"
+    if not plan.stages[1].reused:
+        yield from _last_training(plan.last, plan.spec.training.epochs)
 
 
 def rate_text(row: LayerRow) -> str:
@@ -129,6 +128,17 @@ def _course(plan: Plan) -> str:
         f"{epochs}, {training.batch_size} images a step; {optimizer.kind}, "
         f"weight decay {optimizer.weight_decay:g}; {schedule.kind} rates{warm_up}"
     )
+
+
+def _last_training(last: LastTraining, epochs: int) -> Iterator[tuple[str, str]]:
+    if last.epoch_seconds is not None:
+        each, all_ = _duration(last.epoch_seconds), _duration(epochs * last.epoch_seconds)
+        yield "time", f"about {all_}: the last run took {each} per epoch"
+    if last.micro_batch is not None:
+        yield (
+            "memory",
+            f"the last run computed {last.micro_batch} images of a batch at a time, for lack of it",
+        )
 
 
 def _duration(seconds: float) -> str:

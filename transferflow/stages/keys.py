@@ -15,7 +15,7 @@ from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.metrics import SENSITIVITY
 from transferflow.stages.outcome import StageName
 
-VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 6, "evaluate": 4, "register": 2}
+VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 7, "evaluate": 4, "register": 2}
 _TRAINED_ON: tuple[SplitName, ...] = ("train", "val")
 
 
@@ -32,7 +32,7 @@ def train_inputs(
     sections = spec.canonical(
         "task", "backbone", "freeze", "head", "optimizer", "schedule", "augmentation", "training"
     )
-    for machine in ("device", "workers", "checkpoint"):
+    for machine in ("device", "workers", "checkpoint", "on_nan"):
         del sections["training"][machine]
     sections["kept_by"] = _kept_by(spec)
     sections["data"] = spec.data.model_dump(

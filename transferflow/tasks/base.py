@@ -27,16 +27,32 @@ from transferflow.spec.sections.backbone import Backbone
 from transferflow.spec.sections.data import Data
 from transferflow.tasks.answers import Prediction
 from transferflow.tasks.tiling import Tile
+from transferflow.training.job import LossCounts, count_images
 
 if TYPE_CHECKING:
     from transferflow.data.transforms.evaluation import EvalTransform
 
-Losses = Callable[[nn.Module, Batch], Mapping[str, Tensor]]
-"""Named losses of a batch; their sum is minimised. The model is in train mode."""
 Show = Callable[[Path], ImageArray]
 """An image file as a person wants to see it."""
 OutputRow = dict[str, Any]
 """One answer as `predict` prints it: plain JSON data, with the image's path as `image`."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Named losses of a batch; their sum is minimised.
+
+    Attributes:
+        of: Model in train mode and batch to losses.
+        counts: What each of them is a mean over, for batches that are computed in parts.
+    """
+
+    of: Callable[[nn.Module, Batch], Mapping[str, Tensor]]
+    counts: LossCounts = count_images
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
+        """The losses."""
+        return self.of(model, batch)
 
 
 @dataclass(frozen=True)

@@ -101,10 +101,10 @@ class Classification:
 
     def build_losses(self, snapshot: DatasetSnapshot) -> Losses:
         """Cross-entropy with label smoothing, or binary cross-entropy per class."""
-        counts = snapshot.class_counts["train"]
+        found = snapshot.class_counts["train"]
         weights = class_weights(
             self._class_weights,
-            [counts.get(name, 0) for name in snapshot.classes],
+            [found.get(name, 0) for name in snapshot.classes],
             snapshot.classes,
             images=snapshot.counts["train"] if self._multilabel else None,
         )
@@ -122,7 +122,13 @@ class Classification:
                 loss = F.cross_entropy(logits, batch.targets, weight=scale, label_smoothing=smoothing)
             return {"loss": loss}
 
-        return losses
+        def counts(batch: Batch) -> Mapping[str, float]:
+            if weights is None or self._multilabel or not isinstance(batch.targets, Tensor):
+                return {}
+            # Torch divides by the weights of the classes, but by the images where targets are mixed.
+            return {} if batch.targets.is_floating_point() else {"loss": float(weights[batch.targets].sum())}
+
+        return Losses(losses, counts)
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id`, `logits`, `probabilities`, both float32 in class order."""

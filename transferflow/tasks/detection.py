@@ -108,7 +108,7 @@ class Detection:
             found: Mapping[str, Tensor] = model(list(batch.images), targets)
             return found
 
-        return losses
+        return Losses(losses)
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per box, in pixels of the original image; an image without boxes has no row."""

@@ -93,7 +93,7 @@ class Regression:
             found = model(batch.images).float().squeeze(1)
             return {"loss": distance(found / scale, batch.targets / scale)}
 
-        return losses
+        return Losses(losses)
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id` and `value`, in the unit of the data."""

@@ -25,7 +25,7 @@ from transferflow.evaluation.segmentation.measure import (
 )
 from transferflow.evaluation.statistics.bootstrap import Statistic
 from transferflow.models.segmentation.build import build_segmenter
-from transferflow.models.segmentation.losses import cross_entropy, dice_loss
+from transferflow.models.segmentation.losses import count_pixels, cross_entropy, dice_loss
 from transferflow.spec.rules.data import describe_ignored_class
 from transferflow.spec.sections.backbone import Backbone
 from transferflow.spec.sections.data import Data
@@ -131,7 +131,14 @@ class Segmentation:
                 found["auxiliary"] = head.auxiliary_weight * auxiliary
             return found
 
-        return losses
+        def counts(batch: Batch) -> Mapping[str, float]:
+            if not isinstance(batch.targets, Tensor):
+                return {}
+            # Dice is a ratio of sums over the batch: its mean over parts, by images, comes closest.
+            pixels = float(count_pixels(batch.targets, weights, self._ignore_index))
+            return {"cross_entropy": pixels, "auxiliary": pixels}
+
+        return Losses(losses, counts)
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id` and `mask`, a PNG of class indices at the original size."""

@@ -13,7 +13,7 @@ from transferflow.training.job import Hook
 logger = get_logger("training")
 NARROW = 80
 """Columns that a line of an epoch, and the bar, may take."""
-_NOT_METRICS = frozenset({"epoch", "lr", "seconds", "images_per_second"})
+_NOT_METRICS = frozenset({"epoch", "lr", "seconds", "images_per_second", "skipped_steps"})
 
 
 def build_hook(interactive: bool) -> Hook:

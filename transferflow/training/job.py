@@ -13,6 +13,13 @@ from transferflow.data.loading.batch import Batch
 from transferflow.models.layers import LayerGroup
 
 Losses = Mapping[str, Tensor]
+LossCounts = Callable[[Batch], Mapping[str, float]]
+"""What a named loss is a mean over in a batch (pixels, weights of classes); images, where it says nothing."""
+
+
+def count_images(batch: Batch) -> Mapping[str, float]:
+    """Losses that all are means over images."""
+    return {}
 
 
 class EpochLoader(Protocol):
@@ -86,6 +93,7 @@ class LoopSettings:
     patience: int | None
     ema: float | None
     gradient_clip: float | None
+    on_nan: Literal["stop", "skip"] = "stop"
 
 
 @dataclass(frozen=True)
@@ -137,6 +145,7 @@ class TrainJob:
         freeze: Freeze state per epoch.
         train_loader: Training batches.
         losses: Model and batch to named losses; their sum is minimised.
+        loss_counts: What each of them is a mean over.
         validate: Model in eval mode on the job's device to metric values; must hold `settings.metric`.
         optimizer: Optimizer and schedule.
         settings: Loop settings.
@@ -157,6 +166,7 @@ class TrainJob:
     settings: LoopSettings
     folder: Path
     checkpointing: Checkpointing = Checkpointing()
+    loss_counts: LossCounts = count_images
     metric_needs: str = "images of every class"
     hooks: Sequence[Hook] = field(default=())
 
@@ -203,6 +213,7 @@ class TrainingResult:
         device: Device that was used.
         stopped_early: Whether patience ran out.
         phases: The phases as they came: patience may have ended one before its time.
+        micro_batch: Most images that were computed at a time; `None`: whole batches.
     """
 
     history: tuple[Mapping[str, float], ...]
@@ -213,3 +224,4 @@ class TrainingResult:
     device: str
     stopped_early: bool
     phases: tuple[FreezePhase, ...]
+    micro_batch: int | None = None

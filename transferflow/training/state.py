@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from transferflow.training.job import PhaseProof
@@ -18,12 +18,16 @@ class EpochState:
         images: Images of these steps.
         sums: Each named loss times the images that it is a mean over, summed up.
         seconds: Time that the steps took.
+        skipped: Steps among them that were left out, as a loss or the gradient was not finite.
+        in_a_row: How many of these came last, one after the other.
     """
 
     steps: int = 0
     images: int = 0
     sums: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    skipped: int = 0
+    in_a_row: int = 0
 
     def plus(self, images: int, losses: Mapping[str, float], seconds: float) -> EpochState:
         """The state after one more step.
@@ -34,11 +38,27 @@ class EpochState:
             seconds: How long it took.
         """
         sums = {name: self.sums.get(name, 0.0) + value * images for name, value in losses.items()}
-        return EpochState(self.steps + 1, self.images + images, sums, self.seconds + seconds)
+        return EpochState(self.steps + 1, self.images + images, sums, self.seconds + seconds, self.skipped)
+
+    def skipping(self, seconds: float) -> EpochState:
+        """The state after a step that was left out."""
+        return replace(
+            self,
+            steps=self.steps + 1,
+            seconds=self.seconds + seconds,
+            skipped=self.skipped + 1,
+            in_a_row=self.in_a_row + 1,
+        )
+
+    def following(self) -> EpochState:
+        """The start of the next epoch; steps that were left out in a row may go on across its border."""
+        return EpochState(in_a_row=self.in_a_row)
 
     def means(self) -> dict[str, float]:
-        """`train_loss` (the sum) and `train_<name>` of each named loss, averaged over images."""
-        named = {name: value / max(1, self.images) for name, value in self.sums.items()}
+        """`train_loss` (the sum) and `train_<name>` of each loss, averaged over images; of no image, none."""
+        if self.images == 0:
+            return {}
+        named = {name: value / self.images for name, value in self.sums.items()}
         total = {"train_loss": sum(named.values())}
         return total | {f"train_{name}": value for name, value in named.items() if name != "loss"}
 
@@ -55,6 +75,7 @@ class LoopState:
         frozen_before: Digest of each frozen tensor at the start of the phase under way.
         best_epoch: Epoch of the best weights; -1 before there is one.
         best_sha256: Hash of their file.
+        micro_batch: Most images that are computed at a time; `None`: a whole batch.
     """
 
     epochs: int = 0
@@ -64,6 +85,7 @@ class LoopState:
     frozen_before: Mapping[str, str] = field(default_factory=dict)
     best_epoch: int = -1
     best_sha256: str = ""
+    micro_batch: int | None = None
 
     @property
     def place(self) -> tuple[int, int]:

@@ -1,7 +1,16 @@
-"""What the train stage says of the epoch it kept."""
+"""What the train stage says of the epoch it kept, and of steps and batches that did not go as planned."""
+
+import json
+import logging
 
 import pytest
+import torch
+from torch.nn import functional
 
+from transferflow.cli.plan_summary import plan_facts
+from transferflow.stages.context import RunContext
+from transferflow.stages.plan.compile import compile_plan
+from transferflow.stages.run import run_plan
 from transferflow.stages.train.stage import describe_kept
 
 HISTORY = {"metric": "auroc", "best_epoch": 2, "best_value": 0.91239, "epochs": [{}] * 4}
@@ -35,3 +44,34 @@ def test_zero_shot_keeps_no_epoch(build_spec):
         training={},
     )
     assert describe_kept(spec, HISTORY).startswith("the weights as they came")
+
+
+def test_parts_and_steps_left_out_are_said_by_run_report_and_plan(build_spec, tmp_path, monkeypatch, caplog):
+    real, calls = functional.cross_entropy, []
+
+    def little_memory(logits, *rest, **options):
+        calls.append(len(logits))
+        if len(logits) > 7:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
+        return real(logits, *rest, **options) * (torch.nan if len(calls) == 4 else 1)
+
+    monkeypatch.setattr(functional, "cross_entropy", little_memory)
+    context = RunContext(tmp_path / "home")
+    spec = build_spec(
+        training={"epochs": 2, "batch_size": 12, "workers": 0, "device": "cpu", "on_nan": "skip"}
+    )
+    with caplog.at_level(logging.INFO):
+        trained = run_plan(spec, context)[1]
+    assert calls[:6] == [12, 6, 6, 6, 6, 6]
+    assert "epoch 1, step 2 is left out" in caplog.text
+    assert "train: 1 step(s) left out" in caplog.text
+    history = json.loads((trained.folder / "history.json").read_text())
+    assert history["micro_batch"] == 6
+    assert history["epochs"][0]["skipped_steps"] == 1
+    report = (context.home / "reports" / "colours.html").read_text()
+    assert "12 images, of which 6 at a time for lack of memory" in report
+    assert "1, whose loss or gradient was not finite" in report
+    again = compile_plan(build_spec(optimizer={"lr": 1e-3}), context)
+    facts = dict(plan_facts(again))
+    assert facts["memory"] == "the last run computed 6 images of a batch at a time, for lack of it"
+    assert again.to_json()["micro_batch"] == 6

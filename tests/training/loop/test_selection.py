@@ -1,7 +1,7 @@
 import pytest
 
 from transferflow.training.job import FreezePhase, FreezeSchedule
-from transferflow.training.loop.selection import decide_best, decide_phases, decide_stop
+from transferflow.training.loop.selection import Criterion, decide_best, decide_phases, decide_stop
 
 
 def history(*values):
@@ -18,7 +18,7 @@ def history(*values):
     ],
 )
 def test_the_best_epoch_is_the_latest_of_equals(values, lower, best):
-    assert decide_best(history(*values), "score", lower_is_better=lower) == best
+    assert decide_best(history(*values), Criterion("score", lower)) == best
 
 
 def schedule(*starts):
@@ -28,9 +28,7 @@ def schedule(*starts):
 
 
 def starts(planned, values, patience=2, lower_is_better=False):
-    found = decide_phases(
-        planned, history(*values), "score", lower_is_better=lower_is_better, patience=patience
-    )
+    found = decide_phases(planned, history(*values), Criterion("score", lower_is_better, patience))
     assert [phase.frozen for phase in found.phases] == [phase.frozen for phase in planned.phases]
     return [phase.first_epoch for phase in found.phases]
 
@@ -46,7 +44,7 @@ def starts(planned, values, patience=2, lower_is_better=False):
     ],
 )
 def test_training_stops_when_nothing_is_better_for_long_enough(values, patience, stops):
-    found = decide_stop(schedule(0), history(*values), "score", lower_is_better=False, patience=patience)
+    found = decide_stop(schedule(0), history(*values), Criterion("score", False, patience))
     assert found is stops
 
 
@@ -90,5 +88,5 @@ def test_what_has_come_is_not_changed_by_what_comes():
 )
 def test_only_the_last_phase_ends_the_training(values, stops):
     rows = history(*values)
-    phases = decide_phases(schedule(0, 5), rows, "score", lower_is_better=False, patience=2)
-    assert decide_stop(phases, rows, "score", lower_is_better=False, patience=2) is stops
+    criterion = Criterion("score", lower_is_better=False, patience=2)
+    assert decide_stop(decide_phases(schedule(0, 5), rows, criterion), rows, criterion) is stops

@@ -117,16 +117,16 @@ def test_in_the_forward_pass_of_a_step(build_job, undisturbed, number, error, co
 
 def test_while_the_weights_move(build_job, undisturbed, monkeypatch):
     """The step is finished first: half of the weights moved would be a state that never was."""
-    plain = nn.utils.clip_grad_norm_
+    plain = nn.utils.clip_grads_with_norm_
     calls = []
 
-    def clip(parameters, limit):
+    def clip(parameters, limit, norm):
         calls.append(1)
         if len(calls) == 2:
             send(signal.SIGTERM)
-        return plain(parameters, limit)
+        return plain(parameters, limit, norm)
 
-    monkeypatch.setattr(nn.utils, "clip_grad_norm_", clip)
+    monkeypatch.setattr(nn.utils, "clip_grads_with_norm_", clip)
     with pytest.raises(TerminatedRunError, match="0 of 2 epochs and 2 of 3 steps"):
         train(build_job(settings=SETTINGS))
     assert goes_on(build_job, undisturbed) == (True, 2)

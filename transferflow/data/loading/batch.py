@@ -34,5 +34,9 @@ class Batch:
             targets = [{k: v.to(device, non_blocking=True) for k, v in t.items()} for t in self.targets]
         return Batch(images, targets, self.ids)
 
+    def __getitem__(self, part: slice) -> Batch:
+        """Some of its images."""
+        return Batch(self.images[part], self.targets[part], self.ids[part])
+
     def __len__(self) -> int:
         return len(self.ids)

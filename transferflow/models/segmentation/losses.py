@@ -19,11 +19,22 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None, ignor
         ignore_index: Target value that does not count.
     """
     total = F.cross_entropy(logits, targets, weight=weights, ignore_index=ignore_index, reduction="sum")
+    least = 1.0 if weights is None else torch.finfo(torch.float32).tiny
+    return total / count_pixels(targets, weights, ignore_index).clamp(min=least)
+
+
+def count_pixels(targets: Tensor, weights: Tensor | None, ignore_index: int) -> Tensor:
+    """What `cross_entropy` is a mean over: the pixels that count, or the weights of their classes.
+
+    Args:
+        targets: B x H x W class indices.
+        weights: One per class, or nothing.
+        ignore_index: Target value that does not count.
+    """
     counts = targets != ignore_index
     if weights is None:
-        return total / counts.sum().clamp(min=1)
-    scale = weights[targets.where(counts, torch.zeros_like(targets))] * counts
-    return total / scale.sum().clamp(min=torch.finfo(torch.float32).tiny)
+        return counts.sum()
+    return (weights[targets.where(counts, torch.zeros_like(targets))] * counts).sum()
 
 
 def dice_loss(logits: Tensor, targets: Tensor, ignore_index: int) -> Tensor:

@@ -21,7 +21,7 @@ from transferflow.report.figures.charts import (
 )
 from transferflow.report.wording import metric_label
 
-HIDDEN = frozenset({"epoch", "seconds", "images_per_second", "step"})
+HIDDEN = frozenset({"epoch", "seconds", "images_per_second", "step", "skipped_steps"})
 RATE_LINES = 8
 
 

@@ -73,5 +73,7 @@ class Training(Section):
     """Share of the target that is spread over all classes (classification)."""
     gradient_clip: Positive | None = None
     """Largest norm of the gradient."""
+    on_nan: Literal["stop", "skip"] = "stop"
+    """A loss or gradient that is not finite: `stop` there, or `skip` the step and count it; in no key."""
     seed: Seed = 0
     """Seed of initialisation, order and augmentation."""

@@ -25,7 +25,7 @@ from transferflow.stages.keys import (
 from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import STAGES, StageName
 from transferflow.stages.plan.defaults import resolved_values
-from transferflow.stages.plan.duration import last_epoch_seconds
+from transferflow.stages.plan.last_training import LastTraining, load_last_training
 from transferflow.stages.plan.preflight import require_right_weights, require_transforms
 from transferflow.stages.plan.warnings import collect_warnings
 from transferflow.stages.split_images import eval_transform_of
@@ -70,7 +70,7 @@ class Plan:
         left_out: Files that prepare put into quarantine; 0 where it has not run.
         parts: The model on the meta device.
         training: Freeze state and rates per layer group.
-        epoch_seconds: What an epoch took in the spec's last training; `None` if there was none.
+        last: What the spec's last training took.
         resolved: Every default that was taken, and what `auto` came to, by key path.
         warnings: What a careful colleague would point out.
     """
@@ -83,7 +83,7 @@ class Plan:
     left_out: int
     parts: ModelParts
     training: TrainingPlan
-    epoch_seconds: float | None
+    last: LastTraining
     resolved: Mapping[str, Any]
     warnings: tuple[str, ...]
 
@@ -99,7 +99,8 @@ class Plan:
             "images": dict(self.images),
             "images_exact": self.exact,
             "left_out": self.left_out,
-            "epoch_seconds": self.epoch_seconds,
+            "epoch_seconds": self.last.epoch_seconds,
+            "micro_batch": self.last.micro_batch,
             "layers": [asdict(row) for row in self.training.rows],
             "phases": [
                 {"first_epoch": p.first_epoch, "frozen": sorted(p.frozen), "lr_scale": p.lr_scale}
@@ -143,7 +144,7 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
         left_out=snapshot.quarantined if snapshot else 0,
         parts=parts,
         training=training,
-        epoch_seconds=last_epoch_seconds(context.store, spec.name),
+        last=load_last_training(context.store, spec.name),
         resolved=resolved_values(spec, eval_transform_of(spec, parts.preprocessing)),
         warnings=collect_warnings(spec, parts, training.rows, images, will_train),
     )

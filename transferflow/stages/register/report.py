@@ -30,6 +30,7 @@ from transferflow.stages.artifacts import HISTORY, MASKS, PREDICTIONS
 from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.heat_maps import add_heat_maps
+from transferflow.stages.train.stage import count_skipped
 from transferflow.tasks.base import Show, SplitPredictions
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import read_min_score
@@ -136,10 +137,19 @@ def _lineage(challenger: Challenger) -> Lineage:
 
 def _facts(spec: ExperimentSpec, history: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     seconds = sum(row.get("seconds", 0.0) for row in history["epochs"])
+    skipped = count_skipped(history)
+    parts = history["micro_batch"]
+    more = (
+        ("batches", f"{spec.training.batch_size} images, of which {parts} at a time for lack of memory")
+        if parts
+        else None,
+        ("steps left out", f"{skipped}, whose loss or gradient was not finite") if skipped else None,
+    )
     return (
         ("backbone", f"{spec.backbone.name} ({spec.backbone.source})"),
         ("weights", spec.backbone.weights),
         ("freeze policy", spec.freeze.policy),
         ("epochs", str(len(history["epochs"]))),
         ("trained in", f"{seconds:.0f} s on {history['device']}, {history['precision']}"),
+        *(fact for fact in more if fact),
     )

@@ -104,6 +104,7 @@ def _history(spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult) -
         "stopped_early": result.stopped_early,
         "precision": result.precision,
         "device": result.device,
+        "micro_batch": result.micro_batch,
         "epochs": [dict(row) for row in result.history],
         "layers": [asdict(row) for row in plan.rows],
         "phases": [

@@ -41,18 +41,20 @@ def compile_job(
         result = task.evaluate(predictions, resamples=0, seed=spec.training.seed)
         return {name: metric.value for name, metric in result.metrics.items()}
 
+    losses = task.build_losses(snapshot)
     job = TrainJob(
         model=parts.model,
         groups=parts.groups,
         rates=plan.rates,
         freeze=plan.freeze,
         train_loader=train_loader,
-        losses=task.build_losses(snapshot),
+        losses=losses,
         validate=validate,
         optimizer=optimizer_settings(spec),
         settings=_loop_settings(spec),
         folder=folder,
         checkpointing=_checkpointing(spec),
+        loss_counts=losses.counts,
         metric_needs=spec.task.metrics.needs,
         hooks=hooks,
     )
@@ -75,6 +77,7 @@ def _loop_settings(spec: ExperimentSpec) -> LoopSettings:
         patience=training.early_stopping.patience if training.early_stopping else None,
         ema=training.ema,
         gradient_clip=training.gradient_clip,
+        on_nan=training.on_nan,
     )
 
 

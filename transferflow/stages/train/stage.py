@@ -49,6 +49,8 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
     kept = describe_kept(spec, history)
     if not artifact.reused:
         logger.info("train: kept %s", kept)
+    if skipped := count_skipped(history):
+        logger.warning("train: %d step(s) left out, as a loss or the gradient was not finite", skipped)
     summary = {
         "metric": history["metric"],
         "best_value": history["best_value"],
@@ -60,6 +62,15 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
     }
     seconds = time.perf_counter() - started
     return StageOutcome("train", key, str(artifact.path), artifact.reused, seconds, summary)
+
+
+def count_skipped(history: Mapping[str, Any]) -> int:
+    """Steps that were left out of a training, see `training.on_nan`.
+
+    Args:
+        history: The stage's `history.json`.
+    """
+    return int(sum(row.get("skipped_steps", 0) for row in history["epochs"]))
 
 
 def describe_kept(spec: ExperimentSpec, history: Mapping[str, Any]) -> str:

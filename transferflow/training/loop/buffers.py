@@ -28,6 +28,7 @@ class BufferGuard:
         """Undo what happened to them since `keep`; nothing after `forget`."""
         for buffer, former in self._kept:
             buffer.copy_(former)
+        self._kept = []
 
     def forget(self) -> None:
         """The step has come about: what was remembered is of no use any more."""

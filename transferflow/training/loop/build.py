@@ -15,6 +15,8 @@ from transferflow.training.loop.stepper import Stepper
 from transferflow.training.optimizer import build_optimizer
 from transferflow.training.state import LoopState
 
+_MAY_CHANGE = frozenset({"device", "on_nan"})
+
 
 def arithmetic_of(job: TrainJob, device: torch.device) -> Arithmetic:
     """Precision and memory layout of a job on a device."""
@@ -40,6 +42,7 @@ def build_stepper(job: TrainJob, device: torch.device, arithmetic: Arithmetic) -
         arithmetic,
         device,
         job.settings.gradient_clip,
+        job.loss_counts,
     )
 
 
@@ -59,13 +62,14 @@ def restore(found: Checkpoint, model: nn.Module, stepper: Stepper) -> None:
     if stepper.ema is not None and found.ema is not None:
         stepper.ema.module.load_state_dict(found.ema)
     stepper.optimizer.load_state_dict(found.optimizer["optimizer"])
+    stepper.micro_batch = found.state.micro_batch
     if found.optimizer["scaler"]:  # empty unless it was trained in fp16
         stepper.scaler.load_state_dict(found.optimizer["scaler"])
 
 
 def fingerprint_of(job: TrainJob) -> str:
-    """What a checkpoint must agree with: all but the device, on which a training may go on elsewhere."""
-    settings = {name: value for name, value in asdict(job.settings).items() if name != "device"}
+    """What a checkpoint must agree with: all but where it runs, and what becomes of a loss that is nan."""
+    settings = {name: value for name, value in asdict(job.settings).items() if name not in _MAY_CHANGE}
     phases = [[phase.first_epoch, sorted(phase.frozen), phase.lr_scale] for phase in job.freeze.phases]
     return digest(
         {

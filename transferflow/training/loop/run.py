@@ -21,20 +21,30 @@ from transferflow.training.device import pick_device
 from transferflow.training.freezing import apply_freeze
 from transferflow.training.job import FreezePhase, FreezeSchedule, TrainingResult, TrainJob
 from transferflow.training.loop.build import arithmetic_of, build_stepper, capture, fingerprint_of, restore
-from transferflow.training.loop.selection import decide_best, decide_phases, decide_stop
+from transferflow.training.loop.not_finite import (
+    BadStep,
+    describe_left_out,
+    has_finite_weights,
+    not_finite,
+    too_many_left_out,
+    weights_not_finite,
+)
+from transferflow.training.loop.selection import Criterion, decide_best, decide_phases, decide_stop
 from transferflow.training.loop.stopping import StopSignals
 from transferflow.training.loop.wording import (
     describe_next_phase,
     describe_place,
+    errors_in_words,
     no_metric,
-    not_finite,
     stopped,
 )
 from transferflow.training.proof import close_phase, count_left_out, tensor_digests
 from transferflow.training.schedule import apply_scale, scale_at
-from transferflow.training.state import EpochState, LoopState
+from transferflow.training.state import LoopState
 
 logger = get_logger("training")
+MOST_IN_A_ROW = 10
+"""Steps that may be left out one after the other: so many are no chance."""
 
 
 def train(job: TrainJob) -> TrainingResult:
@@ -48,8 +58,8 @@ def train(job: TrainJob) -> TrainingResult:
     caller is not touched.
 
     Raises:
-        TrainingError: If a loss is not finite, a frozen tensor changed, the validation metric is missing or
-            not a number, there are no batches, or memory runs out.
+        TrainingError: If a loss, the gradient or a weight is not finite, a frozen tensor changed, the
+            validation metric is missing or not a number, there are no batches, or memory runs out.
         PlanError: If the device or the precision is not to be had.
         InterruptedRunError: If SIGTERM or ctrl-C stops it; the same command goes on from there.
     """
@@ -73,6 +83,8 @@ class _Run:
         logger.debug("training on %s in %s, %d threads", device, self.arithmetic.precision, threads)
         self.stepper = build_stepper(job, device, self.arithmetic)
         self.checkpoints = Checkpoints(job.folder, fingerprint_of(job), job.checkpointing.keep)
+        settings = job.settings
+        self.criterion = Criterion(settings.metric, settings.lower_is_better, settings.patience)
         self.signals = StopSignals()
         self.state = LoopState()
         self.whole = True
@@ -131,20 +143,37 @@ class _Run:
             apply_scale(self.stepper.optimizer.param_groups, self._scale(phases, epoch, step))
             losses = self._step(epoch, step, batch, started)
             started = time.perf_counter()
-            for hook in job.hooks:
-                hook.on_step(epoch, step, sum(losses.values()), self._head_rate())
+            if losses is not None:
+                for hook in job.hooks:
+                    hook.on_step(epoch, step, sum(losses.values()), self._head_rate())
             self._save_when_due()
 
-    def _step(self, epoch: int, step: int, batch: Batch, started: float) -> dict[str, float]:
-        """Take a step; the state follows the weights, whatever cuts in."""
-        losses = self.stepper.gradients(batch, step_seed(self.job.settings.seed, epoch, step))
-        if not all(math.isfinite(value) for value in losses.values()):
-            raise not_finite(losses, epoch, step)
+    def _step(self, epoch: int, step: int, batch: Batch, started: float) -> Mapping[str, float] | None:
+        """Take a step, and return its losses; `None` if it is left out.
+
+        The state follows the weights, whatever cuts in.
+        """
+        found = self.stepper.gradients(batch, step_seed(self.job.settings.seed, epoch, step))
+        if not found.is_finite:
+            self._leave_out(BadStep(epoch, step, found, batch), started)
+            return None
         with self._undivided():
-            self.stepper.apply(epoch * self.steps + step + 1)
-            running = self.state.running.plus(len(batch), losses, time.perf_counter() - started)
-            self.state = replace(self.state, running=running)
-        return losses
+            self.stepper.apply(found.norm, epoch * self.steps + step + 1)
+            running = self.state.running.plus(len(batch), found.losses, time.perf_counter() - started)
+            self.state = replace(self.state, running=running, micro_batch=self.stepper.micro_batch)
+        return found.losses
+
+    def _leave_out(self, bad: BadStep, started: float) -> None:
+        """Go on without a step whose loss or gradient is not finite, if the user wants that."""
+        if self.job.settings.on_nan == "stop":
+            raise not_finite(bad)
+        with self._undivided():
+            self.stepper.discard()
+            running = self.state.running.skipping(time.perf_counter() - started)
+            self.state = replace(self.state, running=running, micro_batch=self.stepper.micro_batch)
+        logger.warning("%s", describe_left_out(bad))
+        if running.in_a_row >= MOST_IN_A_ROW:
+            raise too_many_left_out(bad, running.in_a_row)
 
     def _scale(self, phases: FreezeSchedule, epoch: int, step: int) -> float:
         return scale_at(
@@ -164,15 +193,15 @@ class _Run:
         running = self.state.running
         speed = running.images / max(running.seconds, 1e-9)
         rates = {"lr": self._head_rate(), "images_per_second": speed}
-        return {"epoch": float(epoch), **running.means(), **rates, **metrics} | {
-            "seconds": running.seconds + seconds
-        }
+        left_out = {"skipped_steps": float(running.skipped)} if running.skipped else {}
+        timing = {"seconds": running.seconds + seconds}
+        return {"epoch": float(epoch), **running.means(), **rates, **metrics, **left_out, **timing}
 
     def _validate(self, epoch: int) -> dict[str, float]:
         """Metrics of the weights that would be kept."""
         kept = self.job.model if self.stepper.ema is None else self.stepper.ema.module
         kept.eval()
-        with torch.no_grad():
+        with torch.no_grad(), errors_in_words():
             values = {name: float(value) for name, value in self.job.validate(kept).items()}
         metric = self.job.settings.metric
         if metric not in values or math.isnan(values[metric]):
@@ -181,11 +210,10 @@ class _Run:
 
     def _finish_epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Put an epoch into the history, close the phase that ends with it, and save."""
-        self.state = replace(
-            self.state, epochs=epoch + 1, running=EpochState(), history=(*self.state.history, row)
-        )
+        following, history = self.state.running.following(), (*self.state.history, row)
+        self.state = replace(self.state, epochs=epoch + 1, running=following, history=history)
         self._close_phase(epoch)
-        self._save(is_best=self._best() == epoch)
+        self._save(is_best=decide_best(self.state.history, self.criterion) == epoch)
 
     def _frozen(self, phase: FreezePhase) -> dict[str, str]:
         job = self.job
@@ -203,30 +231,12 @@ class _Run:
         if following != phase:
             logger.info("%s", describe_next_phase(job.freeze, phases, following))
 
-    def _best(self) -> int:
-        settings = self.job.settings
-        return decide_best(self.state.history, settings.metric, lower_is_better=settings.lower_is_better)
-
     def _phases(self) -> FreezeSchedule:
         """The phases as they came so far; from the history alone, so that a resume finds the same."""
-        settings = self.job.settings
-        return decide_phases(
-            self.job.freeze,
-            self.state.history,
-            settings.metric,
-            lower_is_better=settings.lower_is_better,
-            patience=settings.patience,
-        )
+        return decide_phases(self.job.freeze, self.state.history, self.criterion)
 
     def _stops(self) -> bool:
-        settings = self.job.settings
-        return decide_stop(
-            self._phases(),
-            self.state.history,
-            settings.metric,
-            lower_is_better=settings.lower_is_better,
-            patience=settings.patience,
-        )
+        return decide_stop(self._phases(), self.state.history, self.criterion)
 
     def _save_when_due(self) -> None:
         every = self.job.checkpointing.every_seconds
@@ -245,10 +255,12 @@ class _Run:
     def _save_where_it_stands(self) -> None:
         """Save what is not saved yet; a step that was cut off has not been."""
         self.stepper.discard()
-        if self.whole and self.state.place != self.saved[0]:
+        if self.whole and self.state.place != self.saved[0] and has_finite_weights(self.job.model):
             self._save(is_best=False)
 
     def _save(self, *, is_best: bool) -> None:
+        if not has_finite_weights(self.job.model):
+            raise weights_not_finite(self._place())
         checkpoint = capture(self.state, self.job.model, self.stepper)
         self.state = self.checkpoints.save(checkpoint, is_best=is_best)
         self.saved = (self.state.place, time.monotonic())
@@ -278,6 +290,7 @@ class _Run:
             device=torch.cuda.get_device_name(self.device) if is_cuda else self.device.type,
             stopped_early=state.epochs < settings.epochs,
             phases=self._phases().phases,
+            micro_batch=state.micro_batch,
         )
 
 

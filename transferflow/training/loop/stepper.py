@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import math
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
-from transferflow.errors import TrainingError
+from transferflow.logs import get_logger
 from transferflow.training.device import Arithmetic
-from transferflow.training.job import Losses
+from transferflow.training.job import LossCounts, Losses, count_images
 from transferflow.training.loop.buffers import BufferGuard
+from transferflow.training.loop.micro_batches import (
+    decide_micro_batch,
+    least_micro_batch,
+    loss_shares,
+    split_batch,
+    trains_batch_norm,
+)
+from transferflow.training.loop.wording import describe_micro_batch, errors_in_words
 
-_ONE_VALUE = "Expected more than 1 value per channel when training"
+logger = get_logger("training")
+_LEAST_SCALE = 1.0
+"""Of fp16's loss: gradients that are not finite at this one are so by themselves."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What is known of a batch's gradients before they are applied.
+
+    Attributes:
+        losses: Each named loss.
+        norm: Of the gradient over all that trains, before it is clipped. 0 in fp16 where its loss scaler
+            leaves out the step and tries a smaller scale, which is its way to work.
+    """
+
+    losses: Mapping[str, float]
+    norm: float
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether weights may move along them."""
+        return math.isfinite(self.norm) and all(math.isfinite(value) for value in self.losses.values())
 
 
 class Stepper:
@@ -29,6 +60,7 @@ class Stepper:
         optimizer: Over all parameters.
         scaler: Loss scaler; does nothing unless the precision is fp16.
         ema: Moving average of the model (timm's `ModelEmaV3`), or `None`.
+        micro_batch: Most images that are computed at a time; `None`: a whole batch.
     """
 
     def __init__(
@@ -40,6 +72,7 @@ class Stepper:
         arithmetic: Arithmetic,
         device: torch.device,
         gradient_clip: float | None,
+        loss_counts: LossCounts = count_images,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -49,46 +82,90 @@ class Stepper:
         self._arithmetic = arithmetic
         self._device = device
         self._gradient_clip = gradient_clip
+        self._loss_counts = loss_counts
+        self.micro_batch: int | None = None
         self._buffers = BufferGuard(model)
 
-    def gradients(self, batch: Batch, seed: int) -> dict[str, float]:
-        """Compute the gradients of a batch.
+    def gradients(self, batch: Batch, seed: int) -> Gradients:
+        """Compute the gradients of a batch; in smaller parts, from now on, where the GPU's memory is full.
 
         Args:
             batch: The batch.
             seed: Of what the model draws at random (dropout, sampled boxes).
 
-        Returns:
-            Each named loss.
-
         Raises:
-            TrainingError: If memory runs out, or batch norm has one value per channel.
+            TrainingError: If memory runs out for the smallest part too, or batch norm has one value per
+                channel.
         """
+        while True:
+            with errors_in_words():
+                try:
+                    return self._add_up(batch, seed)
+                except torch.OutOfMemoryError as error:
+                    full = error.with_traceback(None)  # which holds on to what takes the memory
+                self.discard()
+                self._halve(min(self.micro_batch or len(batch), len(batch)), full)
+
+    def _halve(self, images: int, full: torch.OutOfMemoryError) -> None:
+        smaller = decide_micro_batch(images, least=least_micro_batch(self.model))
+        if smaller is None:
+            raise full
+        torch.cuda.empty_cache()
+        self.micro_batch = smaller
+        logger.warning("%s", describe_micro_batch(smaller, trains_batch_norm=trains_batch_norm(self.model)))
+
+    def _add_up(self, batch: Batch, seed: int) -> Gradients:
         torch.manual_seed(seed)
         self.optimizer.zero_grad(set_to_none=True)
         self._buffers.keep()
-        with _errors_in_words():
-            losses = self._forward(batch)
-            names, values = list(losses), torch.stack([loss.float() for loss in losses.values()])
-            reading = _Reading(values.detach())
-            torch.autograd.backward(self.scaler.scale(values.sum()))
-            return dict(zip(names, reading.wait(), strict=True))
+        total: dict[str, Tensor] = {}
+        for part in split_batch(batch, self.micro_batch):
+            for name, value in self._backward(part, batch).items():
+                total[name] = total[name] + value if name in total else value
+        norm = nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        # The one time that a step waits for a GPU: all numbers come together.
+        *losses, found = torch.stack([*total.values(), norm.float().to(self._device)]).tolist()
+        return Gradients(dict(zip(total, losses, strict=True)), self._unscaled(found))
 
-    def apply(self, number: int) -> None:
+    def _unscaled(self, norm: float) -> float:
+        if not self.scaler.is_enabled():
+            return norm
+        scale = self.scaler.get_scale()
+        return 0.0 if not math.isfinite(norm) and scale > _LEAST_SCALE else norm / scale
+
+    def _backward(self, part: Batch, whole: Batch) -> dict[str, Tensor]:
+        """Add the gradients of a part; return what it makes up of each loss of the whole batch."""
+        losses = self._forward(part)
+        names, values = tuple(losses), torch.stack([loss.float() for loss in losses.values()])
+        if len(part) < len(whole):
+            shares = loss_shares(part, whole, names, self._loss_counts)
+            values = values * values.new_tensor([shares[name] for name in names])
+        torch.autograd.backward(self.scaler.scale(values.sum()))
+        return dict(zip(names, values.detach().unbind(), strict=True))
+
+    def apply(self, norm: float, number: int) -> None:
         """Move the weights along the gradients, and the moving average after them.
 
         Args:
+            norm: Of the gradient, as `gradients` found it.
             number: Of the step over all epochs, from 1: the average's decay grows with it.
+
+        Raises:
+            TrainingError: If memory runs out.
         """
-        if self._gradient_clip is not None:
-            self.scaler.unscale_(self.optimizer)
-            trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-            nn.utils.clip_grad_norm_(trained, self._gradient_clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        with errors_in_words():
+            self._move(norm)
         if self.ema is not None:
             self.ema.update(self.model, step=number)
         self._buffers.forget()
+
+    def _move(self, norm: float) -> None:
+        if self._gradient_clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            nn.utils.clip_grads_with_norm_(trained, self._gradient_clip, torch.tensor(norm))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
 
     def discard(self) -> None:
         """Drop a step that was not applied."""
@@ -102,48 +179,3 @@ class Stepper:
         dtype = self._arithmetic.autocast_dtype
         with torch.autocast(self._device.type, dtype) if dtype else nullcontext():
             return self._losses(self.model, batch.to(self._device, layout))
-
-
-class _Reading:
-    """Numbers on their way to the CPU.
-
-    On a GPU they are asked for before the backward pass and read after it was queued: nobody waits for it.
-    """
-
-    def __init__(self, values: Tensor) -> None:
-        self._event: torch.Event | None = None
-        self._values = values
-        if values.is_cuda:
-            self._values = values.to("cpu", non_blocking=True)
-            self._event = torch.Event(device=values.device)
-            self._event.record()
-
-    def wait(self) -> list[float]:
-        """The numbers."""
-        if self._event is not None:
-            self._event.synchronize()
-        return [float(value) for value in self._values.tolist()]
-
-
-@contextmanager
-def _errors_in_words() -> Iterator[None]:
-    """Turn what torch raises for a setting that does not fit into an error that names the setting."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            "the GPU's memory is full",
-            found=str(error).split(". ")[0],
-            hint="lower training.batch_size or data.image_size, freeze more layers, or use precision bf16",
-        ) from None
-    except ValueError as error:
-        if not str(error).startswith(_ONE_VALUE):
-            raise
-        raise TrainingError(
-            "batch norm can't train on one value per channel",
-            where="training.batch_size",
-            found=str(error).removeprefix(_ONE_VALUE).lstrip(", "),
-            allowed="2 or more images in a batch, or feature maps of more than one pixel",
-            hint="raise training.batch_size or data.image_size, or keep the running statistics as they are "
-            "with freeze.batch_norm: all_frozen",
-        ) from None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
 
 from transferflow.errors import (
     InterruptedRunError,
@@ -17,6 +19,7 @@ from transferflow.logs import get_logger
 from transferflow.training.job import FreezePhase, FreezeSchedule
 
 logger = get_logger("training")
+_ONE_VALUE = "Expected more than 1 value per channel when training"
 
 
 def describe_place(epochs: int, all_epochs: int, steps: int, all_steps: int) -> str:
@@ -31,6 +34,15 @@ def describe_next_phase(planned: FreezeSchedule, phases: FreezeSchedule, phase: 
     early = planned.phases[at].first_epoch - phase.first_epoch
     why = f", {early} before its time: the one before it no longer got better" if early else ""
     return f"phase {at + 1} of {len(phases.phases)} begins with epoch {phase.first_epoch + 1}{why}"
+
+
+def describe_micro_batch(images: int, *, trains_batch_norm: bool) -> str:
+    """That batches are computed in parts, and what that changes."""
+    norm = f"; batch norm sees at most {images} images at a time" if trains_batch_norm else ""
+    return (
+        f"the GPU's memory is full: from now on at most {images} images of a batch are computed at a time, "
+        f"and their gradients summed, so that batch size, rates and schedule mean the same{norm}"
+    )
 
 
 def stopped(reason: BaseException, waiting: Sequence[int], place: str, *, saved: bool) -> BaseException:
@@ -68,14 +80,26 @@ def no_metric(metric: str, values: Mapping[str, float], epoch: int, needs: str) 
     )
 
 
-def not_finite(losses: Mapping[str, float], epoch: int, step: int) -> TrainingError:
-    """The error for losses of which one is no finite number."""
-    name, value = next((name, value) for name, value in losses.items() if not math.isfinite(value))
-    return TrainingError(
-        f"the loss `{name}` is not finite",
-        where=f"epoch {epoch + 1}, step {step + 1}",
-        found=str(value),
-        allowed="a finite number",
-        hint="lower optimizer.lr, raise schedule.warmup_epochs, set training.gradient_clip: 1.0, or use "
-        "training.precision: fp32; at the very first step look at the images and labels (`data check`)",
-    )
+@contextmanager
+def errors_in_words() -> Iterator[None]:
+    """Turn what torch raises for a setting that does not fit into an error that names the setting."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "the GPU's memory is full",
+            found=str(error).split(". ")[0],
+            hint="a batch that does not fit is computed in smaller parts by itself, which was not enough: "
+            "lower data.image_size or training.batch_size, freeze more layers, or take precision bf16",
+        ) from None
+    except ValueError as error:
+        if not str(error).startswith(_ONE_VALUE):
+            raise
+        raise TrainingError(
+            "batch norm can't train on one value per channel",
+            where="training.batch_size",
+            found=str(error).removeprefix(_ONE_VALUE).lstrip(", "),
+            allowed="2 or more images in a batch, or feature maps of more than one pixel",
+            hint="raise training.batch_size or data.image_size, or keep the running statistics as they are "
+            "with freeze.batch_norm: all_frozen",
+        ) from None
