@@ -205,7 +205,7 @@ def test_early_stopping_keeps_the_best(build_job):
     settings = {"epochs": 9, "metric": "score", "lower_is_better": False, "patience": 2}
     job = build_job(settings=settings, validate=scripted([0.1, 0.5, 0.4, 0.5, 0.9]))
     result = train(job)
-    assert (result.best_epoch, result.best_value, result.stopped_early) == (3, 0.5, True)
+    assert (result.best_epoch, result.best_value, result.stopped_early) == (1, 0.5, True)
     assert len(result.history) == 4
     assert [proof.last_epoch for proof in result.proofs] == [3]
     resumed = train(build_job(settings=settings, validate=scripted([])))

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from transferflow.training.job import FreezePhase, FreezeSchedule
@@ -13,12 +15,24 @@ def history(*values):
     [
         ((0.2, 0.9, 0.5), False, 1),
         ((0.2, 0.9, 0.5), True, 0),
-        ((0.5, 1.0, 1.0, 0.9), False, 2),
+        ((0.5, 1.0, 1.0, 0.9), False, 1),
         ((3.0,), True, 0),
     ],
 )
-def test_the_best_epoch_is_the_latest_of_equals(values, lower, best):
+def test_the_best_epoch_is_the_first_of_equals(values, lower, best):
     assert decide_best(history(*values), Criterion("score", lower)) == best
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_what_is_kept_and_what_stops_agree_on_ties(patience):
+    """When training stops, the kept epoch has just `patience` epochs behind it."""
+    criterion = Criterion("score", False, patience)
+    for values in itertools.product((0.1, 0.2, 0.3), repeat=5):
+        for done in range(1, 6):
+            rows = history(*values[:done])
+            if decide_stop(schedule(0), rows, criterion):
+                assert done - 1 - decide_best(rows, criterion) == patience
+                break
 
 
 def schedule(*starts):

@@ -31,15 +31,15 @@ class Criterion:
 
 
 def decide_best(history: History, criterion: Criterion) -> int:
-    """Position of the epoch with the best metric; the latest of equals.
+    """Position of the last epoch that was better than all before it: the first of equals.
 
-    A handful of validation images is soon all right; the epochs after that still learn.
+    Patience counts from the same epoch, so that what is kept and what is said of the rest agree.
 
     Args:
         history: At least one row.
         criterion: What they are compared by.
     """
-    return min(range(len(history)), key=lambda row: (criterion.cost(history[row]), -row))
+    return _progress(history, criterion)[-1]
 
 
 def decide_phases(planned: FreezeSchedule, history: History, criterion: Criterion) -> FreezeSchedule:
@@ -77,10 +77,18 @@ def decide_stop(phases: FreezeSchedule, history: History, criterion: Criterion) 
 
 def _rows_until_patience_ran_out(rows: History, criterion: Criterion) -> int | None:
     """How many rows it took until `patience` in a row had failed to beat the best before them."""
-    best_at = 0
-    for at, row in enumerate(rows):
-        if criterion.cost(row) < criterion.cost(rows[best_at]):  # a tie is no progress
-            best_at = at
-        if criterion.patience is not None and at - best_at >= criterion.patience:
-            return at + 1
+    if criterion.patience is None:
+        return None
+    for better, following in pairwise([*_progress(rows, criterion), len(rows)]):
+        if following - better > criterion.patience:
+            return better + criterion.patience + 1
     return None
+
+
+def _progress(rows: History, criterion: Criterion) -> list[int]:
+    """Positions of the rows that are better than all before them; a tie is no progress."""
+    found: list[int] = []
+    for at, row in enumerate(rows):
+        if not found or criterion.cost(row) < criterion.cost(rows[found[-1]]):
+            found.append(at)
+    return found
