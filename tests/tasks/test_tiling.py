@@ -12,33 +12,39 @@ from transferflow.tasks.tiling import (
     edge_margin,
     merge_tile_boxes,
     merge_tile_masks,
+    shape_tile,
 )
 
 sides = st.integers(1, 400)
 
 
 @settings(max_examples=200, deadline=None)
-@given(sides, sides, st.integers(2, 128), st.data())
-def test_tiles_cover_the_image_and_overlap(width, height, side, data):
-    overlap = data.draw(st.integers(0, side - 1))
-    tiles = decide_tiles(width, height, side, overlap)
+@given(sides, sides, st.integers(2, 128), st.integers(2, 128), st.sampled_from([0, 0.1, 0.25, 0.5, 0.99]))
+def test_tiles_cover_the_image_and_overlap(width, height, rows, columns, share):
+    tiles = decide_tiles(width, height, (rows, columns), share)
     covered = np.zeros((height, width), int)
     for tile in tiles:
         assert tile.left >= 0
         assert tile.top >= 0
         assert tile.left + tile.width <= width
         assert tile.top + tile.height <= height
-        assert (tile.width, tile.height) == (min(side, width), min(side, height))
+        assert (tile.width, tile.height) == (min(columns, width), min(rows, height))
         covered[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width] += 1
     assert covered.min() >= 1
-    for starts in ({t.left for t in tiles}, {t.top for t in tiles}):
-        ordered = sorted(starts)
-        assert all(b - a <= side - overlap for a, b in itertools.pairwise(ordered))
+    for starts, side in (({t.left for t in tiles}, columns), ({t.top for t in tiles}, rows)):
+        most = max(1, side - round(side * share))
+        assert all(b - a <= most for a, b in itertools.pairwise(sorted(starts)))
+
+
+def test_a_tile_has_the_shape_that_the_model_sees():
+    assert shape_tile(1024, (384, 640)) == (614, 1024)
+    assert shape_tile(1024, (256, 256)) == (1024, 1024)
+    assert edge_margin(Tile(0, 0, 1024, 614), (384, 640)) == pytest.approx(2 * 1024 / 640)
 
 
 def test_an_overlap_as_large_as_the_tile_is_refused():
     with pytest.raises(ValueError, match="overlap"):
-        decide_tiles(100, 100, 32, 32)
+        decide_tiles(100, 100, (32, 32), 1.0)
 
 
 def found(tile, boxes, scores, labels=None):
@@ -73,16 +79,16 @@ def test_a_part_at_the_tiles_edge_yields_to_the_whole():
 
 @pytest.mark.parametrize(("tile", "size", "margin"), [(1024, 256, 8), (512, 512, 2), (64, 640, 1)])
 def test_how_near_an_edge_a_part_ends_is_told_in_the_models_pixels(tile, size, margin):
-    assert edge_margin(Tile(0, 0, tile, tile // 2), size) == margin
+    assert edge_margin(Tile(0, 0, tile, tile // 2), (size, size)) == margin
 
 
 def test_a_part_that_ends_a_model_pixel_before_the_edge_yields_too():
     left, right = Tile(0, 0, 1024, 1024), Tile(768, 0, 1024, 1024)
     part = found(left, [[900, 100, 1020, 300]], [0.95])
     whole = found(right, [[132, 100, 432, 300]], [0.6])
-    boxes, _, _ = merge_tile_boxes([part, whole], 1792, 1024, 0.5, edge_margin(left, 256))
+    boxes, _, _ = merge_tile_boxes([part, whole], 1792, 1024, 0.5, edge_margin(left, (256, 256)))
     assert boxes.tolist() == [[900, 100, 1200, 300]]
-    boxes, _, _ = merge_tile_boxes([part, whole], 1792, 1024, 0.5, edge_margin(left, 1024))
+    boxes, _, _ = merge_tile_boxes([part, whole], 1792, 1024, 0.5, edge_margin(left, (1024, 1024)))
     assert len(boxes) == 2
 
 
@@ -141,6 +147,6 @@ def test_masks_take_each_pixel_from_the_tile_where_it_lies_deepest():
 @given(st.integers(20, 150), st.integers(20, 150))
 def test_tiles_of_a_mask_give_the_mask_back(width, height):
     whole = np.random.default_rng(0).integers(0, 5, (height, width)).astype(np.uint8)
-    tiles = decide_tiles(width, height, 40, 12)
+    tiles = decide_tiles(width, height, (40, 30), 0.3)
     parts = [(t, whole[t.top : t.top + t.height, t.left : t.left + t.width]) for t in tiles]
     assert (merge_tile_masks(parts, width, height) == whole).all()

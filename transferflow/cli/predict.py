@@ -53,7 +53,7 @@ def predict(
     ] = None,
     tile: Annotated[
         int | None,
-        typer.Option("--tile", metavar="PIXELS", min=32, help="Side of overlapping tiles, for large images."),
+        typer.Option("--tile", metavar="PIXELS", min=32, help="Longer side of tiles, for large images."),
     ] = None,
     folder: Annotated[
         Path,

@@ -17,14 +17,14 @@ from transferflow.inference.sources import Failure, NamedImage, read_image
 from transferflow.tasks.base import PredictionInputs, TilePredictions, VisionTask
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import Bundle
-from transferflow.tasks.tiling import Tile, decide_tiles
+from transferflow.tasks.tiling import Tile, decide_tiles, shape_tile
 
 OVERLAP = 0.25
 """Share of a tile's side that neighbours have in common at least."""
 
 
-def predict_tiled(bundle: Bundle, images: Iterable[NamedImage], folder: Path, side: int) -> Answers:
-    """Predict each image in tiles of `side` pixels, and merge the answers as the task does.
+def predict_tiled(bundle: Bundle, images: Iterable[NamedImage], folder: Path, longer: int) -> Answers:
+    """Predict each image in tiles whose longer side has so many pixels, and merge them as the task does.
 
     Raises:
         PlanError: If the answer is about the image as a whole.
@@ -33,6 +33,8 @@ def predict_tiled(bundle: Bundle, images: Iterable[NamedImage], folder: Path, si
     placed = task.output.placed
     if placed is None:
         raise PlanError("the answer is about an image as a whole: --tile is for detection and segmentation")
+    model_size = bundle.transform.image_size
+    window = shape_tile(longer, model_size)
     sizes: dict[str, tuple[int, int]] = {}
     failures: list[Failure] = []
     tables: list[pa.Table] = []
@@ -42,12 +44,10 @@ def predict_tiled(bundle: Bundle, images: Iterable[NamedImage], folder: Path, si
             failures.append(pixels)
             continue
         sizes[name] = (pixels.shape[1], pixels.shape[0])
-        tiles = decide_tiles(*sizes[name], side, round(side * OVERLAP))
+        tiles = decide_tiles(*sizes[name], window, OVERLAP)
         with TemporaryDirectory() as scratch:
             table = _predict_tiles(task, bundle, pixels, tiles, Path(scratch))
-            found = TilePredictions(
-                table, tiles, sizes[name], bundle.classes, Path(scratch), bundle.transform.image_size
-            )
+            found = TilePredictions(table, tiles, sizes[name], bundle.classes, Path(scratch), model_size)
             tables.append(placed.merge_tiles(found, name, folder))
     return Answers(pa.concat_tables(tables) if tables else pa.table({"id": []}), sizes, tuple(failures))
 

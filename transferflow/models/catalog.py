@@ -158,7 +158,7 @@ def _torchvision(words: list[str]) -> Iterator[BackboneInfo]:
 def _package(words: list[str]) -> Iterator[BackboneInfo]:
     file = package_file()
     if _holds(words, file.name, (file.tag,)):
-        weights = [_published(file.tag, package_preprocessing(None), file.licence)]
+        weights = [_published(file.tag, package_preprocessing(), file.licence)]
         yield _info("package", file.name, weights)
 
 
@@ -176,7 +176,7 @@ def _published_by_timm(name: str, choice: TimmChoice) -> PublishedWeights:
 
 
 def _published(name: str, known: Preprocessing, licence: str) -> PublishedWeights:
-    return PublishedWeights(name, known.image_size, known.mean, known.std, licence)
+    return PublishedWeights(name, known.image_size[0], known.mean, known.std, licence)
 
 
 def _info(

@@ -113,11 +113,11 @@ def meta_levels(body: Backbone, channels: int) -> tuple[list[Tensor], dict[str, 
         name: torch.empty_like(value, device="meta", requires_grad=isinstance(value, nn.Parameter))
         for name, value in [*probe.named_parameters(), *probe.named_buffers()]
     }
-    side = body.preprocessing.image_size
+    images = torch.empty(1, channels, *body.preprocessing.image_size, device="meta")
     trained = body.training
     body.eval()
     try:
-        levels = functional_call(probe, tensors, (torch.empty(1, channels, side, side, device="meta"),))
+        levels = functional_call(probe, tensors, (images,))
     finally:
         body.train(trained)
     return list(levels), tensors

@@ -9,6 +9,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from transferflow.spec.sections.size import Size
+
 
 @dataclass(frozen=True)
 class Block:
@@ -94,14 +96,14 @@ class Preprocessing:
         mean: Per channel, on the 0..1 scale.
         std: Per channel, on the 0..1 scale.
         interpolation: Resize filter.
-        image_size: Side of the square input, in pixels.
+        image_size: Of the input, height and width in pixels.
         crop_fraction: Share of the resized short side that is cropped at evaluation (224/256 = 0.875).
     """
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    image_size: int = 224
+    image_size: Size = (224, 224)
     crop_fraction: float = 0.875
 
 

@@ -80,7 +80,7 @@ def apply_resnet_start(
     start: Start,
     *,
     channels: int,
-    image_size: int,
+    side: int,
     pretrained: bool,
 ) -> Preprocessing:
     """Give a ResNet that a torchvision model holds its input channels and, where asked, ImageNet's weights.
@@ -90,14 +90,14 @@ def apply_resnet_start(
         backbone: The backbone section.
         start: Which weights the model starts from.
         channels: Input channels.
-        image_size: What the weights were trained at, in pixels.
+        side: Of the images that the weights were trained at, in pixels.
         pretrained: Whether weights are loaded at all.
 
     Returns:
         What the weights were trained with.
     """
     plan = channel_plan(backbone, channels)
-    before = Preprocessing(image_size=image_size, crop_fraction=1.0)
+    before = Preprocessing(image_size=(side, side), crop_fraction=1.0)
     mean, std = adapt_first_conv(
         body,
         plan.channels,

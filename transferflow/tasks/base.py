@@ -25,6 +25,7 @@ from transferflow.evaluation.statistics.bootstrap import Statistic
 from transferflow.models.layers import LayerGroup, Preprocessing
 from transferflow.spec.sections.backbone import Backbone
 from transferflow.spec.sections.data import Data
+from transferflow.spec.sections.size import Size
 from transferflow.tasks.answers import Prediction
 from transferflow.tasks.tiling import Tile
 from transferflow.training.job import LossCounts, count_images
@@ -132,7 +133,7 @@ class TilePredictions:
         size: Width and height of the image in pixels.
         classes: Class names in order.
         folder: Where large arrays (masks) lie.
-        model_side: Side in pixels of the square that the model sees a tile in.
+        model_size: Height and width in pixels that the model sees a tile in.
     """
 
     table: pa.Table
@@ -140,7 +141,7 @@ class TilePredictions:
     size: tuple[int, int]
     classes: tuple[str, ...]
     folder: Path
-    model_side: int
+    model_size: Size
 
 
 class TrainingSide(Protocol):

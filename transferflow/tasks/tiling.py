@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from transferflow.spec.sections.size import Size
+
 _EDGE = 2.0
 """How close a box comes to the edge that cuts it, in the model's pixels."""
 
@@ -45,39 +47,47 @@ class TileBoxes:
     labels: NDArray[np.int64]
 
 
-def decide_tiles(width: int, height: int, side: int, overlap: int) -> tuple[Tile, ...]:
-    """Cover an image with equal tiles that overlap by at least `overlap` pixels, row by row.
+def decide_tiles(width: int, height: int, tile: Size, share: float) -> tuple[Tile, ...]:
+    """Cover an image with equal tiles that overlap, row by row.
 
     Args:
         width: Of the image.
         height: Of the image.
-        side: Side of a tile; an image that is smaller gets a smaller tile.
-        overlap: Least overlap of neighbours, below `side`.
+        tile: Height and width of a tile in pixels; an image that is smaller gets a smaller tile.
+        share: Of a tile's sides that neighbours have in common at least, from 0 to below 1.
     """
-    if not 0 <= overlap < side:
-        raise ValueError(f"the overlap ({overlap}) must be from 0 to below the tile's side ({side})")
+    if not 0 <= share < 1:
+        raise ValueError(f"the overlap ({share}) must be from 0 to below 1")
+    rows, columns = tile
     return tuple(
-        Tile(left, top, min(side, width), min(side, height))
-        for top in _starts(height, side, overlap)
-        for left in _starts(width, side, overlap)
+        Tile(left, top, min(columns, width), min(rows, height))
+        for top in _starts(height, rows, share)
+        for left in _starts(width, columns, share)
     )
 
 
-def _starts(extent: int, side: int, overlap: int) -> list[int]:
+def shape_tile(longer: int, model_size: Size) -> Size:
+    """Height and width of a tile with the shape that the model sees, so that nothing of it is padding."""
+    most = max(model_size)
+    return max(1, round(longer * model_size[0] / most)), max(1, round(longer * model_size[1] / most))
+
+
+def _starts(extent: int, side: int, share: float) -> list[int]:
     if extent <= side:
         return [0]
+    overlap = min(side - 1, round(side * share))
     count = -(-(extent - overlap) // (side - overlap))
     return [round(i * (extent - side) / (count - 1)) for i in range(count)]
 
 
-def edge_margin(tile: Tile, image_size: int) -> float:
+def edge_margin(tile: Tile, image_size: Size) -> float:
     """Pixels from a tile's inner edge within which a box may be cut: a detector is no finer than this.
 
     Args:
         tile: The tile.
-        image_size: Side in pixels of the square that the model sees the tile in.
+        image_size: Height and width in pixels that the model sees the tile in.
     """
-    return max(1.0, _EDGE * max(tile.width, tile.height) / image_size)
+    return max(1.0, _EDGE * max(tile.height / image_size[0], tile.width / image_size[1]))
 
 
 def merge_tile_boxes(

@@ -51,7 +51,48 @@ def test_classification_equals_torchvision(data_section, interpolation, size):
 
 
 def test_resize_is_256_for_224(data_section):
-    assert build(data_section).resize == 256
+    assert build(data_section).resize == (256, 256)
+
+
+def test_a_rectangle_is_cut_out_of_the_middle_as_torchvision_does(data_section):
+    ours, photo = build(data_section, image_size=(96, 160)), photos.coffee()
+    theirs = transforms.Compose(
+        [  # 400 x 600 just covers 110 x 183, which is 96 x 160 over 0.875
+            transforms.Resize((122, 183)),
+            transforms.CenterCrop((96, 160)),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+    assert torch.equal(ours(photo), theirs(Image.fromarray(photo)))
+    upright = ours(np.ascontiguousarray(photo.swapaxes(0, 1)))
+    assert upright.shape == (3, 96, 160)
+
+
+@pytest.mark.parametrize("size", [(400, 600), (600, 400), (40, 320), (320, 40), (96, 160), (1, 1)])
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
+def test_boxes_of_a_rectangle_are_led_back(data_section, size, fit):
+    ours = build(data_section, "detection", image_size=(96, 160), fit=fit)
+    height, width = size
+    assert ours(np.zeros((height, width, 3), np.uint8)).shape == (3, 96, 160)
+    inside = ours.resized(size)
+    assert inside[0] == 96 or inside[1] == 160
+    assert inside[0] <= 96
+    assert inside[1] <= 160
+    boxes = np.array([[0, 0, width, height]], np.float32)
+    seen = boxes * np.array([inside[1] / width, inside[0] / height] * 2, np.float32)
+    np.testing.assert_allclose(ours.boxes_to_original(seen, size), boxes, atol=1e-3)
+
+
+def test_the_letterbox_of_a_rectangle_keeps_the_aspect(data_section):
+    ours = build(data_section, "detection", image_size=(96, 160))
+    assert ours.resized((400, 600)) == (96, 144)
+    assert ours.resized((400, 1600)) == (40, 160)
+
+
+def test_a_bundle_with_one_number_for_a_square_is_read(data_section):
+    ours = build(data_section, image_size=64)
+    assert EvalTransform.from_json(ours.to_json() | {"image_size": 64, "resize": 73}) == ours
 
 
 def test_a_batch_gives_what_single_images_give(data_section):

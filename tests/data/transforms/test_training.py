@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ def augmentation(**fields):
 
 def square(mode="crop", channels=3, side=64) -> EvalTransform:
     resize = round(side / 0.875) if mode == "crop" else side
-    return EvalTransform(side, resize, (0.1,) * channels, (0.25,) * channels, channels=channels, mode=mode)
+    return EvalTransform(
+        (side, side), (resize, resize), (0.1,) * channels, (0.25,) * channels, channels=channels, mode=mode
+    )
 
 
 def bright_square(side=64, channels=3) -> Sample:
@@ -64,7 +67,7 @@ def test_none_is_the_evaluation_transform():
 def test_similar_domain_crops_and_flips():
     base = square(side=224)
     transform = build_train_transform(augmentation(preset="similar_domain"), base, None)
-    assert transform.base.resize == 256
+    assert transform.base.resize == (256, 256)
     # Columns and rows as colours: where a pixel came from can be read off it.
     rows, columns = np.mgrid[0:256, 0:256].astype(np.uint8)
     sample = Sample(np.dstack([rows, columns, rows]))
@@ -80,8 +83,12 @@ def test_similar_domain_crops_and_flips():
 
 
 def test_presets_crop_even_where_evaluation_does_not():
-    base = EvalTransform(224, 224, (0.5,) * 3, (0.25,) * 3)
-    assert build_train_transform(augmentation(), base, None).base.resize == 256
+    base = EvalTransform((224, 224), (224, 224), (0.5,) * 3, (0.25,) * 3)
+    assert build_train_transform(augmentation(), base, None).base.resize == (256, 256)
+    wide = replace(base, image_size=(96, 160), resize=(96, 160))
+    transform = build_train_transform(augmentation(), wide, None)
+    assert transform.base.resize == (110, 183)
+    assert transform(PHOTO, 0).shape == (3, 96, 160)
 
 
 def test_brightness_and_contrast_stay_within_torchvisions_limits():

@@ -43,7 +43,7 @@ def test_real_predictions_on_real_photos(section, state):
     names = ResNet50_Weights.IMAGENET1K_V2.meta["categories"]
     for path, right in PHOTOS.items():
         image = transform.to_tensor(Image.open(path).convert("RGB"))
-        side = round(known.image_size / known.crop_fraction)
+        side = round(known.image_size[0] / known.crop_fraction)
         image = transform.resize(image, side, transform.InterpolationMode.BICUBIC, antialias=True)
         image = transform.center_crop(image, known.image_size)
         image = transform.normalize(image, known.mean, known.std)

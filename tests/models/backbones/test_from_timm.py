@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 
 import pytest
 import timm
@@ -60,7 +61,7 @@ def build(section, name, **values):
 def test_groups_are_total_and_shapes_are_as_declared(name, section, check_groups):
     backbone = build(section, name)
     check_groups(backbone)
-    side = backbone.preprocessing.image_size
+    side, _ = backbone.preprocessing.image_size
     images = torch.empty(2, 3, side, side, device="meta")
     backbone.eval()
     assert backbone(images).shape == (2, backbone.num_features)
@@ -93,7 +94,7 @@ def test_layer_decay_equals_timms(name, section):
 
 def test_a_size_that_fills_no_whole_patches_is_taken_where_the_weights_had_it(section):
     backbone = build(section, "vit_so400m_patch14_siglip_gap_384")
-    assert backbone.preprocessing.image_size == 384
+    assert backbone.preprocessing.image_size == (384, 384)
     with pytest.raises(PlanError, match="multiple of 14"):
         build(section, "vit_so400m_patch14_siglip_gap_384", image_size=385)
 
@@ -201,17 +202,20 @@ def test_position_embeddings_are_resampled_to_the_image_size(tmp_path):
     file = tmp_path / "weights.pth"
     torch.save(full.state_dict(), file)
     choice = resolve_timm("vit_tiny_patch16_224", "none")
-    backbone = build_timm(choice, timm_preprocessing(choice, 96), ChannelPlan(3, "mean"), file=file)
-    wanted = timm.layers.resample_abs_pos_embed(full.pos_embed, new_size=[6, 6], num_prefix_tokens=1)
-    assert torch.allclose(backbone.get_parameter("model.pos_embed"), wanted)
-    assert backbone(torch.rand(1, 3, 96, 96)).shape == (1, 192)
+    for size in ((96, 96), (64, 160)):
+        known = replace(timm_preprocessing(choice), image_size=size)
+        backbone = build_timm(choice, known, ChannelPlan(3, "mean"), file=file)
+        grid = [side // 16 for side in size]
+        wanted = timm.layers.resample_abs_pos_embed(full.pos_embed, new_size=grid, num_prefix_tokens=1)
+        assert torch.allclose(backbone.get_parameter("model.pos_embed"), wanted)
+        assert backbone(torch.rand(1, 3, *size)).shape == (1, 192)
 
 
 def test_preprocessing_follows_the_tag(section):
     spec = section(source="timm", name="vit_base_patch16_224", weights="augreg2_in21k_ft_in1k")
     known = build_backbone(spec, channels=3, image_size=None, pretrained=False, device="meta").preprocessing
     assert (known.mean, known.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    assert (known.interpolation, known.image_size, known.crop_fraction) == ("bicubic", 224, 0.9)
+    assert (known.interpolation, known.image_size, known.crop_fraction) == ("bicubic", (224, 224), 0.9)
 
 
 @pytest.mark.parametrize(

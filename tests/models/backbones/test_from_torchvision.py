@@ -120,6 +120,23 @@ def test_an_image_size_that_is_no_multiple_of_the_patch(section):
         )
 
 
+def test_its_vit_takes_squares_only(section):
+    spec = section(source="torchvision", name="vit_b_16")
+    with pytest.raises(PlanError, match="squares only") as caught:
+        build_backbone(spec, channels=3, image_size=(64, 96), pretrained=False, device="meta")
+    assert "64 x 96" in str(caught.value)
+    with pytest.raises(PlanError, match="patches of 16"):
+        build_backbone(spec, channels=3, image_size=(64, 100), pretrained=False, device="meta")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0", "convnext_tiny"])
+def test_the_others_take_rectangles(section, name):
+    spec = section(source="torchvision", name=name)
+    backbone = build_backbone(spec, channels=3, image_size=(64, 160), pretrained=False)
+    maps = backbone.eval().forward_levels(torch.rand(1, 3, 64, 160))
+    assert [tuple(found.shape[-2:]) for found in maps] == [(16, 40), (8, 20), (4, 10), (2, 5)]
+
+
 def test_unknown_weights_name_lists_what_exists(section):
     with pytest.raises(WeightsError, match="IMAGENET1K_V2"):
         build_backbone(

@@ -85,7 +85,7 @@ INSTEAD: list[tuple[str, str, str]] = [
 IN_DATA: list[tuple[str, str]] = [
     ("split: 0.2", "split: {train: 0.7, val: 0.1, test: 0.2}"),
     ("split: [80, 10, 10]", "split: {train: 0.8, val: 0.1, test: 0.1}"),
-    ("image_size: [224, 224]", "image_size: 224"),
+    ("image_size: '224,224'", "image_size: 224"),
     ("image_size: 224x224", "image_size: 224"),
     ("classes: {0: cat, 1: dog}", "classes: [cat, dog]"),
     ("cache: false", "cache: null"),

@@ -8,27 +8,33 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from transferflow.spec.sections.size import Size
+
 Pixels = NDArray[np.uint8]
-Size = tuple[int, int]
-"""Height and width in pixels."""
 Interpolation = Literal["bilinear", "bicubic"]
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def short_side_size(size: Size, short: int) -> Size:
-    """Size with the aspect kept and the short side `short` (rounded down, as torchvision does)."""
-    height, width = size
-    if height <= width:
-        return short, max(short, int(short * width / height))
-    return max(short, int(short * height / width)), short
+def covering_size(size: Size, window: Size) -> Size:
+    """Size with the aspect kept that just covers a window (rounded down, as torchvision does).
+
+    For a square window its short side is the window's.
+    """
+    (height, width), (rows, columns) = size, window
+    if height * columns <= width * rows:
+        return rows, max(columns, int(rows * width / height))
+    return max(rows, int(columns * height / width)), columns
 
 
-def long_side_size(size: Size, long: int) -> Size:
-    """Size with the aspect kept and the long side `long`; no side falls below one pixel."""
-    scale = long / max(size)
-    height, width = size
-    return max(1, min(long, round(height * scale))), max(1, min(long, round(width * scale)))
+def fitting_size(size: Size, window: Size) -> Size:
+    """Size with the aspect kept that just fits into a window; no side falls below one pixel.
+
+    For a square window its long side is the window's.
+    """
+    (height, width), (rows, columns) = size, window
+    scale = min(rows / height, columns / width)
+    return max(1, min(rows, round(height * scale))), max(1, min(columns, round(width * scale)))
 
 
 def resize_image(image: Pixels, size: Size, interpolation: Interpolation) -> Pixels:
@@ -50,17 +56,17 @@ def resize_mask(mask: Pixels, size: Size) -> Pixels:
     return np.asarray(Image.fromarray(mask).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
-def centre_crop(image: Pixels, side: int) -> Pixels:
-    """Cut the central square; `image` is at least `side` high and wide."""
-    top, left = (round((extent - side) / 2) for extent in image.shape[:2])
-    return image[top : top + side, left : left + side]
+def centre_crop(image: Pixels, size: Size) -> Pixels:
+    """Cut out the centre; `image` is at least `size` high and wide."""
+    top, left = (round((extent - side) / 2) for extent, side in zip(image.shape[:2], size, strict=True))
+    return image[top : top + size[0], left : left + size[1]]
 
 
-def pad_to_square(array: Pixels, side: int, fill: NDArray[np.uint8] | int) -> Pixels:
+def pad_to_size(array: Pixels, size: Size, fill: NDArray[np.uint8] | int) -> Pixels:
     """Pad H x W (x C) at the bottom and the right, so that coordinates stay."""
-    if array.shape[:2] == (side, side):
+    if array.shape[:2] == size:
         return array
-    padded = np.empty((side, side, *array.shape[2:]), np.uint8)
+    padded = np.empty((*size, *array.shape[2:]), np.uint8)
     padded[...] = fill
     padded[: array.shape[0], : array.shape[1]] = array
     return padded

@@ -216,7 +216,7 @@ def build_loader(
         Targets(truth, _targets_per_image(dataset, truth), len(snapshot.classes)),
         transform,
         seed=seed,
-        workers=decide_workers(workers, cached and base.image_size <= _SMALL_IMAGE, usable_cpus()),
+        workers=decide_workers(workers, cached and max(base.image_size) <= _SMALL_IMAGE, usable_cpus()),
     )
 
 

@@ -1,47 +1,51 @@
 """The evaluation transform: the one way from a decoded image to what the model sees.
 
 It has two steps. `resize` makes the image small and does not depend on anything but the image: its result
-is what the decoded-image cache keeps, and what augmentation starts from. `fit` makes it a square.
+is what the decoded-image cache keeps, and what augmentation starts from. `fit` gives it the model's size.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from torch import Tensor
 
 from transferflow.data.files.geometry import (
     Interpolation,
     Pixels,
-    Size,
     centre_crop,
     clip_boxes,
-    long_side_size,
-    pad_to_square,
+    covering_size,
+    fitting_size,
+    pad_to_size,
     resize_image,
     resize_mask,
     scale_boxes,
-    short_side_size,
 )
 from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.errors import DataError
 from transferflow.spec.sections.backbone import Normalization
 from transferflow.spec.sections.data import Data, FitMode, FullRange, Intensity
 from transferflow.spec.sections.normalization import adapt_statistics
+from transferflow.spec.sections.size import Size, size_of
+
+_AnySize = Annotated[Size, BeforeValidator(lambda given: size_of(given))]
+"""Bundles of earlier versions have one number, the side of a square."""
 
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Resize, fit to a square, normalise; the same arithmetic (float32) wherever it runs.
+    """Resize, fit to the model's size, normalise; the same arithmetic (float32) wherever it runs.
 
     Attributes:
-        image_size: Side of the square that the model sees, in pixels.
-        resize: `crop`: short side before the crop; `letterbox`: long side; `stretch`: both sides.
+        image_size: Height and width that the model sees, in pixels.
+        resize: Window that the first step makes the image cover (`crop`), fit into (`letterbox`) or fill
+            (`stretch`); height and width in pixels.
         mean: Per channel, on the 0..1 scale.
         std: Per channel, on the 0..1 scale.
         interpolation: Resize filter (antialiased).
@@ -52,8 +56,8 @@ class EvalTransform:
             the latter two.
     """
 
-    image_size: int
-    resize: int
+    image_size: _AnySize
+    resize: _AnySize
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: Interpolation = "bilinear"
@@ -62,18 +66,18 @@ class EvalTransform:
     mode: FitMode = "crop"
 
     def __call__(self, image: Pixels) -> Tensor:
-        """Map a decoded image (uint8, H x W x C, any size) to float32, C x image_size x image_size."""
+        """Map a decoded image (uint8, H x W x C, any size) to float32, C x height x width."""
         return self.normalize(torch.from_numpy(np.stack([self.fit(self.resize_image(image))])))[0]
 
     def resized(self, size: Size) -> Size:
         """Size after the first step, for an image of `size` (height, width)."""
         match self.mode:
             case "crop":
-                return short_side_size(size, self.resize)
+                return covering_size(size, self.resize)
             case "letterbox":
-                return long_side_size(size, self.resize)
+                return fitting_size(size, self.resize)
             case "stretch":
-                return self.resize, self.resize
+                return self.resize
 
     def resize_image(self, image: Pixels) -> Pixels:
         """First step for an image."""
@@ -89,21 +93,21 @@ class EvalTransform:
         return np.array([min(255, max(0, round(255 * value))) for value in self.mean], np.uint8)
 
     def fit(self, image: Pixels) -> Pixels:
-        """Second step for an image: a square of `image_size`."""
+        """Second step for an image: the size that the model sees."""
         match self.mode:
             case "crop":
                 return np.ascontiguousarray(centre_crop(image, self.image_size))
             case "letterbox" | "stretch":
-                return pad_to_square(image, self.image_size, self.fill)
+                return pad_to_size(image, self.image_size, self.fill)
 
     def fit_sample(self, sample: Sample) -> Sample:
-        """Second step for an image with its labels: a square of `image_size`, the padding void."""
+        """Second step for an image with its labels: the size that the model sees, the padding void."""
         match self.mode:
             case "crop":
                 return Sample(self.fit(sample.image))
             case "letterbox" | "stretch":
                 mask = sample.mask
-                fitted = None if mask is None else pad_to_square(mask, self.image_size, VOID)
+                fitted = None if mask is None else pad_to_size(mask, self.image_size, VOID)
                 return replace(sample, image=self.fit(sample.image), mask=fitted)
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -112,10 +116,10 @@ class EvalTransform:
         return images.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std).contiguous()
 
     def boxes_to_original(self, boxes: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
-        """Lead boxes of the model's square back to the image of `size`, and cut them at its border.
+        """Lead boxes of what the model sees back to the image of `size`, and cut them at its border.
 
         Args:
-            boxes: N x 4, x_min y_min x_max y_max, in pixels of the square.
+            boxes: N x 4, x_min y_min x_max y_max, in pixels of what the model sees.
             size: Height and width of the decoded image.
         """
         if self.mode == "crop":
@@ -139,6 +143,11 @@ class EvalTransform:
             raise DataError("the model's eval transform can't be read", found=str(error)) from error
 
 
+def enlarged(size: Size, share: float) -> Size:
+    """The window of which `size` is a share in both directions."""
+    return round(size[0] / share), round(size[1] / share)
+
+
 def _size(array: Pixels) -> Size:
     return array.shape[0], array.shape[1]
 
@@ -150,7 +159,7 @@ def build_eval_transform(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     interpolation: Interpolation = "bilinear",
-    image_size: int = 224,
+    image_size: Size = (224, 224),
     crop_fraction: float = 0.875,
     normalization: Normalization | None = None,
 ) -> EvalTransform:
@@ -158,21 +167,21 @@ def build_eval_transform(
 
     Args:
         data: Its image size wins over that of the weights.
-        mode: How an image becomes the square, see `decide_fit`.
+        mode: How an image gets the model's size, see `decide_fit`.
         mean: Of the weights, per channel, on the 0..1 scale; adapted to `data.channels`.
         std: Of the weights.
         interpolation: Of the weights.
-        image_size: Of the weights, in pixels.
-        crop_fraction: Of the weights: side of the crop over the resized short side.
+        image_size: Of the weights, height and width in pixels.
+        crop_fraction: Of the weights: side of the crop over the side of the window before it.
         normalization: Replaces mean and std of the weights; adapted likewise.
     """
-    side = data.image_size or image_size
+    size = image_size if data.image_size is None else size_of(data.image_size)
     if normalization is not None:
         mean, std = normalization.mean, normalization.std
     mean, std = adapt_statistics(mean, std, data.channels)
     return EvalTransform(
-        image_size=side,
-        resize=round(side / crop_fraction) if mode == "crop" else side,
+        image_size=size,
+        resize=enlarged(size, crop_fraction) if mode == "crop" else size,
         mean=mean,
         std=std,
         interpolation=interpolation,

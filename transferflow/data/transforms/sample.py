@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from transferflow.data.files.geometry import Pixels, Size
+from transferflow.data.files.geometry import Pixels
+from transferflow.spec.sections.size import Size
 
 VOID = 255
 """In a mask: a pixel that counts neither in the loss nor in the metrics (padding, unlabelled)."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from transferflow.data.files.geometry import Pixels
-from transferflow.data.transforms.evaluation import EvalTransform
+from transferflow.data.transforms.evaluation import EvalTransform, enlarged
 from transferflow.data.transforms.named import build_transform, load_albumentations
 from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.spec.sections.augmentation import Augmentation, Custom, OneOf, Preset, Step, Transform
@@ -52,12 +52,12 @@ class TrainTransform:
         return bool(self.steps) or self.mixup > 0 or self.cutmix > 0
 
     def __call__(self, image: Pixels, seed: int) -> Tensor:
-        """Map a decoded image (uint8, H x W x C) to float32, C x image_size x image_size."""
+        """Map a decoded image (uint8, H x W x C) to float32, C x height x width."""
         varied = self.vary(Sample(self.base.resize_image(image)), seed)
         return self.base.normalize(torch.from_numpy(np.stack([varied.image])))[0]
 
     def vary(self, sample: Sample, seed: int) -> Sample:
-        """Vary a resized sample and fit it to the square of the model."""
+        """Vary a resized sample and fit it to the model's size."""
         if not self.steps:
             return self.base.fit_sample(sample)
         self._composed.set_random_state(np.random.default_rng(seed), random.Random(seed))
@@ -109,7 +109,7 @@ def build_train_transform(
             if preset == "different_domain":
                 steps = _domain_steps(base, moving)
             if base.mode == "crop":
-                base = replace(base, resize=max(base.resize, round(base.image_size / _CROP_SHARE)))
+                base = replace(base, resize=max(base.resize, enlarged(base.image_size, _CROP_SHARE)))
         case Custom(transforms=steps):
             pass
         case _:
@@ -185,8 +185,7 @@ def _build_step(step: Step) -> Any:  # noqa: ANN401 - albumentations has no type
 
 def _fit_step(base: EvalTransform) -> Any:  # noqa: ANN401 - albumentations has no types
     return load_albumentations().RandomCrop(
-        base.image_size,
-        base.image_size,
+        *base.image_size,
         pad_if_needed=True,
         pad_position="top_left",
         fill=_fill(base),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from transferflow.errors import WeightsError
@@ -23,13 +24,14 @@ from transferflow.spec.sections.backbone import (
     TimmBackbone,
     TorchvisionBackbone,
 )
+from transferflow.spec.sections.size import Size, size_of
 
 
 def build_backbone(
     section: Section,
     *,
     channels: int,
-    image_size: int | None,
+    image_size: int | Size | None,
     pretrained: bool = True,
     device: str = "cpu",
     offline: bool = False,
@@ -39,8 +41,8 @@ def build_backbone(
     Args:
         section: What the spec says.
         channels: Input channels.
-        image_size: Side of the input in pixels; `None` for what the weights were trained with. Position
-            embeddings of ViTs are resampled to it.
+        image_size: Of the input in pixels: a side, or height and width; `None` for what the weights were
+            trained with. Position embeddings of ViTs are resampled to it.
         pretrained: `False` builds the architecture alone: for a plan on the `meta` device, or to load one's
             own weights into; it is then not the weights that are random but the model that is empty.
         device: `cpu`, or `meta` for shapes without weights.
@@ -75,24 +77,29 @@ def build_backbone(
             assert_never(section)
 
 
-def preprocessing_of(section: Section, image_size: int | None) -> Preprocessing:
+def preprocessing_of(section: Section, image_size: int | Size | None) -> Preprocessing:
     """What the section's weights were trained with (RGB), for images of `image_size`.
 
     Raises:
         PlanError: If there is no such model.
         WeightsError: If the model has no such weights.
     """
+    usual = _usual_preprocessing(section)
+    return usual if image_size is None else replace(usual, image_size=size_of(image_size))
+
+
+def _usual_preprocessing(section: Section) -> Preprocessing:
     match section:
         case TorchvisionBackbone():
             published = resolve_torchvision(section.name, section.weights)
             usual = published or resolve_torchvision(section.name, "DEFAULT")
-            return torchvision_preprocessing(usual, image_size) if usual else Preprocessing()
+            return torchvision_preprocessing(usual) if usual else Preprocessing()
         case TimmBackbone():
-            return timm_preprocessing(resolve_timm(section.name, section.weights), image_size)
+            return timm_preprocessing(resolve_timm(section.name, section.weights))
         case CheckpointBackbone():
-            return checkpoint_preprocessing(section, image_size)
+            return checkpoint_preprocessing(section)
         case PackageBackbone():
-            return package_preprocessing(image_size)
+            return package_preprocessing()
         case _:
             assert_never(section)
 

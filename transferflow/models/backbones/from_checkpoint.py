@@ -39,6 +39,7 @@ from transferflow.models.standardised import plain_state
 from transferflow.models.weights.files import LocalFile, Location, Url, WeightFile
 from transferflow.models.weights.state_files import failure
 from transferflow.spec.sections.backbone import CheckpointBackbone
+from transferflow.spec.sections.size import Size, show_size
 from transferflow.text import one_line
 
 logger = get_logger("models")
@@ -53,7 +54,7 @@ def checkpoint_file(section: CheckpointBackbone) -> WeightFile:
         location = Url(place, Path(torch.hub.get_dir()) / "checkpoints" / name, section.sha256)
     else:
         location = LocalFile(Path(place), section.sha256)
-    preprocessing = checkpoint_preprocessing(section, None)
+    preprocessing = checkpoint_preprocessing(section)
     return WeightFile(
         "checkpoint",
         section.name,
@@ -64,14 +65,14 @@ def checkpoint_file(section: CheckpointBackbone) -> WeightFile:
     )
 
 
-def checkpoint_preprocessing(section: CheckpointBackbone, image_size: int | None) -> Preprocessing:
+def checkpoint_preprocessing(section: CheckpointBackbone) -> Preprocessing:
     """The section's statistics (or ImageNet's), and the architecture's own size and filter."""
     match section.library:
         case "torchvision":
             published = resolve_torchvision(section.name, "DEFAULT")
-            usual = torchvision_preprocessing(published, image_size) if published else Preprocessing()
+            usual = torchvision_preprocessing(published) if published else Preprocessing()
         case "timm":
-            usual = timm_preprocessing(resolve_timm(section.name, "none"), image_size)
+            usual = timm_preprocessing(resolve_timm(section.name, "none"))
         case _:
             assert_never(section.library)
     known, default = section.normalization, Preprocessing()
@@ -119,7 +120,7 @@ class Architecture:
 
     Attributes:
         model: Without classifier.
-        size: Side of the images that it is built for.
+        size: Of the images that it is built for, height and width in pixels.
         convs: Paths of the modules that see the image.
         wrap: Makes the backbone of it.
         resample: Fits what depends on the image size, such as position embeddings.
@@ -127,11 +128,11 @@ class Architecture:
     """
 
     model: nn.Module
-    size: int
+    size: Size
     convs: tuple[str, ...]
     wrap: Callable[[Preprocessing], Backbone]
     resample: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
-    usual: Callable[[], tuple[int, Mapping[str, Tensor]]] | None = None
+    usual: Callable[[], tuple[Size, Mapping[str, Tensor]]] | None = None
 
 
 def load_matching(
@@ -173,7 +174,7 @@ def _load(
         raise _poor_match(section, failure(error), "") from error
 
 
-def _build_architecture(section: CheckpointBackbone, size: int, device: str) -> Architecture:
+def _build_architecture(section: CheckpointBackbone, size: Size, device: str) -> Architecture:
     match section.library:
         case "torchvision":
             name = known_name(section.name)
@@ -264,10 +265,10 @@ def _explain(
         size, usual = parts.usual()
         if size != parts.size and match_state(usual, renamed).share > report.share:
             return WeightsError(
-                f"the file's tables can't be fitted to images of {parts.size} pixels",
+                f"the file's tables can't be fitted to images of {show_size(parts.size)} pixels",
                 where=f"backbone.weights: {section.weights}",
                 found=str(report),
-                allowed=f"data.image_size: {size}, which {section.name} is trained with",
+                allowed=f"data.image_size: {show_size(size)}, which {section.name} is trained with",
             )
     prefix = suggest_prefix(list(parts.model.state_dict()), list(renamed))
     whole = one_line(f"{section.prefix}{prefix}")

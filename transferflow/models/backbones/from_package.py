@@ -50,9 +50,9 @@ def package_file(sha256: str | None = None) -> WeightFile:
     )
 
 
-def package_preprocessing(image_size: int | None) -> Preprocessing:
+def package_preprocessing() -> Preprocessing:
     """TensorFlow's normalisation: mean and std of a half."""
-    return Preprocessing(HALF, HALF, "bicubic", image_size or 224, 0.875)
+    return Preprocessing(HALF, HALF, "bicubic", (224, 224), 0.875)
 
 
 def build_package(

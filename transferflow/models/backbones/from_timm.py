@@ -19,6 +19,7 @@ from transferflow.models.backbones.timm_weights import TimmChoice, timm_preproce
 from transferflow.models.channels import ChannelPlan, adapt_input, first_conv_paths
 from transferflow.models.layers import Backbone, FeatureLevel, Preprocessing
 from transferflow.models.weights.state_files import check_file, failure
+from transferflow.spec.sections.size import Size, show_size
 
 FINEST_STRIDE = 4
 
@@ -125,7 +126,7 @@ def wrap_timm(
     return backbone
 
 
-def create_bare(choice: TimmChoice, image_size: int, device: str) -> nn.Module:
+def create_bare(choice: TimmChoice, image_size: Size, device: str) -> nn.Module:
     """Build the architecture without classifier, its weights random (or on `meta`: none).
 
     Raises:
@@ -146,7 +147,7 @@ def first_convs(choice: TimmChoice, model: nn.Module) -> tuple[str, ...]:
     return (named,) if isinstance(named, str) else tuple(str(path) for path in named)
 
 
-def _create(choice: TimmChoice, image_size: int, arguments: dict[str, Any]) -> nn.Module:
+def _create(choice: TimmChoice, image_size: Size, arguments: dict[str, Any]) -> nn.Module:
     import timm
 
     name = f"{choice.name}.{choice.tag}" if choice.tag else choice.name
@@ -155,7 +156,7 @@ def _create(choice: TimmChoice, image_size: int, arguments: dict[str, Any]) -> n
     return model
 
 
-def load_classifier(choice: TimmChoice, image_size: int, file: Path) -> tuple[Tensor, Tensor]:
+def load_classifier(choice: TimmChoice, image_size: Size, file: Path) -> tuple[Tensor, Tensor]:
     """Weight and bias of the classifier that the published weights carry; for CLIP it is the projection.
 
     Raises:
@@ -175,7 +176,7 @@ def load_classifier(choice: TimmChoice, image_size: int, file: Path) -> tuple[Te
     return layer.weight.detach(), bias.detach()
 
 
-def _create_with_weights(choice: TimmChoice, image_size: int, file: Path) -> nn.Module:
+def _create_with_weights(choice: TimmChoice, image_size: Size, file: Path) -> nn.Module:
     """Load with the classifier still on, so that timm checks every key, and take it off afterwards."""
     model = _create_full(choice, image_size, file)
     reset: Any = getattr(model, "reset_classifier", None)
@@ -188,7 +189,7 @@ def _create_with_weights(choice: TimmChoice, image_size: int, file: Path) -> nn.
     return model
 
 
-def _create_full(choice: TimmChoice, image_size: int, file: Path) -> nn.Module:
+def _create_full(choice: TimmChoice, image_size: Size, file: Path) -> nn.Module:
     """Let timm read the file, which it does with `weights_only=True`."""
     numpy = file.suffix == ".npz"
     if not numpy:
@@ -205,7 +206,7 @@ def _create_full(choice: TimmChoice, image_size: int, file: Path) -> nn.Module:
     return model
 
 
-def _check_patches(model: nn.Module, choice: TimmChoice, image_size: int) -> None:
+def _check_patches(model: nn.Module, choice: TimmChoice, image_size: Size) -> None:
     """A patch embedding drops the pixels that fill no patch, without a word.
 
     Some weights were trained so (SigLIP's 384 pixels in patches of 14): their own size is allowed.
@@ -214,19 +215,19 @@ def _check_patches(model: nn.Module, choice: TimmChoice, image_size: int) -> Non
 
     embed = getattr(model, "patch_embed", None)
     patch = max(embed.patch_size) if isinstance(embed, PatchEmbed) else 1
-    if image_size % patch and image_size != timm_preprocessing(choice).image_size:
+    if any(side % patch for side in image_size) and image_size != timm_preprocessing(choice).image_size:
         raise patch_error(choice.name, image_size, patch)
 
 
 def _check_size(backbone: TimmBackbone, name: str, channels: int) -> None:
     """Send shapes through the model, which costs no arithmetic on `meta`."""
-    side = backbone.preprocessing.image_size
-    images = torch.empty(2, channels, side, side, device="meta")
+    size = backbone.preprocessing.image_size
+    images = torch.empty(2, channels, *size, device="meta")
     try:
         with torch.no_grad():
             features = backbone.eval()(images)
     except (RuntimeError, AssertionError, ValueError, TypeError) as error:
-        raise _size_error(name, side, error) from error
+        raise _size_error(name, size, error) from error
     finally:
         backbone.train()
     if features.ndim != 2:
@@ -258,10 +259,10 @@ def _level_sources(model: nn.Module) -> list[LevelSource]:
     return [found[stride] for stride in sorted(found)]
 
 
-def _size_error(name: str, image_size: int, error: Exception) -> PlanError:
+def _size_error(name: str, image_size: Size, error: Exception) -> PlanError:
     text = str(error).strip().splitlines()
     return PlanError(
-        f"{name} can't take images of {image_size} pixels",
+        f"{name} can't take images of {show_size(image_size)} pixels",
         where="data.image_size",
         found=f"{type(error).__name__}: {text[0] if text else ''}"[:300],
         allowed="leave data.image_size out for the size that the weights were trained with, or take a "

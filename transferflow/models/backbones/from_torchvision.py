@@ -19,6 +19,7 @@ from transferflow.models.backbones.torchvision_slices import slice_torchvision
 from transferflow.models.channels import ChannelPlan, adapt_input
 from transferflow.models.layers import Backbone, FeatureLevel, Preprocessing
 from transferflow.spec.sections.backbone import TorchvisionName
+from transferflow.spec.sections.size import Size, show_size
 
 State = Mapping[str, Tensor]
 PATCH = 16
@@ -93,7 +94,7 @@ def build_torchvision(
     return TorchvisionBackbone(model, name, adapted)
 
 
-def build_architecture(name: TorchvisionName, image_size: int, device: str) -> nn.Module:
+def build_architecture(name: TorchvisionName, image_size: Size, device: str) -> nn.Module:
     """Build the model with an identity in place of its classifier.
 
     Raises:
@@ -102,14 +103,12 @@ def build_architecture(name: TorchvisionName, image_size: int, device: str) -> n
     arguments: dict[str, Any] = {}
     geometry = geometry_of(name)
     if geometry.family == "vit":
-        if image_size % PATCH:
-            raise patch_error(name, image_size, PATCH)
-        arguments["image_size"] = image_size
-    if geometry.family == "convnext" and image_size < STRIDES[-1]:  # its convolutions have no padding
+        arguments["image_size"] = _side(name, image_size)
+    if geometry.family == "convnext" and min(image_size) < STRIDES[-1]:  # its convolutions have no padding
         raise PlanError(
-            f"{name} can't take images of {image_size} pixels",
+            f"{name} can't take images of {show_size(image_size)} pixels",
             where="data.image_size",
-            found=str(image_size),
+            found=show_size(image_size),
             allowed=f"{STRIDES[-1]} or more",
         )
     builder: Callable[..., nn.Module] = getattr(library, name)
@@ -120,6 +119,21 @@ def build_architecture(name: TorchvisionName, image_size: int, device: str) -> n
         parent, child = "", "classifier"
     model.get_submodule(parent).register_module(child, nn.Identity())
     return model
+
+
+def _side(name: TorchvisionName, image_size: Size) -> int:
+    """Side of the square that torchvision's ViT, which knows no other shape, is built for."""
+    if any(side % PATCH for side in image_size):
+        raise patch_error(name, image_size, PATCH)
+    if image_size[0] != image_size[1]:
+        raise PlanError(
+            f"{name} of torchvision takes squares only",
+            where="data.image_size",
+            found=show_size(image_size),
+            allowed="one number, the side of a square",
+            hint="timm's ViTs take rectangles: `backbone: {source: timm, name: vit_base_patch16_224}`",
+        )
+    return image_size[0]
 
 
 def load_strictly(model: nn.Module, state: State, name: str) -> None:
@@ -141,12 +155,12 @@ def load_strictly(model: nn.Module, state: State, name: str) -> None:
         ) from error
 
 
-def prepare_state(name: TorchvisionName, state: State, image_size: int) -> dict[str, Tensor]:
+def prepare_state(name: TorchvisionName, state: State, image_size: Size) -> dict[str, Tensor]:
     """Drop the classifier; resample a ViT's position embeddings to the image size."""
     geometry = geometry_of(name)
     kept = {key: value for key, value in state.items() if not key.startswith(f"{geometry.head}.")}
     if geometry.family == "vit" and "encoder.pos_embedding" in kept:
-        resampled = interpolate_embeddings(image_size, PATCH, kept, interpolation_mode="bicubic")
+        resampled = interpolate_embeddings(_side(name, image_size), PATCH, kept, interpolation_mode="bicubic")
         kept = dict(resampled)
     return kept
 

@@ -126,15 +126,15 @@ def timm_file(choice: TimmChoice) -> WeightFile:
     )
 
 
-def timm_preprocessing(choice: TimmChoice, image_size: int | None = None) -> Preprocessing:
+def timm_preprocessing(choice: TimmChoice) -> Preprocessing:
     """What the weights were trained with."""
     config, default = choice.config, Preprocessing()
-    size = image_size or (config.input_size[-1] if config.input_size else default.image_size)
+    _, *size = config.input_size or (3, *default.image_size)
     return Preprocessing(
         mean=tuple(config.mean or default.mean),
         std=tuple(config.std or default.std),
         interpolation="bilinear" if config.interpolation == "bilinear" else "bicubic",
-        image_size=size,
+        image_size=(int(size[0]), int(size[1])),
         crop_fraction=float(config.crop_pct or default.crop_fraction),
     )
 

@@ -123,14 +123,14 @@ def load_torchvision_state(
     return read_state(verified_weights(torchvision_file(weights), offline=offline, progress=progress))
 
 
-def torchvision_preprocessing(weights: WeightsEnum, image_size: int | None = None) -> Preprocessing:
+def torchvision_preprocessing(weights: WeightsEnum) -> Preprocessing:
     """What the weights were trained with, read from their own transforms.
 
     Weights of detectors and segmenters name no statistics or sizes of their own: ImageNet's then.
     """
     transforms: Any = weights.transforms()
     default = Preprocessing()
-    crop = _first(getattr(transforms, "crop_size", None)) or default.image_size
+    crop = _first(getattr(transforms, "crop_size", None)) or default.image_size[0]
     resize = _first(getattr(transforms, "resize_size", None))
     fraction = min(crop / resize, 1.0) if resize else default.crop_fraction
     filter_name = str(getattr(getattr(transforms, "interpolation", None), "value", "bilinear"))
@@ -138,7 +138,7 @@ def torchvision_preprocessing(weights: WeightsEnum, image_size: int | None = Non
         mean=tuple(getattr(transforms, "mean", default.mean)),
         std=tuple(getattr(transforms, "std", default.std)),
         interpolation="bicubic" if filter_name == "bicubic" else "bilinear",
-        image_size=image_size or crop,
+        image_size=(crop, crop),
         crop_fraction=fraction,
     )
 

@@ -19,6 +19,7 @@ from transferflow.models.layers import LayerGroup, Preprocessing
 from transferflow.models.torchvision_start import apply_resnet_start, decide_start, load_whole, whole_weights
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
 from transferflow.spec.sections.head import DetectionHead
+from transferflow.spec.sections.size import Size
 
 COCO_SIZE = 800
 """Short side that torchvision's detectors were trained at."""
@@ -31,7 +32,7 @@ def build_detector(
     *,
     num_classes: int,
     channels: int,
-    image_size: int | None,
+    image_size: int | Size | None,
     pretrained: bool,
     seed: int,
     device: str = "cpu",
@@ -47,7 +48,7 @@ def build_detector(
             weights of the whole detector.
         num_classes: Classes of the data set, without a background.
         channels: Input channels.
-        image_size: Side of the square input in pixels.
+        image_size: Of the input in pixels: a side, or height and width.
         pretrained: Whether to load weights.
         seed: Of the layers that are new.
         device: `meta` for shapes alone.
@@ -98,6 +99,6 @@ def _on_resnet50(
     apply_new_classes(model, settings)
     body = model.get_submodule("backbone.body")
     preprocessing = apply_resnet_start(
-        body, backbone, start, channels=channels, image_size=COCO_SIZE, pretrained=pretrained
+        body, backbone, start, channels=channels, side=COCO_SIZE, pretrained=pretrained
     )
     return model, resnet_groups(body, "backbone.body"), preprocessing

@@ -24,6 +24,7 @@ from transferflow.models.segmentation.segmenter import LevelPick, LiteBody, Segm
 from transferflow.models.torchvision_start import apply_resnet_start, decide_start, load_whole, whole_weights
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
 from transferflow.spec.sections.head import SegmentationHead
+from transferflow.spec.sections.size import Size
 
 COCO_LABELS = 21
 COCO_SIZE = 520
@@ -41,7 +42,7 @@ def build_segmenter(
     *,
     num_classes: int,
     channels: int,
-    image_size: int | None,
+    image_size: int | Size | None,
     pretrained: bool,
     seed: int,
     device: str = "cpu",
@@ -56,7 +57,7 @@ def build_segmenter(
             starts from weights of the whole segmenter.
         num_classes: Classes.
         channels: Input channels.
-        image_size: Side of the square input in pixels.
+        image_size: Of the input in pixels: a side, or height and width.
         pretrained: Whether to load weights.
         seed: Of the layers that are new.
         device: `meta` for shapes alone.
@@ -98,7 +99,7 @@ def _on_resnet50(
     if start == "whole" and pretrained:
         load_whole(model, whole)
     preprocessing = apply_resnet_start(
-        body, backbone, start, channels=channels, image_size=COCO_SIZE, pretrained=pretrained
+        body, backbone, start, channels=channels, side=COCO_SIZE, pretrained=pretrained
     )
     return _finish(head, model, resnet_groups(body, "backbone"), preprocessing, num_classes)
 

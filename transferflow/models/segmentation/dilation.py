@@ -106,11 +106,10 @@ def _has_stride(body: Backbone, output_stride: int, channels: int) -> bool:
         maps, _ = meta_levels(body, channels)
     except RuntimeError:  # maps of two sizes that the model adds or joins
         return False
-    side = body.preprocessing.image_size
     return all(
         abs(extent - side / min(level.stride, output_stride)) <= 1
         for level, found in zip(body.levels, maps, strict=True)
-        for extent in found.shape[-2:]
+        for extent, side in zip(found.shape[-2:], body.preprocessing.image_size, strict=True)
     )
 
 

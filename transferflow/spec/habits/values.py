@@ -205,7 +205,7 @@ TOLD_VALUES: Mapping[str, str] = {
     "data.classes": "the names, in order: `classes: [cat, dog]`; left out, they come from the data",
     "data.split": "shares that sum to 1: `split: {train: 0.8, val: 0.1, test: 0.1}`",
     "data.format": TOLD_MISSING["data.format"],
-    "data.image_size": "one side, in pixels: every image becomes a square of it, as `data.fit` says",
+    "data.image_size": "the side of a square in pixels, or `[height, width]`; `data.fit` says how",
     "data.cache": "decoded images are cached up to 20 GB; `cache: null` switches it off",
     "data.intensity": "`intensity: {kind: percentile}`, or `window` with level and width",
     "data.channels": "1 for gray, 3 for colour",

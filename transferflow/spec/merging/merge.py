@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import assert_never
 
 from pydantic import BaseModel
 
@@ -28,7 +29,7 @@ from transferflow.spec.merging.shape import (
     VariantsShape,
     slots,
 )
-from transferflow.spec.sections.base import ChosenByKey
+from transferflow.spec.sections.base import ChosenByKey, Form
 from transferflow.spec.yaml.tree import Entry, Key, ListNode, MapNode, Node, ScalarNode, is_index
 
 
@@ -131,8 +132,19 @@ def fitting(slot: Slot | None, node: Node) -> Shape | None:
     if slot is None or not isinstance(slot.shape, EitherShape):
         return slot.shape if slot else None
     chooser = slot.shape.chooser
-    fits = isinstance(node, MapNode) if chooser.form == "mapping" else is_text(node)
-    return slot.shape.members[chooser.fits if fits else chooser.other]
+    return slot.shape.members[chooser.fits if _has_form(node, chooser.form) else chooser.other]
+
+
+def _has_form(node: Node, form: Form) -> bool:
+    match form:
+        case "mapping":
+            return isinstance(node, MapNode)
+        case "list":
+            return isinstance(node, ListNode)
+        case "text":
+            return is_text(node)
+        case _:
+            assert_never(form)
 
 
 def slot_of(shape: Shape | None, node: Node, key: Key) -> Slot | None:

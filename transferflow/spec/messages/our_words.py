@@ -242,11 +242,8 @@ def _cron(node: Node) -> str:
 
 
 def _side(node: Node) -> str:
-    """One side of a square that was given with two."""
-    if isinstance(node, ListNode):
-        sides = [str(item.value) for item in node.items if isinstance(item, ScalarNode)]
-    else:
-        sides = re.split(r"[x,* ]+", _word(node).strip("()"))
+    """One side of a square that was given as text with two."""
+    sides = re.split(r"[x,* ]+", _word(node).strip("()"))
     return sides[0] if len(sides) == 2 and len(set(sides)) == 1 and sides[0].isdecimal() else ""
 
 

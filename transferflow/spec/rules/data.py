@@ -8,6 +8,7 @@ from transferflow.spec.sections.augmentation import Custom, OneOf
 from transferflow.spec.sections.backbone import CheckpointBackbone
 from transferflow.spec.sections.base import Found
 from transferflow.spec.sections.data import DicomData, ImageFolderData, MaskFolderData
+from transferflow.spec.sections.size import size_of
 from transferflow.spec.sections.task import ClassificationTask, SegmentationTask
 from transferflow.spec.sections.whole import Sections
 from transferflow.spec.wording import did_you_mean
@@ -89,9 +90,9 @@ def describe_ignored_class(ignore_index: int, classes: Sequence[str]) -> str | N
 
 
 def _crop_fits_the_image(spec: Sections) -> Iterator[Found]:
-    size = spec.data.image_size
-    if size is None or not isinstance(spec.augmentation, Custom):
+    if spec.data.image_size is None or not isinstance(spec.augmentation, Custom):
         return
+    sides = dict(zip(("height", "width"), size_of(spec.data.image_size), strict=True))
     for number, step in enumerate(spec.augmentation.transforms):
         place: tuple[str, ...] = ("augmentation", "transforms", str(number))
         candidates = step.one_of if isinstance(step, OneOf) else (step,)
@@ -99,7 +100,7 @@ def _crop_fits_the_image(spec: Sections) -> Iterator[Found]:
             inner = (*place, "one_of", str(choice)) if isinstance(step, OneOf) else place
             if "Crop" not in transform.name:
                 continue
-            for side in ("height", "width"):
+            for side, size in sides.items():
                 value = transform.args.get(side)
                 if isinstance(value, int) and value > size:
                     message = f"{transform.name} of {value} is larger than data.image_size {size}"

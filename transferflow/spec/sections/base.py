@@ -91,16 +91,23 @@ class ChosenByPresence:
         return self.present if has_key else self.absent
 
 
+Form = Literal["mapping", "text", "list"]
+_FORMS: Mapping[Form, tuple[type, ...]] = {
+    "mapping": (Mapping, BaseModel),
+    "text": (str,),
+    "list": (list, tuple),
+}
+
+
 @dataclass(frozen=True)
 class ChosenByForm:
-    """A union told apart by whether a mapping (or a text) stands there, so that only one member complains."""
+    """A union told apart by whether a mapping (text, list) stands there: one member alone complains."""
 
     __name__: ClassVar[str] = "form"
-    form: Literal["mapping", "text"]
+    form: Form
     fits: str
     other: str
 
     def __call__(self, value: object) -> str:
         """Tag of a value."""
-        types: tuple[type, ...] = (Mapping, BaseModel) if self.form == "mapping" else (str,)
-        return self.fits if isinstance(value, types) else self.other
+        return self.fits if isinstance(value, _FORMS[self.form]) else self.other

@@ -20,6 +20,7 @@ from transferflow.spec.sections.base import (
     without_repeats,
 )
 from transferflow.spec.sections.paths import BelowRoot
+from transferflow.spec.sections.size import ImageSize
 
 FitMode = Literal["crop", "letterbox", "stretch"]
 Colour = tuple[
@@ -142,10 +143,11 @@ class _Data(Section):
     """Class names in order; left out: what the data says, in its own order (COCO, YOLO, masks) or sorted."""
     channels: Annotated[StrictInt, Field(ge=1, le=64)] = 3
     """Channels that the model sees; files of another kind are converted or rejected, never guessed."""
-    image_size: Annotated[StrictInt, Field(ge=16, le=4096)] | None = None
-    """Side of the square the model sees, in pixels; left out: what the weights were trained with."""
+    image_size: ImageSize | None = None
+    """What the model sees, in pixels: a number is the side of a square, `[height, width]` a rectangle; left
+    out: what the weights were trained with."""
     fit: FitMode | None = None
-    """How an image becomes that square: `crop` cuts the middle out of it (what lies at the ends of a long
+    """How an image becomes that: `crop` cuts the middle out of it (what lies at the ends of a long
     image is never seen), `letterbox` keeps all of it and pads, `stretch` keeps all of it and distorts; left
     out: `letterbox` for detection and segmentation, `crop` for the others."""
     split: Split = Split()

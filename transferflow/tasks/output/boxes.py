@@ -116,7 +116,7 @@ class PlacedBoxes:
         ]
         if not parts:
             return found.table
-        margin = edge_margin(found.tiles[0], found.model_side)
+        margin = edge_margin(found.tiles[0], found.model_size)
         boxes, scores, labels = merge_tile_boxes(parts, *found.size, self._nms_threshold, margin)
         columns = {
             "id": [image] * len(boxes),
