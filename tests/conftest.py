@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,11 @@ COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 @pytest.fixture
 def colour_folder(tmp_path: Path) -> Path:
     """Three classes of 20 noisy images of one colour each: easy to learn, cheap to train."""
+    return _draw_colours(tmp_path / "colours")
+
+
+def _draw_colours(root: Path) -> Path:
     random = np.random.default_rng(0)
-    root = tmp_path / "colours"
     for name, colour in COLOURS.items():
         (root / name).mkdir(parents=True)
         for number in range(20):
@@ -53,24 +57,55 @@ def build_spec(colour_folder: Path) -> Callable[..., ExperimentSpec]:
     """Build a tiny classification spec; keyword arguments replace whole sections."""
 
     def build(**sections: Any) -> ExperimentSpec:
-        document: dict[str, Any] = {
-            "name": "colours",
-            "task": {"kind": "classification"},
-            "data": {
-                "format": "image_folder",
-                "root": str(colour_folder),
-                "image_size": 32,
-                "split": {"train": 0.6, "val": 0.2, "test": 0.2},
-            },
-            "backbone": {"source": "timm", "name": "test_resnet", "weights": "none"},
-            "optimizer": {"lr": 3e-3},
-            "augmentation": {"preset": "none"},
-            "training": {"epochs": 2, "batch_size": 12, "workers": 0, "device": "cpu", "precision": "fp32"},
-            "evaluation": {"bootstrap": 200},
-        }
-        return ExperimentSpec.model_validate(document | sections)
+        return ExperimentSpec.model_validate(_document(colour_folder) | sections)
 
     return build
+
+
+def _document(root: Path) -> dict[str, Any]:
+    return {
+        "name": "colours",
+        "task": {"kind": "classification"},
+        "data": {
+            "format": "image_folder",
+            "root": str(root),
+            "image_size": 32,
+            "split": {"train": 0.6, "val": 0.2, "test": 0.2},
+        },
+        "backbone": {"source": "timm", "name": "test_resnet", "weights": "none"},
+        "optimizer": {"lr": 3e-3},
+        "augmentation": {"preset": "none"},
+        "training": {"epochs": 2, "batch_size": 12, "workers": 0, "device": "cpu", "precision": "fp32"},
+        "evaluation": {"bootstrap": 200},
+    }
+
+
+@pytest.fixture(scope="session")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A home with two runs of a spec, the second at another rate, on another split, through a whole gate.
+
+    Nothing may be changed in it.
+    """
+    from transferflow.stages.context import RunContext
+    from transferflow.stages.run import run_plan
+
+    folder = tmp_path_factory.mktemp("two-runs")
+    first = _document(_draw_colours(folder / "colours"))
+    gate = {
+        "against_champion": {"mode": "non_inferior", "margin": 0.5, "family_error": 0.05, "horizon": 4},
+        "also": [{"metric": "macro_f1", "minimum": 0.0, "against_champion": {"margin": 0.0}}],
+        "per_class_floor": {"recall": 0.0},
+        "max_ece": 1.0,
+        "max_size_mb": 100.0,
+        "max_latency_ms": 60000.0,
+    }
+    second = first | {
+        "optimizer": {"lr": 1e-4},
+        "data": first["data"] | {"split": {"train": 0.4, "val": 0.2, "test": 0.4, "seed": 1}},
+        "registration": {"gate": gate},
+    }
+    context = RunContext(folder / "home")
+    return context, [run_plan(ExperimentSpec.model_validate(one), context) for one in (first, second)]
 
 
 @pytest.fixture(scope="session")
@@ -130,3 +165,71 @@ def snapshot_of(data_section, truth_of, tmp_path_factory) -> Callable[..., Datas
         return build_snapshot(data, chosen, listing, folder, previous=previous, workers=workers)
 
     return run
+
+
+def _make_entry(folder: Path, key: str, model: str, changes: dict[str, Any]) -> Any:
+    from transferflow.evaluation.results import MetricValue
+    from transferflow.registry.base import RegistryEntry
+    from transferflow.tasks.bundle_files import write_description
+
+    bundle = folder / "bundle"
+    bundle.mkdir(exist_ok=True)
+    (bundle / "weights.safetensors").write_bytes(b"\x00" * 64)
+    write_description(bundle, {"classes": ["a", "b"]})
+    report = folder / "report.html"
+    report.write_text("<p>report</p>")
+    values = {
+        "model": model,
+        "run_name": "tiny",
+        "evaluation_key": key,
+        "bundle": bundle,
+        "files": (report,),
+        "dataset": "xrays",
+        "dataset_digest": "d" * 64,
+        "dataset_source": "data/xrays",
+        "params": {"optimizer": {"lr": 1e-3, "layer_lr": {}}, "freeze": {"layers": ["layer1"]}},
+        "metrics": {"accuracy": MetricValue(0.9, 0.8, 0.95), "loss": MetricValue(float("nan"))},
+        "history": ({"train_loss": 1.0}, {"train_loss": 0.5}),
+        "tags": {"train_key": "t" * 64},
+        "description": "A *tiny* model.",
+    }
+    return RegistryEntry(**(values | changes))
+
+
+@pytest.fixture(scope="session")
+def entry_in() -> Callable[..., Any]:
+    """What to register, from files in a folder."""
+    return _make_entry
+
+
+@pytest.fixture
+def make_entry(tmp_path: Path) -> Callable[..., Any]:
+    """Make an entry with a bundle of two small files; `key` tells evaluations apart."""
+
+    def make(key: str = "e" * 64, model: str = "chest-xray", **changes: Any) -> Any:
+        return _make_entry(tmp_path, key, model, changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def template_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose database has its tables: making them takes seconds."""
+    from transferflow.registry.own_database import make_ready
+
+    home = tmp_path_factory.mktemp("template")
+    make_ready(home / "mlflow")
+    return home
+
+
+@pytest.fixture
+def registry(template_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An empty registry in a home of its own, `home with spaces`."""
+    from transferflow.registry.mlflow_registry import MlflowRegistry
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    home = tmp_path / "home with spaces"
+    (home / "mlflow").mkdir(parents=True)
+    for name in ("mlflow.db", "mlflow.version"):
+        shutil.copy(template_home / "mlflow" / name, home / "mlflow" / name)
+    return MlflowRegistry(home)

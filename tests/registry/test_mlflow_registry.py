@@ -1,3 +1,4 @@
+import getpass
 import logging
 import os
 import pickle
@@ -13,31 +14,13 @@ import pytest
 from transferflow.errors import ChampionChangedError, RegistryError
 from transferflow.registry.base import parse_reference
 from transferflow.registry.gate import Verdict, VerdictKind
+from transferflow.registry.mlflow_keeping import MlflowKeeping
 from transferflow.registry.mlflow_registry import MlflowRegistry
-from transferflow.registry.own_database import make_ready
 from transferflow.store import ArtifactStore
 
 PROMOTE = Verdict(VerdictKind.PROMOTE, ("good",))
 HOLD = Verdict(VerdictKind.HOLD, ("not surely better",))
 REJECT = Verdict(VerdictKind.REJECT, ("worse",))
-
-
-@pytest.fixture(scope="module")
-def template_home(tmp_path_factory):
-    """A home whose database has its tables: making them takes seconds."""
-    home = tmp_path_factory.mktemp("template")
-    make_ready(home / "mlflow")
-    return home
-
-
-@pytest.fixture
-def registry(template_home, tmp_path, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    home = tmp_path / "home with spaces"
-    (home / "mlflow").mkdir(parents=True)
-    for name in ("mlflow.db", "mlflow.version"):
-        shutil.copy(template_home / "mlflow" / name, home / "mlflow" / name)
-    return MlflowRegistry(home)
 
 
 def test_a_registered_model_can_be_found_with_all_that_belongs_to_it(registry, make_entry):
@@ -82,7 +65,7 @@ def test_one_evaluation_has_one_version(registry, make_entry):
 def test_verdicts_move_the_aliases(registry, make_entry):
     assert registry.champion("chest-xray") is None
     first = registry.register(make_entry(key="a1"), PROMOTE, None)
-    assert first.aliases == ("champion",)
+    assert first.aliases == ("champion", "reference")
     assert (first.tags["verdict"], first.is_settled) == ("PROMOTE", True)
 
     second = registry.register(make_entry(key="a2"), HOLD, first)
@@ -95,9 +78,9 @@ def test_verdicts_move_the_aliases(registry, make_entry):
     assert registry.lookup("chest-xray", "challenger").version == 2
 
     fourth = registry.register(make_entry(key="a4"), PROMOTE, first)
-    assert fourth.aliases == ("champion",)
+    assert fourth.aliases == ("champion", "reference")
     assert registry.champion("chest-xray").version == 4
-    assert registry.register(make_entry(key="a4"), PROMOTE, None).aliases == ("champion",)
+    assert registry.register(make_entry(key="a4"), PROMOTE, None).aliases == ("champion", "reference")
     assert registry.register(make_entry(key="a2"), REJECT, fourth).aliases == ()
 
 
@@ -121,7 +104,7 @@ def test_who_is_stopped_on_the_way_is_settled_by_the_next_run(registry, make_ent
     left = registry.lookup("chest-xray", "1")
     assert left is None or left.tags["verdict"] == "PROMOTE"  # never one without a verdict
     settled = registry.register(make_entry(), PROMOTE, None)
-    assert (settled.version, settled.aliases, settled.is_settled) == (1, ("champion",), True)
+    assert (settled.version, settled.aliases, settled.is_settled) == (1, ("champion", "reference"), True)
     assert registry.lookup("chest-xray", "2") is None
 
 
@@ -129,12 +112,13 @@ def test_a_version_is_promoted_by_hand(registry, make_entry):
     first = registry.register(make_entry(key="a1"), PROMOTE, None)
     second = registry.register(make_entry(key="a2"), PROMOTE, first)
     back = registry.promote(first, "the new one is slow")
-    assert back.aliases == ("champion",)
-    assert back.tags["by_hand_reason"] == "the new one is slow"
-    assert back.tags["by_hand_replaced"] == second.uri
+    assert back.aliases == ("champion", "reference")
+    event = MlflowKeeping(registry).trail("chest-xray")[-1]
+    assert (event.action, event.version, event.replaced) == ("promoted", 1, second.version)
+    assert (event.reason, event.by) == ("the new one is slow", getpass.getuser())
     assert registry.champion("chest-xray").version == 1
     held = registry.register(make_entry(key="a3"), HOLD, back)
-    assert registry.promote(held, "").aliases == ("champion",)
+    assert registry.promote(held, "").aliases == ("champion", "reference")
 
 
 def test_looking_for_a_champion_makes_no_database(tmp_path, monkeypatch):

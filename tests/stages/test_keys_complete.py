@@ -22,6 +22,7 @@ from transferflow.stages.keys import evaluate_inputs, prepare_inputs, register_i
 from transferflow.stages.outcome import STAGES
 from transferflow.store import digest
 
+GATE_KEYS = ("minimum", "maximum", "against_champion", "also", "per_class_floor", "max_")
 UNTOUCHED = {
     "prepare": {
         "name": "a name; the former snapshot that it leads to is an input by its content",
@@ -50,9 +51,7 @@ UNTOUCHED = {
         "evaluation.bootstrap": "intervals are of the test images",
         "evaluation.specificity": "counts where its metric chooses the epoch, see test_keys.py",
         "registration.model": "a name; the version that a warm start begins with is an input by its key",
-        "registration.gate.minimum": "decides what becomes of a model, not which",
-        "registration.gate.maximum": "decides what becomes of a model, not which",
-        "registration.gate.against_champion*": "decides what becomes of a model, not which",
+        **{f"registration.gate.{key}*": "decides what becomes of a model, not which" for key in GATE_KEYS},
         "deployment.*": "where and when a spec runs",
     },
     "evaluate": {
@@ -63,9 +62,10 @@ UNTOUCHED = {
         "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
         "training.on_nan": "decides between an error and the rest of the training; steps left out are said",
         "registration.model": "a name",
-        "registration.gate.minimum": "decides what becomes of a model, not what is measured",
-        "registration.gate.maximum": "decides what becomes of a model, not what is measured",
-        "registration.gate.against_champion*": "decides what becomes of a model, not what is measured",
+        **{
+            f"registration.gate.{key}*": "decides what becomes of a model, not what is measured"
+            for key in GATE_KEYS
+        },
         "deployment.*": "where and when a spec runs",
     },
     "register": {
@@ -120,8 +120,17 @@ BASES = {
             "class_weights": {"a": 2.0},
             "gradient_clip": 1.0,
         },
-        "evaluation": {"metrics": ["accuracy", "auroc"]},
-        "registration": {"model": "m", "gate": {"metric": "accuracy", "minimum": 0.5}},
+        "evaluation": {"metrics": ["accuracy", "auroc", "macro_f1", "ece"]},
+        "registration": {
+            "model": "m",
+            "gate": {
+                "metric": "accuracy",
+                "minimum": 0.5,
+                "against_champion": {"family_error": 0.05, "horizon": 52},
+                "also": [{"metric": "auroc", "minimum": 0.5, "against_champion": {"margin": 0.0}}],
+                "per_class_floor": {"recall": 0.1},
+            },
+        },
         "deployment": {"schedule": {"cron": "0 3 * * 1"}, "refresh": {"poll": "*/30 * * * *"}},
         "augmentation": {"preset": "none", "mixup": 0.1, "cutmix": 0.1},
     },
@@ -188,7 +197,7 @@ BASES = {
     "numbers": {
         "task": {"kind": "regression"},
         "data": {"format": "csv", "root": "r", "file": "a.csv"},
-        "registration": {"gate": {"maximum": 2.0}},
+        "registration": {"gate": {"maximum": 2.0, "also": [{"metric": "rmse", "maximum": 2.0}]}},
     },
     "dicom": {
         "data": {"format": "dicom", "root": "r", "file": "a.csv"},
@@ -223,6 +232,8 @@ OTHERS = {
     "training.early_stopping": [{"patience": 2}],
     "evaluation.metrics": [["accuracy"], ["accuracy", "auroc", "ece"]],
     "registration.gate.metric": ["macro_f1", "auroc"],
+    "registration.gate.also.*.metric": ["macro_f1"],
+    "registration.gate.per_class_floor": [{"recall": 0.2}],
     "freeze.phases.*.train": [["layer4", "head"]],
     "augmentation.*.args": [{"p": 0.5}],
     "deployment.schedule.cron": ["0 4 * * 1"],
@@ -238,6 +249,8 @@ TOGETHER = {
     "data.split.val": {"train": 0.7, "val": 0.2, "test": 0.1},
     "data.split.test": {"train": 0.7, "val": 0.1, "test": 0.2},
     "data.encoding": {"encoding": "index", "colours": None},
+    "registration.gate.against_champion.mode": {"margin": 0.01},
+    "registration.gate.also.0.against_champion.mode": {"margin": 0.01},
 }
 """Keys that a rule ties to others, and what stands there then."""
 

@@ -213,7 +213,11 @@ def test_a_former_spec_again_says_who_is_champion_today_and_how_to_go_back(build
     again = run_plan(build_spec(registration=ungated), context)[3]
     assert again.reused
     assert again.summary["reasons"] == first["reasons"]
-    assert (again.summary["version"], again.summary["aliases"], again.summary["champion"]) == (1, [], 2)
+    assert (again.summary["version"], again.summary["aliases"], again.summary["champion"]) == (
+        1,
+        ["reference"],  # nothing was compared since
+        2,
+    )
     said = "\n".join(describe_standing(again.summary))
     assert f"decided {first['decided']}; version 2 is champion today" in said
     assert "transferflow models promote colours/1" in said

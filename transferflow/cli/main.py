@@ -15,7 +15,7 @@ import typer
 from typer.main import get_command
 
 from transferflow import __version__
-from transferflow.cli import data, data_show, datasets, deploy, models, predict, registered, run, spec
+from transferflow.cli import data, data_show, datasets, deploy, models, predict, registered, run, runs, spec
 from transferflow.cli.console import errors, output, print_problems
 from transferflow.cli.help import DATA, MODELS, SPECS, apply_plain_flags, examples
 from transferflow.cli.usage import usage_hint
@@ -51,6 +51,7 @@ app.command("deploy", rich_help_panel=SPECS, epilog=examples("deploy specs/"))(d
 app.command("schema", rich_help_panel=SPECS, epilog=_schema)(spec.schema)
 app.command("predict", rich_help_panel=MODELS, epilog=_predict)(predict.predict)
 app.add_typer(registered.models, name="models", rich_help_panel=MODELS)
+app.add_typer(runs.app, name="runs", rich_help_panel=MODELS)
 app.add_typer(models.backbones, name="backbones", rich_help_panel=MODELS)
 app.add_typer(models.weights, name="weights", rich_help_panel=MODELS)
 data.app.command("show", epilog=examples("data show my-spec.yaml --images 24"))(data_show.show)

@@ -13,10 +13,14 @@ from transferflow.registry.gate import Verdict
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+REFERENCE = "reference"
+"""The last champion that was better than the one before, or promoted by hand: no loss adds up against it."""
 OWN = "the home's own"
 """Identity of the registry that every home has."""
 SETTLED = "settled"
 """Tag of a version whose aliases were moved as its verdict says: nothing is left to do for it."""
+COMPARED_WITH = "compared_with"
+"""Tag with the URI of the champion that a version was compared with; empty where there was none."""
 StageTag = Literal["train_key", "evaluation_key", "register_key"]
 """Tags of a version with the key of a stage that it came from."""
 
@@ -87,9 +91,40 @@ class RegisteredVersion:
         return self.tags.get(SETTLED) == "yes"
 
     @property
+    def was_compared(self) -> bool:
+        """Whether its verdict came from a comparison with a champion."""
+        return bool(self.tags.get(COMPARED_WITH))
+
+    @property
+    def is_half_made(self) -> bool:
+        """Whether a kill came between its verdict and the aliases."""
+        return "verdict" in self.tags and not self.is_settled
+
+    @property
     def uri(self) -> str:
         """Its MLflow URI."""
         return f"models:/{self.model}/{self.version}"
+
+
+@dataclass(frozen=True)
+class AuditEvent:
+    """Something that was done to the versions of a model.
+
+    Attributes:
+        when: Time in UTC.
+        action: `promoted`, `rolled back` or `deleted`.
+        version: Number of the version.
+        replaced: Number of the version whose alias it took; `None` where there was none.
+        by: `gate`, or the user.
+        reason: Why, in words.
+    """
+
+    when: str
+    action: str
+    version: int
+    replaced: int | None
+    by: str
+    reason: str
 
 
 class ModelRegistry(Protocol):
@@ -119,6 +154,14 @@ class ModelRegistry(Protocol):
 
     def lookup(self, model: str, alias_or_version: str) -> RegisteredVersion | None:
         """The version with this alias or number, or `None` when there is none (or no such model).
+
+        Raises:
+            RegistryError: If the registry does not answer.
+        """
+        ...
+
+    def versions(self, model: str) -> Sequence[RegisteredVersion]:
+        """Every version of a model, the newest first; none when there is no such model.
 
         Raises:
             RegistryError: If the registry does not answer.

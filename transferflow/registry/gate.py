@@ -1,10 +1,12 @@
-"""The promotion gate: from numbers to PROMOTE, HOLD or REJECT, with the reasons in words."""
+"""The promotion gate: what it asks for, what goes into it, and the verdict. `deciding` is how it decides."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from transferflow.evaluation.results import MetricValue
 
 
 class VerdictKind(StrEnum):
@@ -17,18 +19,25 @@ class VerdictKind(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A decision and why it was taken, one sentence per reason."""
+    """A decision and why it was taken, one sentence per reason.
+
+    Attributes:
+        kind: The decision.
+        reasons: Why.
+        sets_reference: Whether a promoted challenger is the one that later ones are held against.
+    """
 
     kind: VerdictKind
     reasons: tuple[str, ...]
+    sets_reference: bool = True
 
 
 @dataclass(frozen=True)
 class GateRule:
-    """What a challenger must meet.
+    """What a challenger must meet in one metric.
 
     Attributes:
-        metric: Name of the metric that decides.
+        metric: Name of the metric.
         lower_is_better: Whether small values are good, as for `ece`.
         minimum: Worst value that may be promoted (the largest where lower is better).
         margin: Least improvement on the champion; below 0 it is the loss that is still accepted;
@@ -44,6 +53,40 @@ class GateRule:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a challenger must keep to, whatever the champion does; `None` asks for nothing.
+
+    Attributes:
+        class_floors: Least value for every class, by the name of the per-class metric.
+        max_ece: Largest expected calibration error, 0..1.
+        max_size_mb: Largest size of the weights in MB (10^6 bytes).
+        max_latency_ms: Longest time for one image in milliseconds.
+    """
+
+    class_floors: Mapping[str, float] = field(default_factory=dict)
+    max_ece: float | None = None
+    max_size_mb: float | None = None
+    max_latency_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of the challenger.
+
+    Attributes:
+        metrics: On the test images, by name.
+        per_class: Class name to metric name to value; `nan` where the class can't be measured.
+        size_mb: Size of the weights in MB.
+        latency_ms: Median time for one image; `None` where it was not asked for.
+    """
+
+    metrics: Mapping[str, MetricValue]
+    per_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    size_mb: float = 0.0
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True)
 class ChampionComparison:
     """Challenger minus champion, paired on the same test images.
 
@@ -53,6 +96,9 @@ class ChampionComparison:
         difference: Challenger's metric minus champion's.
         low: Lower end of the difference's interval at the rule's confidence.
         high: Upper end.
+        images: Test images that were compared on; 0 where that is not known.
+        p_value: Of an exact test beside the interval, two-sided; `None` where there is none.
+        bootstrap_p_value: Of the resamples that the interval comes from, two-sided.
     """
 
     champion: str
@@ -60,6 +106,9 @@ class ChampionComparison:
     difference: float
     low: float
     high: float
+    images: int = 0
+    p_value: float | None = None
+    bootstrap_p_value: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,73 +119,17 @@ class NotComparable:
     reason: str
 
 
-def decide_verdict(
-    rule: GateRule, value: float, champion: ChampionComparison | NotComparable | None, note: str = ""
-) -> Verdict:
-    """Decide whether a challenger becomes the champion.
+Compared = ChampionComparison | NotComparable
 
-    REJECT: below the minimum, or surely worse than the champion by more than the margin allows.
-    HOLD: good enough, but not surely better than the champion by the margin.
-    PROMOTE: everything else.
 
-    Args:
-        rule: The gate.
-        value: The challenger's metric on the test images.
-        champion: The comparison with the champion; `None` when there is no champion yet.
-        note: What there is to say about the value, such as classes that it leaves out.
+@dataclass(frozen=True)
+class Opponents:
+    """What a challenger was compared with in one metric.
+
+    Attributes:
+        champion: The champion; `None` when there is none, or nothing asks for a comparison.
+        reference: The reference, where that is another version than the champion.
     """
-    met, reasons = _meets_minimum(rule, value)
-    if note and not math.isnan(value):
-        reasons = (*reasons, f"{rule.metric}: {note}")
-    if not met:
-        return Verdict(VerdictKind.REJECT, reasons)
-    kind, reason = _against_champion(rule, champion)
-    return Verdict(kind, (*reasons, reason))
 
-
-def _meets_minimum(rule: GateRule, value: float) -> tuple[bool, tuple[str, ...]]:
-    if math.isnan(value):
-        return False, (f"{rule.metric} could not be measured on the test images",)
-    if rule.minimum is None:
-        return True, ()
-    worst = "most" if rule.lower_is_better else "least"
-    met = value <= rule.minimum if rule.lower_is_better else value >= rule.minimum
-    verb = "meets" if met else "misses"
-    return met, (f"{rule.metric} {value:.4f} {verb} the gate of at {worst} {rule.minimum:g}",)
-
-
-def _against_champion(
-    rule: GateRule, champion: ChampionComparison | NotComparable | None
-) -> tuple[VerdictKind, str]:
-    if rule.margin is None:
-        return VerdictKind.PROMOTE, "the gate asks for no comparison with the champion"
-    if champion is None:
-        return VerdictKind.PROMOTE, "there is no champion yet"
-    if isinstance(champion, NotComparable):
-        return VerdictKind.HOLD, f"not comparable with the champion ({champion.champion}): {champion.reason}"
-    sign = -1.0 if rule.lower_is_better else 1.0
-    gain_low, gain_high = sorted((sign * champion.low, sign * champion.high))
-    measured = (
-        f"{rule.metric} against the champion ({champion.champion}, {champion.champion_value:.4f}): "
-        f"{champion.difference:+.4f}, {rule.confidence:.0%} interval "
-        f"{champion.low:+.4f} to {champion.high:+.4f}"
-    )
-    if math.isnan(gain_low) or math.isnan(gain_high):
-        return VerdictKind.HOLD, f"{measured}: too few test images to tell"
-    if gain_low > rule.margin:
-        return VerdictKind.PROMOTE, f"{measured}: {_passed(rule.margin)}"
-    if gain_high < min(rule.margin, 0.0):
-        return VerdictKind.REJECT, f"{measured}: surely worse"
-    return VerdictKind.HOLD, f"{measured}: {_not_passed(rule.margin)}"
-
-
-def _passed(margin: float) -> str:
-    return f"surely not worse by {-margin:g}" if margin < 0 else f"surely better{_by(margin)}"
-
-
-def _not_passed(margin: float) -> str:
-    return f"may be worse by {-margin:g}" if margin < 0 else f"not surely better{_by(margin)}"
-
-
-def _by(margin: float) -> str:
-    return f" by {margin:g}" if margin else ""
+    champion: Compared | None = None
+    reference: Compared | None = None

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from transferflow.errors import ChampionChangedError
-from transferflow.registry.base import CHALLENGER, CHAMPION, SETTLED, RegisteredVersion, RegistryEntry
+from transferflow.registry.base import (
+    CHALLENGER,
+    CHAMPION,
+    COMPARED_WITH,
+    REFERENCE,
+    SETTLED,
+    RegisteredVersion,
+    RegistryEntry,
+)
 from transferflow.registry.gate import Verdict, VerdictKind
+from transferflow.registry.mlflow_audit import note_event, now
 from transferflow.registry.mlflow_run import BUNDLE, forget_unfinished, log_files, log_run, prefixed
 from transferflow.registry.mlflow_versions import (
     EVALUATION_KEY,
@@ -21,6 +29,10 @@ from transferflow.registry.mlflow_versions import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+SETS_REFERENCE = "sets_reference"
+"""Tag: whether the version, once promoted, is what later ones are held against."""
 
 
 def register_version(
@@ -50,11 +62,31 @@ def register_version(
         current = aliased(client, entry.model, CHAMPION)
         if current is not None and (not found or current.version != found[0].version):
             _require(current, replacing)
-    tags = prefixed({**entry.tags, EVALUATION_KEY: entry.evaluation_key, **_tags_of(verdict)})
+    against = {COMPARED_WITH: replacing.uri if replacing else ""}
+    tags = prefixed({**entry.tags, EVALUATION_KEY: entry.evaluation_key, **_tags_of(verdict), **against})
     version = found[0] if found else _make(client, entry, tags, artifacts)
     if found:
         _tag(client, version, tags)
         log_files(client, version.run_id, entry.files)
+    return _settle(client, version, verdict)
+
+
+def settle_version(client: MlflowClient, version: RegisteredVersion) -> RegisteredVersion:
+    """Carry out the verdict of a version that a kill left half made.
+
+    It is held where another version was promoted since its comparison: it was not compared with that one.
+    """
+    verdict = read_verdict(version)
+    current = aliased(client, version.model, CHAMPION)
+    found = "" if current is None or current.version == version.version else current.uri
+    if verdict.kind is VerdictKind.PROMOTE and found not in ("", version.tags.get(COMPARED_WITH, "")):
+        changed = f"{found} was promoted before this version could be: run its spec again to compare them"
+        verdict = Verdict(VerdictKind.HOLD, (*verdict.reasons, changed))
+        _tag(client, version, prefixed(_tags_of(verdict)))
+    return _settle(client, version, verdict)
+
+
+def _settle(client: MlflowClient, version: RegisteredVersion, verdict: Verdict) -> RegisteredVersion:
     _move_aliases(client, version, verdict)
     _tag(client, version, prefixed({SETTLED: "yes"}))
     return read_version(
@@ -62,13 +94,23 @@ def register_version(
     )
 
 
-def promote_by_hand(client: MlflowClient, version: RegisteredVersion, reason: str) -> RegisteredVersion:
-    """Move the alias `champion` to a version, and note when, why and from where it came."""
+def read_verdict(version: RegisteredVersion) -> Verdict:
+    """The verdict that a version was registered with."""
+    tags = version.tags
+    reasons = tuple(tags["reasons"].splitlines())
+    return Verdict(VerdictKind(tags["verdict"]), reasons, tags.get(SETS_REFERENCE, "yes") == "yes")
+
+
+def promote_by_hand(
+    client: MlflowClient, version: RegisteredVersion, reason: str, *, action: str = "promoted"
+) -> RegisteredVersion:
+    """Move the aliases `champion` and `reference` to a version, and note when, why and in whose place."""
     model, number = version.model, str(version.version)
     former = aliased(client, model, CHAMPION)
-    note = {"by_hand": _now(), "by_hand_reason": reason, "by_hand_replaced": former.uri if former else ""}
-    _tag(client, version, prefixed(note))
+    replaced = former.version if former and former.version != version.version else None
+    note_event(client, model, action, version=version.version, replaced=replaced, reason=reason)
     client.set_registered_model_alias(model, CHAMPION, number)
+    client.set_registered_model_alias(model, REFERENCE, number)
     challenger = aliased(client, model, CHALLENGER)
     if challenger is not None and challenger.version == version.version:
         client.delete_registered_model_alias(model, CHALLENGER)
@@ -79,13 +121,10 @@ def _tags_of(verdict: Verdict) -> dict[str, str]:
     return {
         "verdict": verdict.kind.value,
         "reasons": "\n".join(verdict.reasons),
-        "decided": _now(),
+        "decided": now(),
+        SETS_REFERENCE: "yes" if verdict.sets_reference else "no",
         SETTLED: "",
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
 
 
 def _make(
@@ -113,18 +152,40 @@ def _make(
 def _move_aliases(client: MlflowClient, version: RegisteredVersion, verdict: Verdict) -> None:
     model, number = version.model, str(version.version)
     if verdict.kind is VerdictKind.PROMOTE:
-        client.set_registered_model_alias(model, CHAMPION, number)
-        current = aliased(client, model, CHAMPION)
-        if current is None or current.version != version.version:
-            # Another machine wrote after this one: the last one stays, and this one is compared with it.
-            _tag(client, version, prefixed({"verdict": VerdictKind.HOLD.value}))
-            _require(current, version)
+        _make_champion(client, version, verdict)
     challenger = aliased(client, model, CHALLENGER)
     is_challenger = challenger is not None and challenger.version == version.version
     if verdict.kind is VerdictKind.HOLD and not is_challenger:
         client.set_registered_model_alias(model, CHALLENGER, number)
     if verdict.kind is not VerdictKind.HOLD and is_challenger:
         client.delete_registered_model_alias(model, CHALLENGER)
+
+
+def _make_champion(client: MlflowClient, version: RegisteredVersion, verdict: Verdict) -> None:
+    model, number = version.model, str(version.version)
+    former = aliased(client, model, CHAMPION)
+    replaced = former.version if former and former.version != version.version else None
+    if former is None or replaced:
+        reason = "; ".join(verdict.reasons)
+        note_event(
+            client,
+            model,
+            "promoted",
+            version=version.version,
+            replaced=replaced,
+            by_hand=False,
+            reason=reason,
+        )
+    client.set_registered_model_alias(model, CHAMPION, number)
+    current = aliased(client, model, CHAMPION)
+    if current is None or current.version != version.version:
+        # Another machine wrote after this one: the last one stays, and this one is compared with it.
+        _tag(client, version, prefixed({"verdict": VerdictKind.HOLD.value}))
+        _require(current, version)
+    if verdict.sets_reference:
+        client.set_registered_model_alias(model, REFERENCE, number)
+    elif aliased(client, model, REFERENCE) is None:  # of a registry that is older than the alias
+        client.set_registered_model_alias(model, REFERENCE, str(replaced) if replaced else number)
 
 
 def _tag(client: MlflowClient, version: RegisteredVersion, tags: Mapping[str, str]) -> None:

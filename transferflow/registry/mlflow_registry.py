@@ -27,6 +27,7 @@ from transferflow.registry.mlflow_bundles import (
 from transferflow.registry.mlflow_client import CHECK_SERVER, answered, build_client
 from transferflow.registry.mlflow_promotion import promote_by_hand, register_version
 from transferflow.registry.mlflow_versions import (
+    all_versions,
     references_of,
     registered_model,
     version_of,
@@ -105,14 +106,26 @@ class MlflowRegistry:
         check_model(model)
         if not _ALIAS.fullmatch(alias_or_version):
             raise RegistryError("not a valid alias or version", found=repr(alias_or_version))
-        if self._is_empty:
+        if self.is_empty:
             return None
-        with self._session() as client:
+        with self.session() as client:
             registered = registered_model(client, model)
             if registered is None:
                 return None
             number = str(registered.aliases.get(alias_or_version, alias_or_version))
             return version_of(client, model, number) if number.isdecimal() else None
+
+    def versions(self, model: str) -> list[RegisteredVersion]:
+        """Every version of a model, the newest first; none when there is no such model.
+
+        Raises:
+            RegistryError: If the registry does not answer.
+        """
+        check_model(model)
+        if self.is_empty:
+            return []
+        with self.session() as client:
+            return all_versions(client, model)
 
     def tagged(self, model: str, tag: StageTag, key: str) -> RegisteredVersion | None:
         """The oldest version that came from this stage, or `None` when there is none.
@@ -121,9 +134,9 @@ class MlflowRegistry:
             RegistryError: If the registry does not answer.
         """
         check_model(model)
-        if self._is_empty:
+        if self.is_empty:
             return None
-        with self._session() as client:
+        with self.session() as client:
             return next(iter(versions_tagged(client, model, tag, key)), None)
 
     def bundle(self, version: RegisteredVersion) -> Path:
@@ -134,16 +147,16 @@ class MlflowRegistry:
         Raises:
             RegistryError: If the bundle is gone, damaged, or not one of transferflow's.
         """
-        with self._session() as client:
+        with self.session() as client:
             run_id = run_of(client, version, self.location)
             folder = local_bundle(client, run_id)
             if folder is None:
-                with self._lock():
+                with self.writing():
                     folder = downloaded_bundle(
                         client, run_id, version, self.location, self._folder / "downloads"
                     )
         if self._is_own and not is_whole(folder):
-            with self._session(), self._lock():
+            with self.session(), self.writing():
                 mend_bundle(folder, version, self._folder.parent)
         with reading_bundle(version, self.location):
             read_description(folder)
@@ -155,8 +168,8 @@ class MlflowRegistry:
         Raises:
             RegistryError: If it does not.
         """
-        if not self._is_empty:
-            with self._session() as client:
+        if not self.is_empty:
+            with self.session() as client:
                 client.search_registered_models(max_results=1)
 
     @contextmanager
@@ -172,7 +185,7 @@ class MlflowRegistry:
         Raises:
             RegistryError: If the registry refuses or does not answer.
         """
-        with self.promoting(version.model), self._session() as client, self._lock():
+        with self.promoting(version.model), self.session() as client, self.writing():
             return promote_by_hand(client, version, reason)
 
     def register(
@@ -193,11 +206,11 @@ class MlflowRegistry:
         # A database alone has no place for files; a server decides for itself.
         has_server = urlsplit(self._uri).scheme.startswith("http")
         artifacts = None if has_server else str(self._folder / "artifacts" / entry.model)
-        with self._session() as client, self._lock():
+        with self.session() as client, self.writing():
             return register_version(client, entry, verdict, replacing, artifacts)
 
     @property
-    def _is_empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether nothing was ever registered: looking must not cost the making of a database."""
         return self._is_own and not (self._folder / DATABASE).exists()
 
@@ -206,16 +219,21 @@ class MlflowRegistry:
         return build_client(self._uri)
 
     @contextmanager
-    def _session(self) -> Iterator[MlflowClient]:
+    def session(self) -> Iterator[MlflowClient]:
+        """A client of the registry, its errors in our own words.
+
+        Raises:
+            RegistryError: If the registry refuses or does not answer.
+        """
         hint = _OWN_HINT if self._is_own else CHECK_SERVER
         with answered(self._uri, hint):
             if self._is_own and not is_ready(self._folder):
-                with self._lock():
+                with self.writing():
                     make_ready(self._folder)
             yield self._client
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
         """Let no other process that shares this home write meanwhile."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self._folder / "registry.lock", timeout=_LOCK_SECONDS):
@@ -223,8 +241,8 @@ class MlflowRegistry:
 
     def _not_found(self, model: str, alias_or_version: str) -> RegistryError:
         names: list[str] = []
-        if not self._is_empty:
-            with self._session() as client:
+        if not self.is_empty:
+            with self.session() as client:
                 registered = registered_model(client, model)
                 if registered is not None:
                     return RegistryError(

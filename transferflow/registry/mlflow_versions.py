@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from transferflow.errors import RegistryError
@@ -91,6 +92,23 @@ def versions_tagged(client: MlflowClient, model: str, tag: str, key: str) -> lis
     found = client.search_model_versions(f"name='{model}' and tags.`{TAG_PREFIX}{tag}`='{key}'")
     numbers = sorted(int(each.version) for each in found)
     return [read_version(client.get_model_version(model, str(n)), created=False) for n in numbers]
+
+
+def all_versions(client: MlflowClient, model: str) -> list[RegisteredVersion]:
+    """Every version of a model with its aliases, the newest first."""
+    registered = registered_model(client, model)
+    aliases: dict[int, list[str]] = {}
+    for alias, number in (registered.aliases if registered else {}).items():
+        aliases.setdefault(int(number), []).append(alias)
+    found = []
+    page = client.search_model_versions(f"name='{model}'")
+    found += [*page]
+    while page.token:
+        page = client.search_model_versions(f"name='{model}'", page_token=page.token)
+        found += [*page]
+    versions = [read_version(each, created=False) for each in found]
+    ordered = sorted(versions, key=lambda version: -version.version)
+    return [replace(v, aliases=tuple(sorted(aliases.get(v.version, ())))) for v in ordered]
 
 
 def references_of(client: MlflowClient, model: RegisteredModel) -> list[str]:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from transferflow.registry.mlflow_keeping import MlflowKeeping
 from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.stages.progress import is_watched
 from transferflow.store import ArtifactStore, default_home
@@ -36,6 +37,11 @@ class RunContext:
     def registry(self) -> MlflowRegistry:
         """The registry that the models go to; nothing is opened yet."""
         return MlflowRegistry(self.home, self.tracking_uri)
+
+    @property
+    def keeping(self) -> MlflowKeeping:
+        """What a person does with the versions in the registry; nothing is opened yet."""
+        return MlflowKeeping(self.registry)
 
     @property
     def decoded_images(self) -> Path:

@@ -15,7 +15,7 @@ from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.metrics import SENSITIVITY
 from transferflow.stages.outcome import StageName
 
-VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 7, "evaluate": 4, "register": 2}
+VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 7, "evaluate": 4, "register": 3}
 _TRAINED_ON: tuple[SplitName, ...] = ("train", "val")
 
 
@@ -62,8 +62,6 @@ def evaluate_inputs(spec: ExperimentSpec, snapshot: DatasetSnapshot, train_key: 
 def register_inputs(spec: ExperimentSpec, evaluate_key: str, registry: str) -> dict[str, Any]:
     """Inputs of register: the evaluation, the gate, and which registry."""
     sections = spec.canonical("name", "registration")
-    if sections["registration"]["gate"]["maximum"] is None:
-        del sections["registration"]["gate"]["maximum"]  # it came later, and changes no earlier key
     return _inputs("register", sections | {"evaluation": evaluate_key, "registry": registry})
 
 

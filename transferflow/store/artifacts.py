@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +81,20 @@ class ArtifactStore:
         if record is None or damage_of(path, record):
             return None
         return Artifact(stage, key, path, record.inputs)
+
+    def recorded(self, stage: str) -> Iterator[Artifact]:
+        """Every artifact of a stage by its record alone, in no order: whether its files are whole is open."""
+        folder = self.home / "artifacts" / _safe(stage)
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            record = None if path.name.startswith(".") else read_record(path)
+            if record is not None:
+                yield Artifact(stage, path.name, path, record.inputs)
+
+    def recorded_one(self, stage: str, key: str) -> Artifact | None:
+        """An artifact by its record alone: whether its files are whole is open."""
+        path = self.folder(stage, key)
+        record = read_record(path)
+        return Artifact(stage, key, path, record.inputs) if record is not None else None
 
     def get(self, stage: str, key: str) -> Artifact:
         """Return the artifact.

@@ -43,7 +43,7 @@ def compare(monkeypatch, tmp_path):
         def decide(challenger, context, registry, champion, folder):
             return Verdict(VerdictKind.PROMOTE, (f"better than version {champion.version}",))
 
-        monkeypatch.setattr(stage, "_decide", decide)
+        monkeypatch.setattr(stage, "decide", decide)
         monkeypatch.setattr(
             stage, "_write_report", lambda data, verdict, folder: written.append(verdict.reasons)
         )

@@ -8,6 +8,7 @@ import numpy as np
 
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.statistics.bootstrap import (
+    FloatArray,
     Statistic,
     bootstrap_values,
     percentile_interval,
@@ -27,6 +28,9 @@ class Comparison:
         low: Lower end of the difference's interval.
         high: Upper end.
         confidence: Coverage of the interval, 0..1.
+        p_value: Two-sided, of the hypothesis that there is no difference: the share of the resamples that lie
+            beyond 0 on the rarer side, doubled (B. Efron and R. J. Tibshirani: An Introduction to the
+            Bootstrap, 1993, section 15.4).
     """
 
     champion: float
@@ -35,6 +39,24 @@ class Comparison:
     low: float
     high: float
     confidence: float
+    p_value: float
+
+
+def restrict(statistic: Statistic, kept: IntArray, images: int) -> Statistic:
+    """The statistic of some of its images: multiplicities (resamples x kept) to values.
+
+    Args:
+        statistic: Of all images.
+        kept: Numbers of the images that count.
+        images: Number of all images.
+    """
+
+    def restricted(weights: FloatArray) -> FloatArray:
+        whole = np.zeros((len(weights), images))
+        whole[:, kept] = weights
+        return statistic(whole)
+
+    return statistic if len(kept) == images else restricted
 
 
 def compare_paired(
@@ -90,4 +112,10 @@ def compare_paired(
         low=interval[0],
         high=interval[1],
         confidence=confidence,
+        p_value=_p_value(gains[np.isfinite(gains)]),
     )
+
+
+def _p_value(gains: FloatArray) -> float:
+    rarer = min(int((gains <= 0).sum()), int((gains >= 0).sum()))
+    return min(1.0, 2 * (rarer + 1) / (len(gains) + 1))

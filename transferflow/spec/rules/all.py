@@ -7,6 +7,7 @@ from itertools import islice
 
 from transferflow.limits import MAX_PROBLEMS
 from transferflow.spec.rules.data import DATA_RULES
+from transferflow.spec.rules.gate import GATE_RULES
 from transferflow.spec.rules.model import MODEL_RULES
 from transferflow.spec.rules.secrets import SECRET_RULES
 from transferflow.spec.rules.training import TRAINING_RULES
@@ -15,7 +16,7 @@ from transferflow.spec.sections.whole import Sections
 
 Rule = Callable[[Sections], Iterator[Found]]
 
-_RULES: tuple[Rule, ...] = (*DATA_RULES, *MODEL_RULES, *TRAINING_RULES, *SECRET_RULES)
+_RULES: tuple[Rule, ...] = (*DATA_RULES, *MODEL_RULES, *TRAINING_RULES, *GATE_RULES, *SECRET_RULES)
 
 
 def cross_section_problems(spec: Sections) -> list[Found]:

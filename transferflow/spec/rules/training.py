@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from transferflow.spec.deciding import gate_metric
 from transferflow.spec.habits.values import known_metric
 from transferflow.spec.sections.base import Found
 from transferflow.spec.sections.task import TASKS, Setting
@@ -69,20 +68,6 @@ def _deciding_metrics(spec: Sections) -> list[tuple[tuple[str, ...], str | None]
     return deciding
 
 
-def _bounds_suit_the_gates_metric(spec: Sections) -> Iterator[Found]:
-    gate, names, metric = spec.registration.gate, spec.task.metrics, gate_metric(spec)
-    in_the_unit = metric in names.unbounded & names.lower_is_better
-    if gate.minimum is not None and in_the_unit:
-        message = f"{metric} is an error in the unit of the data: set `maximum`, the largest that may pass"
-        yield ("registration", "gate", "minimum"), message
-    if gate.maximum is not None and not in_the_unit:
-        yield ("registration", "gate", "maximum"), f"{metric} is from 0 to 1: set `minimum`"
-    against = gate.against_champion
-    if against is not None and not -1 <= against.margin <= 1 and metric not in names.unbounded:
-        message = f"{against.margin:g} is no difference of {metric}; allowed: -1 to 1"
-        yield ("registration", "gate", "against_champion", "margin"), message
-
-
 def _warmup_ends_before_training(spec: Sections) -> Iterator[Found]:
     if spec.schedule.warmup_epochs >= spec.training.epochs:
         message = f"the warm-up takes all {spec.training.epochs} epochs of training"
@@ -103,5 +88,4 @@ TRAINING_RULES = (
     _deciding_metrics_are_measured,
     _warmup_ends_before_training,
     _settings_belong_to_the_task,
-    _bounds_suit_the_gates_metric,
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
+from transferflow.limits import MAX_NAMES
 from transferflow.spec.sections.base import (
     Count,
     Fraction,
@@ -26,6 +27,7 @@ ModelName = Annotated[
 ]
 
 
+DEFAULT_CONFIDENCE = 0.95
 Cron = Annotated[Text, AfterValidator(check_cron)]
 TimeZone = Annotated[Text, AfterValidator(check_timezone)]
 
@@ -42,12 +44,31 @@ class Evaluation(Section):
 
 
 class AgainstChampion(Section):
-    """The challenger must beat the champion on the same test images."""
+    """The challenger must beat the champion on the same test images, or be no worse."""
 
     margin: Number = 0.0
-    """Least improvement of the gate's metric; below 0: how much worse it may be."""
-    confidence: Annotated[Fraction, Field(gt=0.5, lt=1)] = 0.95
+    """Least improvement of the metric; with `mode: non_inferior` the loss that is still accepted."""
+    confidence: Annotated[Fraction, Field(gt=0.5, lt=1)] = DEFAULT_CONFIDENCE
     """Confidence of the paired comparison."""
+    mode: Literal["superior", "non_inferior"] = "superior"
+    """Surely better by the margin, or surely not worse by it; then losses must not add up, either."""
+    family_error: Annotated[Fraction, Field(gt=0, lt=0.5)] | None = None
+    """Probability that any of `horizon` comparisons promotes a model that is no better; sets `confidence`."""
+    horizon: Annotated[Count, Field(le=10_000)] | None = None
+    """Comparisons that share the `family_error`, such as 52 for a year of weekly refreshes."""
+
+
+class MetricBound(Section):
+    """A further metric that a challenger must meet."""
+
+    metric: Text
+    """Its name."""
+    minimum: Fraction | None = None
+    """Worst value that may be promoted (for `ece`: largest)."""
+    maximum: Positive | None = None
+    """Largest error that may be promoted, for metrics in the unit of the data (`mae`, `rmse`)."""
+    against_champion: AgainstChampion | None = None
+    """Comparison with the champion in this metric, too."""
 
 
 class Gate(Section):
@@ -61,6 +82,16 @@ class Gate(Section):
     """Largest error that may be promoted, for metrics in the unit of the data (`mae`, `rmse`)."""
     against_champion: AgainstChampion | None = AgainstChampion()
     """Comparison with the champion; `null` promotes without one."""
+    also: Annotated[tuple[MetricBound, ...], Field(max_length=MAX_NAMES)] = ()
+    """Further metrics; all of them have to be met."""
+    per_class_floor: Annotated[dict[Text, Fraction], Field(max_length=MAX_NAMES)] = {}
+    """Least value for every class, by the per-class metric's name, as in `{recall: 0.7}`."""
+    max_ece: Fraction | None = None
+    """Largest expected calibration error that may be promoted."""
+    max_size_mb: Positive | None = None
+    """Largest size of the weights in MB (10^6 bytes)."""
+    max_latency_ms: Positive | None = None
+    """Longest time for one image in milliseconds: median of 50 on the machine that registers."""
 
 
 class Registration(Section):

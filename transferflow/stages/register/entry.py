@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from transferflow.registry.base import RegistryEntry, StageTag
-from transferflow.spec.deciding import registered_model
+from transferflow.spec.deciding import gate_metric, registered_model
 from transferflow.stages.artifacts import METRICS, PROOF, REPORT
 from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.register.challenger import Challenger
@@ -53,6 +53,7 @@ def build_entry(
 def _tags(
     store: ArtifactStore, challenger: Challenger, history: Mapping[str, Any], key: str
 ) -> dict[str, str]:
+    metric = gate_metric(challenger.spec)
     trained_from = dict(store.get("train", challenger.trained.key).inputs)
     return {
         "prepare_key": challenger.prepared.key,
@@ -61,6 +62,8 @@ def _tags(
         WARM_START: str(trained_from.get(WARM_START, "")),
         "evaluation_key": challenger.evaluated.key,
         REGISTER_KEY: key,
+        "metric": metric,
+        "lower_is_better": "yes" if metric in challenger.spec.task.metrics.lower_is_better else "no",
         "snapshot": challenger.snapshot.fingerprint,
         "freeze_proof": _proof_in_a_word(read_proofs(history)),
     }

@@ -10,27 +10,21 @@ from typing import Any
 
 from transferflow.errors import ChampionChangedError
 from transferflow.registry.base import ModelRegistry, RegisteredVersion, RegistryEntry
-from transferflow.registry.gate import (
-    ChampionComparison,
-    GateRule,
-    NotComparable,
-    Verdict,
-    VerdictKind,
-    decide_verdict,
-)
+from transferflow.registry.gate import Verdict, VerdictKind
 from transferflow.report.contents import ReportData, VerdictSummary
 from transferflow.report.render import write_report
-from transferflow.spec.deciding import gate_metric, registered_model
+from transferflow.spec.deciding import registered_model
 from transferflow.stages.artifacts import HISTORY, PROOF, REGISTRATION, REPORT
 from transferflow.stages.context import RunContext
-from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.progress import logger
 from transferflow.stages.register.challenger import Challenger
-from transferflow.stages.register.champion import compare_with_champion
+from transferflow.stages.register.decision import decide
 from transferflow.stages.register.entry import REGISTER_KEY, build_entry
 from transferflow.stages.register.report import build_report
 from transferflow.store import write_atomic
 
+FORMER = "former"
+"""Folder of the masks of former versions, which goes once the verdict is reached."""
 TRIES = 4
 """Comparisons, each with another champion, until it is said that others are always faster."""
 
@@ -65,7 +59,7 @@ def promote(
         else:
             _write_report(data, _verdict_of(version), folder)  # it was decided, and its artifact was lost
     write_atomic(folder / REGISTRATION, json.dumps(_summary(version), indent=2))
-    shutil.rmtree(folder / "champion", ignore_errors=True)
+    shutil.rmtree(folder / FORMER, ignore_errors=True)
 
 
 def _compare_and_register(
@@ -79,7 +73,7 @@ def _compare_and_register(
     tries = 0
     while True:
         champion = registry.champion(entry.model)
-        verdict = _decide(challenger, context, registry, champion, folder / "champion")
+        verdict = decide(challenger, context, registry, champion, folder / FORMER)
         logger.info("register: %s: %s", verdict.kind.value, "; ".join(verdict.reasons))
         _write_report(data, verdict, folder)
         try:
@@ -95,35 +89,6 @@ def _write_report(data: ReportData, verdict: Verdict, folder: Path) -> None:
     write_report(replace(data, verdict=VerdictSummary(verdict.kind.value, verdict.reasons)), folder / REPORT)
 
 
-def _decide(
-    challenger: Challenger,
-    context: RunContext,
-    registry: ModelRegistry,
-    champion: RegisteredVersion | None,
-    folder: Path,
-) -> Verdict:
-    if champion is not None and champion.evaluation_key == challenger.evaluated.key:
-        return Verdict(VerdictKind.PROMOTE, ("it is the champion already",))
-    spec, gate = challenger.spec, challenger.spec.registration.gate
-    evaluated = challenger.evaluated.folder
-    metric = gate_metric(spec)
-    against = gate.against_champion
-    rule = GateRule(
-        metric=metric,
-        lower_is_better=metric in spec.task.metrics.lower_is_better,
-        minimum=gate.minimum if gate.maximum is None else gate.maximum,
-        margin=against.margin if against else None,
-        confidence=against.confidence if against else 0.95,
-    )
-    comparison: ChampionComparison | NotComparable | None = None
-    if champion is not None and against is not None:
-        comparison = compare_with_champion(
-            spec, context, challenger.snapshot, registry, champion, evaluated, folder, rule
-        )
-    measured = read_evaluation(evaluated).metrics[metric]
-    return decide_verdict(rule, measured.value, comparison, measured.reason)
-
-
 def _verdict_of(version: RegisteredVersion) -> Verdict:
     return Verdict(VerdictKind(version.tags["verdict"]), tuple(version.tags["reasons"].splitlines()))
 
@@ -136,4 +101,6 @@ def _summary(version: RegisteredVersion) -> dict[str, Any]:
         "verdict": verdict.kind.value,
         "reasons": list(verdict.reasons),
         "decided": version.tags["decided"],
+        "metric": version.tags.get("metric", ""),
+        "lower_is_better": version.tags.get("lower_is_better") == "yes",
     }

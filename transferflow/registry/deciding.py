@@ -1,0 +1,236 @@
+"""How the gate decides: from numbers to PROMOTE, HOLD or REJECT, with the reasons in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from transferflow.evaluation.results import MetricValue
+from transferflow.registry.gate import (
+    ChampionComparison,
+    Compared,
+    GateRule,
+    Limits,
+    Measured,
+    NotComparable,
+    Opponents,
+    Verdict,
+    VerdictKind,
+)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one rule says."""
+
+    kind: VerdictKind
+    reasons: tuple[str, ...]
+    is_better: bool = True
+
+
+def decide_verdict(
+    rules: Sequence[GateRule],
+    measured: Measured,
+    opponents: Mapping[str, Opponents],
+    limits: Limits | None = None,
+    notes: Sequence[str] = (),
+) -> Verdict:
+    """Decide whether a challenger becomes the champion.
+
+    REJECT: a bound is missed, or surely worse than the champion (or the reference) by more than the margin
+    allows.
+    HOLD: good enough, but not surely better than the champion by the margin, or not to be told.
+    PROMOTE: everything else. Every rule has to be met, so that many rules make no promotion by chance
+    likelier (intersection-union: R. L. Berger, "Multiparameter hypothesis testing and acceptance sampling",
+    Technometrics 24, 1982).
+
+    Args:
+        rules: The metrics, the one that decides first.
+        measured: The challenger on the test images.
+        opponents: What it was compared with, by metric.
+        limits: What else it must keep to.
+        notes: What there is to know about the comparison as a whole; they come last.
+    """
+    parts = [
+        _decide_metric(rule, measured.metrics[rule.metric], opponents.get(rule.metric, Opponents()))
+        for rule in rules
+    ]
+    parts += _decide_limits(limits or Limits(), measured)
+    reasons = tuple(reason for part in parts for reason in part.reasons)
+    return Verdict(_strictest(parts), (*reasons, *notes), sets_reference=parts[0].is_better)
+
+
+def _strictest(parts: Sequence[_Part]) -> VerdictKind:
+    kinds = {part.kind for part in parts}
+    return next(each for each in (VerdictKind.REJECT, VerdictKind.HOLD, VerdictKind.PROMOTE) if each in kinds)
+
+
+def _decide_metric(rule: GateRule, value: MetricValue, opponents: Opponents) -> _Part:
+    met, reasons = _meets_minimum(rule, value.value)
+    if value.reason and not math.isnan(value.value):
+        reasons = (*reasons, f"{rule.metric}: {value.reason}")
+    if not met:
+        return _Part(VerdictKind.REJECT, reasons)
+    parts = [_against(rule, opponents.champion, "champion")]
+    if opponents.reference is not None:
+        parts.append(_against_reference(rule, opponents.reference))
+    words = tuple(reason for part in parts for reason in part.reasons)
+    return _Part(_strictest(parts), (*reasons, *words), all(part.is_better for part in parts))
+
+
+def _meets_minimum(rule: GateRule, value: float) -> tuple[bool, tuple[str, ...]]:
+    if math.isnan(value):
+        return False, (f"{rule.metric} could not be measured on the test images",)
+    if rule.minimum is None:
+        return True, ()
+    worst = "most" if rule.lower_is_better else "least"
+    met = value <= rule.minimum if rule.lower_is_better else value >= rule.minimum
+    verb = "meets" if met else "misses"
+    return met, (f"{rule.metric} {value:.4f} {verb} the gate of at {worst} {rule.minimum:g}",)
+
+
+def _against(rule: GateRule, compared: Compared | None, who: str) -> _Part:
+    if rule.margin is None:
+        reason = "the gate asks for no comparison with the champion"
+        return _Part(VerdictKind.PROMOTE, (reason,), is_better=False)
+    if compared is None:
+        return _Part(VerdictKind.PROMOTE, ("there is no champion yet",))
+    if isinstance(compared, NotComparable):
+        reason = f"not comparable with the {who} ({compared.champion}): {compared.reason}"
+        return _Part(VerdictKind.HOLD, (reason,), is_better=False)
+    kind, words = _judge(rule.margin, rule, compared)
+    low, _ = _gain_interval(rule, compared)
+    return _Part(kind, (f"{_measured(rule, compared, who)}: {words}",), is_better=low > 0)
+
+
+def _against_reference(rule: GateRule, reference: Compared) -> _Part:
+    """Losses that each are within the margin must not add up; a gain over the champion needs no more."""
+    part = _against(rule, reference, "reference")
+    if rule.margin is None or rule.margin >= 0:
+        return _Part(VerdictKind.PROMOTE, (), part.is_better)
+    return part
+
+
+def _judge(margin: float, rule: GateRule, compared: ChampionComparison) -> tuple[VerdictKind, str]:
+    low, high = _gain_interval(rule, compared)
+    if math.isnan(low) or math.isnan(high):
+        return VerdictKind.HOLD, "too few test images to tell"
+    if low > margin and _exact_test_agrees(margin, rule, compared):
+        return VerdictKind.PROMOTE, _passed(margin)
+    if high < min(margin, 0.0):
+        return VerdictKind.REJECT, "surely worse"
+    return VerdictKind.HOLD, f"{_not_passed(margin)}{_say_needed(margin, rule, compared)}"
+
+
+def _exact_test_agrees(margin: float, rule: GateRule, compared: ChampionComparison) -> bool:
+    """Whether an exact test, where there is one, agrees that there is a gain; it knows no margin but 0."""
+    return margin != 0 or compared.p_value is None or compared.p_value <= 1 - rule.confidence
+
+
+def _gain_interval(rule: GateRule, compared: ChampionComparison) -> tuple[float, float]:
+    """Interval of the gain: above 0 is better, whichever way the metric goes."""
+    if rule.lower_is_better:
+        return -compared.high, -compared.low
+    return compared.low, compared.high
+
+
+def _measured(rule: GateRule, compared: ChampionComparison, who: str) -> str:
+    exact = "" if compared.p_value is None else f", McNemar's exact test p = {compared.p_value:.2g}"
+    return (
+        f"{rule.metric} against the {who} ({compared.champion}, {compared.champion_value:.4f}): "
+        f"{compared.difference:+.4f}, {100 * rule.confidence:.5g}% interval "
+        f"{compared.low:+.4f} to {compared.high:+.4f}{exact}"
+    )
+
+
+def _passed(margin: float) -> str:
+    return f"surely not worse by {-margin:g}" if margin < 0 else f"surely better{_by(margin)}"
+
+
+def _not_passed(margin: float) -> str:
+    return f"may be worse by {-margin:g}" if margin < 0 else f"not surely better{_by(margin)}"
+
+
+def _by(margin: float) -> str:
+    return f" by {margin:g}" if margin else ""
+
+
+def _say_needed(margin: float, rule: GateRule, compared: ChampionComparison) -> str:
+    low, high = _gain_interval(rule, compared)
+    gain = -compared.difference if rule.lower_is_better else compared.difference
+    needed = decide_needed(compared.images, low, high, margin, gain)
+    if needed is None or needed <= compared.images:
+        return ""
+    there = f"about {needed:,} test images, not {compared.images:,}"
+    if margin < 0:
+        return f"; to show that a model is as good takes {there}"
+    return f"; to show such a gain takes {there}"
+
+
+def decide_needed(images: int, low: float, high: float, margin: float, gain: float) -> int | None:
+    """Test images that would make the interval narrow enough to tell.
+
+    The half width of an interval falls with the root of the number of images.
+
+    Args:
+        images: Number of images that the interval comes from.
+        low: Lower end of the gain's interval.
+        high: Upper end.
+        margin: Least gain; below 0 the loss that is accepted.
+        gain: The gain that was measured.
+
+    Returns:
+        A number of images: of a margin below 0 for a model that is as good as the champion, else for one that
+        gains what was measured. `None` where no number of images would do.
+    """
+    distance = -margin if margin < 0 else gain - margin
+    if images == 0 or distance <= 0:
+        return None
+    return math.ceil(images * ((high - low) / 2 / distance) ** 2)
+
+
+def decide_confidence(family_error: float, horizon: int) -> float:
+    """Confidence of each of many comparisons, so that they all together err no more often than asked.
+
+    The error is spent in equal parts (Bonferroni). An interval errs on one side with half of what it leaves
+    out, so that at 95 % one equal model in forty is promoted by chance.
+
+    Args:
+        family_error: Probability, 0..1, that any of the comparisons promotes a model that is no better.
+        horizon: Number of comparisons.
+    """
+    return 1 - 2 * family_error / horizon
+
+
+def _decide_limits(limits: Limits, measured: Measured) -> list[_Part]:
+    parts = [_class_floor(name, least, measured.per_class) for name, least in limits.class_floors.items()]
+    ece = measured.metrics.get("ece")
+    sizes = (
+        ("ece", "", limits.max_ece, ece.value if ece else math.nan),
+        ("size", " MB", limits.max_size_mb, measured.size_mb),
+        ("time for one image", " ms", limits.max_latency_ms, measured.latency_ms),
+    )
+    for name, unit, most, value in sizes:
+        if most is not None:
+            found = math.nan if value is None else value
+            kind = VerdictKind.PROMOTE if found <= most else VerdictKind.REJECT
+            verb = "meets" if found <= most else "misses"
+            reason = f"{name} {found:.4g}{unit} {verb} the gate of at most {most:g}{unit}"
+            parts.append(_Part(kind, (reason,)))
+    return parts
+
+
+def _class_floor(name: str, least: float, per_class: Mapping[str, Mapping[str, float]]) -> _Part:
+    values = {label: row.get(name, math.nan) for label, row in per_class.items()}
+    below = {label: value for label, value in values.items() if value < least}
+    unknown = [label for label, value in values.items() if math.isnan(value)]
+    if below:
+        worst = ", ".join(
+            f"{label} {value:.4f}" for label, value in sorted(below.items(), key=lambda x: x[1])
+        )
+        return _Part(VerdictKind.REJECT, (f"{name} misses the gate of at least {least:g} in: {worst}",))
+    if unknown:
+        reason = f"{name} of these classes can't be measured on the test images: {', '.join(unknown)}"
+        return _Part(VerdictKind.HOLD, (reason,))
+    return _Part(VerdictKind.PROMOTE, (f"{name} meets the gate of at least {least:g} in every class",))
