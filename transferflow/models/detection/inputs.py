@@ -33,8 +33,12 @@ class PreparedInput(nn.Module):
             # with those of its own model under the same seed.
             torch.rand(len(batch), 1)
         height, width = batch.shape[-2:]
-        padded = F.pad(batch, (0, -width % self.divisor, 0, -height % self.divisor))
-        return ImageList(padded, [(height, width)] * len(batch)), targets
+        return ImageList(self.pad(batch), [(height, width)] * len(batch)), targets
+
+    def pad(self, images: Tensor) -> Tensor:
+        """Pad a batch (B x C x H x W) at the bottom and the right."""
+        height, width = images.shape[-2:]
+        return F.pad(images, (0, -width % self.divisor, 0, -height % self.divisor))
 
     def postprocess(
         self, result: Detections, image_shapes: object, original_image_sizes: object
