@@ -41,6 +41,13 @@ def test_model_settings_do_not_prepare_the_data_again(build_spec):
     assert prepare_inputs(one, "listing") == prepare_inputs(two, "listing")
 
 
+def test_folders_of_links_count_where_there_are_any(build_spec):
+    data = {"format": "image_folder", "root": "data"}
+    one = prepare_inputs(build_spec(data=data), "listing")
+    assert "link_roots" not in one["data"]
+    assert prepare_inputs(build_spec(data={**data, "link_roots": ["cache"]}), "listing") != one
+
+
 def test_changed_inputs_are_said_in_words(build_spec, make_snapshot):
     old = train_inputs(build_spec(), make_snapshot())
     new = train_inputs(build_spec(optimizer={"lr": 3e-4}), make_snapshot("e" * 64))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
-from transferflow.data.files.paths import resolve_root, split_mask
+from transferflow.data.files.fence import Fence, build_fence
+from transferflow.data.files.paths import split_mask
 from transferflow.data.formats.bounds import require_bounded
 from transferflow.data.formats.coco import list_coco
 from transferflow.data.formats.dicom import list_dicom
@@ -44,27 +46,28 @@ def load_listing(data: Data, truth: Truth, base: Path | None = None) -> Listing:
         DataError: If the root, a table or an annotation file is missing or can't be read as such, or there
             is no end of classes.
     """
-    return require_bounded(_list(data, truth, base))
+    fence = build_fence(data.root, data.link_roots, base)
+    return replace(require_bounded(_list(data, truth, fence)), links=fence.links)
 
 
-def _list(data: Data, truth: Truth, base: Path | None) -> Listing:
-    root, group_by = resolve_root(data.root, base), data.split.group_by
+def _list(data: Data, truth: Truth, fence: Fence) -> Listing:
+    group_by = data.split.group_by
     # Tables, COCO and DICOM name the groups themselves; a table beside the images does it for the others.
     match data:
         case ImageFolderData():
-            return add_groups(list_image_folder(data, root), group_by)
+            return add_groups(list_image_folder(data, fence), group_by)
         case TableData():
-            return declare_by_folders(list_table(data, truth, root), ".", expected=False)
+            return declare_by_folders(list_table(data, truth, fence), ".", expected=False)
         case CocoData():
-            return declare_by_folders(list_coco(data, truth, root), data.images, expected=False)
+            return declare_by_folders(list_coco(data, truth, fence), data.images, expected=False)
         case VocData():
-            listing = declare_by_folders(list_voc(data, root), data.images, expected=True)
+            listing = declare_by_folders(list_voc(data, fence), data.images, expected=True)
         case YoloData():
-            listing = declare_by_folders(list_yolo(data, root), data.images, expected=True)
+            listing = declare_by_folders(list_yolo(data, fence), data.images, expected=True)
         case MaskFolderData():
-            listing = declare_by_folders(list_mask_folder(data, root), data.images, expected=True)
+            listing = declare_by_folders(list_mask_folder(data, fence), data.images, expected=True)
         case DicomData():
-            listing = list_dicom(data, truth, root)
+            listing = list_dicom(data, truth, fence)
             return listing if data.file is None else declare_by_folders(listing, ".", expected=False)
         case _:
             assert_never(data)

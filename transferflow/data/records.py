@@ -104,12 +104,21 @@ def about(record: Record, kind: str, severity: Severity, reason: str) -> Finding
 
 @dataclass(frozen=True)
 class Listing:
-    """All records of a data set and the class names in order, before any image is opened."""
+    """All records of a data set, before any image is opened.
+
+    Attributes:
+        root: Folder of the images.
+        classes: Class names in order.
+        records: One per image.
+        findings: What was odd or wrong on the way.
+        links: Folders outside the root that its links may lead to.
+    """
 
     root: Path
     classes: tuple[str, ...]
     records: tuple[Record, ...]
     findings: tuple[Finding, ...] = field(default=())
+    links: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,7 @@ class DatasetSnapshot:
         groups: sha256 over the groups of each split's images, in the same order.
         view: How the images were looked at: facts of another view can't be reused.
         coding: What the values in its masks mean, for segmentation.
+        links: Folders outside the root that its links may lead to.
     """
 
     path: Path
@@ -160,3 +170,4 @@ class DatasetSnapshot:
     groups: Mapping[SplitName, str] = field(default_factory=dict)
     view: Mapping[str, Any] = field(default_factory=dict)
     coding: MaskCoding | None = None
+    links: tuple[Path, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from transferflow.data.files.dicom_pixels import DICOM_SUFFIXES
-from transferflow.data.files.paths import IMAGE_SUFFIXES
+from transferflow.data.files.paths import IMAGE_SUFFIXES, is_hidden
 from transferflow.errors import DataError, StoreError
 
 SUFFIXES = IMAGE_SUFFIXES | DICOM_SUFFIXES
@@ -16,8 +16,8 @@ SUFFIXES = IMAGE_SUFFIXES | DICOM_SUFFIXES
 def list_images(paths: Sequence[Path], output: Path) -> list[Path]:
     """Files as they are given, and the image files in folders, sorted; each file once.
 
-    Hidden files and folders are left out, and so is what lies below `output`: masks and overlays of an
-    earlier run are no images to look at.
+    Hidden files and folders and what file servers leave are left out, and so is what lies below `output`:
+    masks and overlays of an earlier run are no images to look at.
 
     Args:
         paths: Files and folders.
@@ -62,7 +62,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
             reason = error.strerror or str(error)
             raise DataError("the folder can't be read", where=str(error.filename), found=reason) from error
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_hidden(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))

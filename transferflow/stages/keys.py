@@ -22,6 +22,8 @@ _TRAINED_ON: tuple[SplitName, ...] = ("train", "val")
 def prepare_inputs(spec: ExperimentSpec, listing_digest: str) -> dict[str, Any]:
     """Inputs of prepare: the data section, the task, and what lies in the folder."""
     data = spec.data.model_dump(mode="json", exclude={"cache", "image_size", "fit"})
+    if not data["link_roots"]:
+        del data["link_roots"]  # it came later, and changes no earlier key
     return _inputs("prepare", spec.canonical("task") | {"data": data, "files": listing_digest})
 
 

@@ -70,10 +70,10 @@ def test_other_files_are_counted(tmp_path, paint, list_data):
     (tmp_path / "empty").mkdir()
     listing = list_data(tmp_path, format="image_folder")
     assert [record.id for record in listing.records] == ["cat/a.png"]
-    assert kinds(listing) == {"no_class_folder", "ignored_files", "empty_class"}
+    assert kinds(listing) == {"no_class_folder", "ignored_files", "left_behind", "empty_class"}
     ignored = next(f for f in listing.findings if f.kind == "ignored_files")
     assert "1 .txt" in ignored.reason
-    assert "2 hidden" in ignored.reason
+    assert "1 hidden" in ignored.reason
 
 
 def test_links(tmp_path, paint, list_data):

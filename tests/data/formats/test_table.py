@@ -123,6 +123,7 @@ def test_parquet_is_read_like_csv(root, list_data):
         (b"path,wrong\nimg/a.png\nimg/b.png,x\n", "no column 'label'"),
         (b"\n\n", "no column"),
         (b"path,path\nimg/a.png,x\n", "two columns of the same name: 'path'"),
+        (b"path,,,label\nimg/a.png,,,x\n", "several columns without a name"),
         (b"path,label\nimg/a.png,\xff\xfe\n", "not UTF-8"),
         (b'path,label\nimg/a.png,"x\n', "can't be read as CSV"),
     ],
@@ -131,6 +132,15 @@ def test_tables_that_are_none(root, list_data, content, message):
     (root / "labels.csv").write_bytes(content)
     with pytest.raises(DataError, match=message):
         list_data(root, format="csv", file="labels.csv")
+
+
+@pytest.mark.parametrize("header", ["path,label,,", "path,label"])
+def test_separators_that_a_spreadsheet_left_at_the_end(root, list_data, header):
+    (root / "t.csv").write_text(f"{header}\nimg/a.png,x,,\nimg/b.png,,,\nimg/c.png,x,,y\nimg/d.png,x\n")
+    listing = list_data(root, format="csv", file="t.csv")
+    assert [record.path for record in listing.records] == ["img/a.png", "img/d.png"]
+    assert [(f.kind, f.where) for f in listing.findings] == [("no_label", "t.csv:3"), ("bad_row", "t.csv:4")]
+    assert "has 4 cells and the header has 2" in listing.findings[1].reason
 
 
 def test_bad_encoding_names_the_line(root, list_data):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import assert_never
 
 from transferflow.data.files.boxes import bad_boxes_finding
-from transferflow.data.files.paths import Members, Refusal, require_file, require_folder
+from transferflow.data.files.fence import Fence
+from transferflow.data.files.members import Members, Refusal, require_file, require_folder
 from transferflow.data.formats.coco_file import (
     CocoAnnotation,
     CocoFile,
@@ -33,18 +34,18 @@ from transferflow.spec.sections.truth import MaskTruth, Truth
 BACKGROUND = "background"
 
 
-def list_coco(data: CocoData, truth: Truth, root: Path) -> Listing:
+def list_coco(data: CocoData, truth: Truth, fence: Fence) -> Listing:
     """List the images of the annotation files, with boxes, or with a mask to be drawn.
 
     Raises:
         DataError: If a file is missing, is not COCO, or two files have different categories.
     """
-    folder = require_folder(root, data.images, "data.images")
-    files = _annotation_files(data, root)
-    reader = _Reader(root, folder, isinstance(truth, MaskTruth), data.split.group_by)
+    folder = require_folder(fence, data.images, "data.images")
+    files = _annotation_files(data, fence.root)
+    reader = _Reader(fence, folder, isinstance(truth, MaskTruth), data.split.group_by)
     names: tuple[str, ...] | None = None
     for split, name in files:
-        coco = load_coco_file(require_file(root, name, "data.annotations"), name)
+        coco = load_coco_file(require_file(fence, name, "data.annotations"), name)
         if names is not None and set(names) != set(coco.categories):
             raise DataError(
                 "the annotation files have different categories",
@@ -63,7 +64,7 @@ def list_coco(data: CocoData, truth: Truth, root: Path) -> Listing:
     if not reader.records and not reader.findings:
         raise DataError("the annotations list no image", where=files[0][1])
     classes = data.classes or coco_classes(names or (), isinstance(truth, MaskTruth))
-    return Listing(root, classes, tuple(reader.records), tuple(reader.findings))
+    return Listing(fence.root, classes, tuple(reader.records), tuple(reader.findings))
 
 
 def _annotation_files(data: CocoData, root: Path) -> list[tuple[SplitName | None, str]]:
@@ -145,10 +146,10 @@ def _said_splits(coco: CocoFile) -> dict[ImageId, SplitName]:
 
 
 class _Reader:
-    def __init__(self, root: Path, folder: str, masks: bool, group_by: str | None) -> None:
+    def __init__(self, fence: Fence, folder: str, masks: bool, group_by: str | None) -> None:
         self.records: list[Record] = []
         self.findings: list[Finding] = []
-        self._members = Members(root)
+        self._members = Members(fence)
         self.masks = masks
         self._folder, self._group_by = folder, group_by
         self._seen: dict[str, Record] = {}

@@ -18,6 +18,7 @@ from transferflow.data.formats.exact import (
     exact_text,
     exact_whole,
 )
+from transferflow.data.formats.json_problem import json_problem
 from transferflow.data.records import Finding
 from transferflow.errors import DataError
 from transferflow.spec.class_names import plain_name
@@ -109,10 +110,18 @@ def _load_json(file: Path, name: str) -> Mapping[str, Any]:
         with file.open(encoding="utf-8-sig") as stream:
             whole = json.load(stream)
     except json.JSONDecodeError as error:
+        what, at = json_problem(error)
+        line = error.doc.count("\n", 0, at) + 1
+        column = at - error.doc.rfind("\n", 0, at)
+        raise DataError(f"the annotations are not JSON: {what}", where=f"{name}:{line}:{column}") from error
+    except UnicodeDecodeError as error:
         raise DataError(
-            f"the annotations are not JSON: {error.msg}", where=f"{name}:{error.lineno}:{error.colno}"
+            "the annotations are not UTF-8 text",
+            where=name,
+            found=error.reason,
+            hint="save the file as UTF-8",
         ) from error
-    except (OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise DataError("the annotations can't be read", where=name, found=str(error)) from error
     if not isinstance(whole, dict):
         raise DataError(

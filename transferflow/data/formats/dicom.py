@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from transferflow.data.files.dicom_pixels import DICOM_SUFFIXES, has_dicom_preamble
-from transferflow.data.files.paths import require_file, scan_folder
+from transferflow.data.files.fence import Fence
+from transferflow.data.files.members import require_file
+from transferflow.data.files.scan import scan_folder
 from transferflow.data.formats.image_folder import records_of_folders
 from transferflow.data.formats.table import list_rows
 from transferflow.data.formats.table_file import open_csv
@@ -18,16 +20,17 @@ from transferflow.spec.sections.truth import Truth
 _ANY: frozenset[str] = frozenset()
 
 
-def list_dicom(data: DicomData, truth: Truth, root: Path) -> Listing:
+def list_dicom(data: DicomData, truth: Truth, fence: Fence) -> Listing:
     """List DICOM files, known by their extension or their preamble.
 
     Raises:
         DataError: If the table or the root is missing, or no class folder holds a DICOM file.
     """
     if data.file is not None:
-        file = require_file(root, data.file, "data.file")
-        return list_rows(data, truth, root, file, open_csv(file))
-    scan = scan_folder(root, suffixes=_ANY)
+        file = require_file(fence, data.file, "data.file")
+        return list_rows(data, truth, fence, file, open_csv(file))
+    root = fence.root
+    scan = scan_folder(fence, suffixes=_ANY)
     files = [file for file in scan.files if _is_dicom(root / file)]
     scan.ignored["not DICOM"] += len(scan.files) - len(files)
     records, findings = records_of_folders(

@@ -31,7 +31,7 @@ def exact_number(value: object) -> float:
             number = math.nan
         if math.isfinite(number) and abs(number) < 1e300:
             return number
-    raise InexactError(f"is {_show(value)}, not a number")
+    raise InexactError(f"is {show_value(value)}, not a number")
 
 
 def exact_whole(value: object) -> int:
@@ -45,7 +45,7 @@ def exact_whole(value: object) -> int:
     except InexactError:
         number = math.nan
     if not number.is_integer() or abs(number) >= _LARGE:
-        raise InexactError(f"is {_show(value)}, not a whole number")
+        raise InexactError(f"is {show_value(value)}, not a whole number")
     return int(value) if isinstance(value, int) else int(number)
 
 
@@ -69,7 +69,7 @@ def exact_flag(value: object) -> bool:
     """
     key = value.strip().lower() if isinstance(value, str) else value
     if not isinstance(key, str | int | float) or key not in _FLAGS:
-        raise InexactError(f"is {_show(value)}, neither 0 nor 1")
+        raise InexactError(f"is {show_value(value)}, neither 0 nor 1")
     return _FLAGS[key]
 
 
@@ -96,12 +96,13 @@ def exact_text(value: object) -> str:
         case float() | Decimal() if abs(value) != math.inf:
             return str(int(value)) if value == int(value) else str(value)
         case list() | tuple() | dict() | set() | float() | Decimal():
-            raise InexactError(f"is {_show(value)}, not text")
+            raise InexactError(f"is {show_value(value)}, not text")
         case _:
             return str(value)
 
 
-def _show(value: object) -> str:
+def show_value(value: object) -> str:
+    """A value of a file for a message, cut where it is long."""
     if value is None:
         return "null"
     text = repr(value)

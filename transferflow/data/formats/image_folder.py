@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from transferflow.data.files.paths import IMAGE_SUFFIXES, Scan, scan_folder
+from transferflow.data.files.fence import Fence
+from transferflow.data.files.paths import IMAGE_SUFFIXES
+from transferflow.data.files.scan import Scan, scan_folder
 from transferflow.data.formats.folders import decide_split_folders, lone_split_finding, unread_folders
 from transferflow.data.formats.spellings import Spellings
 from transferflow.data.records import Finding, Listing, Record, SplitName
@@ -15,13 +17,14 @@ from transferflow.spec.class_names import plain_name
 from transferflow.spec.sections.data import ImageFolderData
 
 
-def list_image_folder(data: ImageFolderData, root: Path) -> Listing:
+def list_image_folder(data: ImageFolderData, fence: Fence) -> Listing:
     """List the images below `root`; the top folder is the class, whatever the depth below it.
 
     Raises:
         DataError: If there is no image in any class folder.
     """
-    scan = scan_folder(root, suffixes=IMAGE_SUFFIXES)
+    root = fence.root
+    scan = scan_folder(fence, suffixes=IMAGE_SUFFIXES)
     records, findings = records_of_folders(scan, data.classes or ())
     if not records:
         raise _no_class_folder(root, scan)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from transferflow.data.files.paths import require_folder, scan_folder
+from transferflow.data.files.fence import Fence
+from transferflow.data.files.members import require_folder
+from transferflow.data.files.scan import scan_folder
 from transferflow.data.formats.orphans import orphans_finding
 from transferflow.data.formats.pairing import Partners, ambiguous_finding, key_of, shared_finding
 from transferflow.data.records import Finding, Listing, Record
@@ -15,20 +16,21 @@ from transferflow.spec.sections.data import MaskFolderData
 _ENDINGS = ("_mask", "_label", "_gt", "_seg")
 
 
-def list_mask_folder(data: MaskFolderData, root: Path) -> Listing:
+def list_mask_folder(data: MaskFolderData, fence: Fence) -> Listing:
     """Pair images and masks by their paths below their folders, without extension (`_mask` may follow).
 
     Raises:
         DataError: If a folder is missing, nothing matches, or the classes are not named.
     """
-    images = require_folder(root, data.images, "data.images")
-    masks = require_folder(root, data.masks, "data.masks")
+    root = fence.root
+    images = require_folder(fence, data.images, "data.images")
+    masks = require_folder(fence, data.masks, "data.masks")
     classes = data.classes or (tuple(data.colours) if data.colours else None)
     if classes is None:
         raise DataError(
             "index masks need `classes`: the names of the values 0, 1, 2, …", where="data.classes"
         )
-    image_scan, mask_scan = scan_folder(root, images), scan_folder(root, masks)
+    image_scan, mask_scan = scan_folder(fence, images), scan_folder(fence, masks)
     image_files, mask_files = tell_apart(image_scan.files, mask_scan.files, images, masks)
     endings = _ENDINGS if images == masks else ("", *_ENDINGS)
     records, findings = _pair(image_files, mask_files, (images, masks), endings, data.max_bad_fraction)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from transferflow.data.formats.exact import show_value
 from transferflow.limits import MAX_OUTLINE, MAX_PIXELS
 
 Size = tuple[int, int]
@@ -29,18 +30,32 @@ def segmentation_problem(segmentation: Any, size: Size) -> str | None:  # noqa: 
 def _polygon_problem(polygons: list[Any], size: Size) -> str | None:
     if not polygons:
         return "`segmentation` is empty"
+    if not any(isinstance(polygon, list) for polygon in polygons):
+        return "`segmentation` is one flat list, where a list of polygons is expected: [[x, y, x, y, …], …]"
     far = 2 * max(size)
     for polygon in polygons:
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            return "a polygon needs an even number of coordinates, six or more"
-        if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in polygon):
-            return "a polygon has a coordinate that is not a number"
+        if problem := _corner_problem(polygon):
+            return problem
         # Compared and not computed with: a whole number may be larger than any floating-point number.
         if not all(-far <= v <= far + max(size) for v in polygon):
             return "a polygon has a coordinate far outside the image"
         outline = _outline(polygon)
         if outline > MAX_OUTLINE:
             return f"a polygon goes {outline:,.0f} pixels about; allowed are {MAX_OUTLINE:,}"
+    return None
+
+
+def _corner_problem(polygon: object) -> str | None:
+    """Say what is wrong with the corners as such, if anything is."""
+    if not isinstance(polygon, list):
+        return f"`segmentation` has {show_value(polygon)} where a polygon is expected: [x, y, x, y, …]"
+    other = [v for v in polygon if isinstance(v, bool) or not isinstance(v, int | float)]
+    if other:
+        return f"a polygon has a coordinate that is not a number: {show_value(other[0])}"
+    if len(polygon) % 2:
+        return f"a polygon has {len(polygon)} numbers, which are no pairs of x and y"
+    if len(polygon) < 6:
+        return f"a polygon has {len(polygon) // 2} corners; three or more are needed"
     return None
 
 

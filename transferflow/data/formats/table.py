@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from transferflow.data.files.paths import Members, Refusal, require_file
+from transferflow.data.files.fence import Fence
+from transferflow.data.files.members import Members, Refusal, require_file
 from transferflow.data.formats.bounds import require_few
 from transferflow.data.formats.folders import SPLIT_WORDS, is_split_name, split_of
 from transferflow.data.formats.groups import patient_names
@@ -24,26 +25,28 @@ _MANY_WORDS = 50
 """A column of more words says no splits."""
 
 
-def list_table(data: TableData, truth: Truth, root: Path) -> Listing:
+def list_table(data: TableData, truth: Truth, fence: Fence) -> Listing:
     """List the rows of a CSV or Parquet table; labels stay the text they are.
 
     Raises:
         DataError: If the table is missing, is not readable, or lacks a column.
     """
-    file = require_file(root, data.file, "data.file")
+    file = require_file(fence, data.file, "data.file")
     table = open_csv(file) if data.format == "csv" else open_parquet(file, data.label_separator)
-    return list_rows(data, truth, root, file, table)
+    return list_rows(data, truth, fence, file, table)
 
 
-def list_rows(data: TableData | DicomData, truth: Truth, root: Path, file: Path, table: TableFile) -> Listing:
+def list_rows(
+    data: TableData | DicomData, truth: Truth, fence: Fence, file: Path, table: TableFile
+) -> Listing:
     """List the rows of an open table.
 
     Raises:
         DataError: If the table is not readable, lacks a column or has no rows.
     """
-    name = file.relative_to(root).as_posix()
+    name = file.relative_to(fence.root).as_posix()
     columns = decide_columns(data, table.header, name)
-    reader = _RowReader(data, truth, root, name, columns, table.header)
+    reader = _RowReader(data, truth, fence, name, columns, table.header)
     if columns.group != data.columns.group and data.split.group_by is None:
         reason = f"rows of equal {columns.group!r} share a split; data.columns.group names another column"
         reader.findings.append(Finding("group_column", "warning", f"{name}:1", reason))
@@ -56,7 +59,7 @@ def list_rows(data: TableData | DicomData, truth: Truth, root: Path, file: Path,
         classes: tuple[str, ...] = (columns.label,)
     else:
         classes = data.classes or tuple(sorted({label for r in reader.records for label in r.labels}))
-    return Listing(root, classes, tuple(reader.records), tuple(reader.findings))
+    return Listing(fence.root, classes, tuple(reader.records), tuple(reader.findings))
 
 
 def decide_columns(data: TableData | DicomData, header: Sequence[str], name: str) -> Columns:
@@ -114,7 +117,7 @@ class _RowReader:
         self,
         data: TableData | DicomData,
         truth: Truth,
-        root: Path,
+        fence: Fence,
         name: str,
         columns: Columns,
         header: Sequence[str],
@@ -125,7 +128,7 @@ class _RowReader:
         self._required_group = data.split.group_by is not None
         self._separator = data.label_separator if isinstance(truth, LabelTruth) and truth.several else None
         self._is_number = isinstance(truth, NumberTruth)
-        self._members = Members(root)
+        self._members = Members(fence)
         self._name = name
         self._seen: dict[str, str] = {}
         self.spellings = Spellings()

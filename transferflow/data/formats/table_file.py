@@ -20,6 +20,7 @@ from transferflow.limits import MAX_CELL, MAX_COLUMNS
 _DELIMITERS = (",", ";", "\t")
 _CSV = frozenset({".csv", ".tsv", ".txt"})
 _BATCH = 2_000
+_SHOWN = 10
 _PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError)
 """What is raised for damage of every kind; text that is no UTF-8 is a ValueError."""
 
@@ -62,7 +63,7 @@ def open_csv(file: Path) -> TableFile:
     """
     rows = _csv_rows(file)
     _, header = next(rows, (1, []))
-    header = [cell.strip() for cell in header]
+    header = _without_empty_end([cell.strip() for cell in header])
     _check_columns(header, file)
 
     def read(_: Collection[str]) -> Iterator[Line]:
@@ -73,9 +74,17 @@ def open_csv(file: Path) -> TableFile:
 
 def _line(number: int, header: list[str], cells: list[str]) -> Line:
     problem = ""
+    if len(cells) > len(header):
+        cells = [*cells[: len(header)], *_without_empty_end(cells[len(header) :])]
     if len(cells) != len(header):
         problem = f"the row has {len(cells)} cells and the header has {len(header)}"
     return Line(number, dict(zip(header, cells, strict=False)), problem)
+
+
+def _without_empty_end(cells: list[str]) -> list[str]:
+    """Cells before the separators that a spreadsheet leaves at the end of lines."""
+    last = max((place for place, cell in enumerate(cells, 1) if cell.strip()), default=0)
+    return cells[:last]
 
 
 def _csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
@@ -121,6 +130,14 @@ def _check_columns(header: Sequence[str], file: Path) -> None:
             found=f"{len(header):,}",
             allowed=f"at most {MAX_COLUMNS:,}",
             hint="put a row per image, not a column per image",
+        )
+    nameless = [place for place, name in enumerate(header, 1) if not name]
+    if len(nameless) > 1:
+        raise DataError(
+            "the table has several columns without a name",
+            where=f"{file}:1",
+            found=f"columns {', '.join(map(str, nameless[:_SHOWN]))} of {len(header):,}",
+            hint="name every column in the first line, or leave those columns out",
         )
     twice = sorted(name for name, count in Counter(header).items() if count > 1)
     if twice:

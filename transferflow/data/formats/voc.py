@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from transferflow.data.files.boxes import bad_boxes_finding
-from transferflow.data.files.paths import Members, Refusal, require_folder, scan_folder
+from transferflow.data.files.fence import Fence
+from transferflow.data.files.members import Members, Refusal, require_folder
+from transferflow.data.files.scan import scan_folder
 from transferflow.data.formats.image_sets import ImageSets, load_image_sets
 from transferflow.data.formats.pairing import Partners, ambiguous_finding, key_of, shared_finding
 from transferflow.data.formats.spellings import Spellings
@@ -21,22 +23,23 @@ from transferflow.spec.sections.data import VocData
 from transferflow.store import read_bounded
 
 
-def list_voc(data: VocData, root: Path) -> Listing:
+def list_voc(data: VocData, fence: Fence) -> Listing:
     """List the XML files; where `ImageSets` has lists, those that they name, with their splits.
 
     Raises:
         DataError: If a folder is missing or holds no XML file, or a list can't be read.
     """
-    folder = require_folder(root, data.annotations, "data.annotations")
-    images = require_folder(root, data.images, "data.images")
-    files = scan_folder(root, folder, frozenset({".xml"}))
+    root = fence.root
+    folder = require_folder(fence, data.annotations, "data.annotations")
+    images = require_folder(fence, data.images, "data.images")
+    files = scan_folder(fence, folder, frozenset({".xml"}))
     if not files.files:
         raise DataError(
             "the folder of annotations holds no XML file", where="data.annotations", found=str(root / folder)
         )
-    scan = scan_folder(root, images)
+    scan = scan_folder(fence, images)
     sets = load_image_sets(root, folder, images, files.files)
-    reader = _Reader(data, root, folder, images, scan.files)
+    reader = _Reader(data, fence, folder, images, scan.files)
     unlisted = [file for file in files.files if sets.folder is not None and file not in sets.splits]
     for file in files.files:
         if sets.folder is None or file in sets.splits:
@@ -58,14 +61,14 @@ def _unlisted(rest: Sequence[str], total: int, sets: ImageSets) -> Iterator[Find
 
 class _Reader:
     def __init__(
-        self, data: VocData, root: Path, annotations: str, images: str, files: Sequence[str]
+        self, data: VocData, fence: Fence, annotations: str, images: str, files: Sequence[str]
     ) -> None:
         self.records: list[Record] = []
         self.findings: list[Finding] = []
-        self._data, self._root, self._annotations, self._images = data, root, annotations, images
+        self._data, self._root, self._annotations, self._images = data, fence.root, annotations, images
         self._files = files
         self._partners = Partners(files, images)
-        self._members = Members(root)
+        self._members = Members(fence)
         self._seen: dict[str, str] = {}
         self._stale: list[str] = []
         self.spellings = Spellings()

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from transferflow.data.files.boxes import FRACTIONS, bad_boxes_finding
-from transferflow.data.files.paths import Members, Refusal, require_file
+from transferflow.data.files.fence import Fence
+from transferflow.data.files.members import Members, Refusal, require_file
 from transferflow.data.formats.pairing import shared_finding
 from transferflow.data.formats.yolo_images import YoloImages, find_yolo_images
 from transferflow.data.formats.yolo_labels import find_label_file, label_paths, orphan_labels
@@ -19,7 +20,7 @@ from transferflow.spec.sections.data import YoloData
 from transferflow.store import read_bounded
 
 
-def list_yolo(data: YoloData, root: Path) -> Listing:
+def list_yolo(data: YoloData, fence: Fence) -> Listing:
     """List the images of `images/…` or `train/images/…`, or of the lists that `data.yaml` names.
 
     An image without a label file has no objects.
@@ -28,8 +29,9 @@ def list_yolo(data: YoloData, root: Path) -> Listing:
         DataError: If the names, a list or the images are missing, no image has a label file, or the lines can
             be read in two ways.
     """
-    names = load_yolo_names(require_file(root, data.names, "data.names"), data.names)
-    images = find_yolo_images(root, data.images, names.entries, data.names)
+    root = fence.root
+    names = load_yolo_names(require_file(fence, data.names, "data.names"), data.names)
+    images = find_yolo_images(fence, data.images, names.entries, data.names)
     if not images.splits and not images.findings:
         raise DataError(
             "no image is found",
@@ -37,7 +39,7 @@ def list_yolo(data: YoloData, root: Path) -> Listing:
             found=str(root / images.folder),
             allowed="images/, TRAIN/images/, or lists of images in data.yaml",
         )
-    labels = _Labels(root, images, names)
+    labels = _Labels(fence, images, names)
     if labels.without and len(labels.without) == len(images.splits):
         first = labels.without[0]
         raise DataError(
@@ -49,21 +51,21 @@ def list_yolo(data: YoloData, root: Path) -> Listing:
     shape = data.shapes or labels.shape()
     records = list(labels.records(shape))
     findings = [*images.findings, *labels.findings, *labels.say(shape)]
-    findings += orphan_labels(root, list(labels.files.values()), images.folder, data)
+    findings += orphan_labels(fence, list(labels.files.values()), images.folder, data)
     return Listing(root, data.classes or tuple(names.names.values()), tuple(records), tuple(findings))
 
 
 class _Labels:
     """The label files of all images, parsed."""
 
-    def __init__(self, root: Path, images: YoloImages, names: YoloNames) -> None:
+    def __init__(self, fence: Fence, images: YoloImages, names: YoloNames) -> None:
         self.findings: list[Finding] = []
         self.without: list[str] = []
         self.files: dict[str, str] = {}
         """Label file of each image that can be used."""
         self._images, self._names = images, names
         self._lines: dict[str, list[LabelLine]] = {}
-        members = Members(root)
+        root, members = fence.root, Members(fence)
         owners: dict[str, str] = {}
         for path in images.splits:
             file = find_label_file(root, path, images.folder)

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from transferflow.data.files.paths import Members, Refusal, require_folder, scan_folder
+from transferflow.data.files.fence import Fence
+from transferflow.data.files.members import Members, Refusal, require_folder
+from transferflow.data.files.scan import scan_folder
 from transferflow.data.formats.folders import split_of
 from transferflow.data.formats.pairing import two_splits_finding
 from transferflow.data.formats.yolo_labels import IMAGES
@@ -33,11 +35,11 @@ class YoloImages:
     findings: list[Finding] = field(default_factory=list)
 
 
-def find_yolo_images(root: Path, images: str, entries: Sequence[SplitEntry], names: str) -> YoloImages:
+def find_yolo_images(fence: Fence, images: str, entries: Sequence[SplitEntry], names: str) -> YoloImages:
     """Find the images: if an entry is a list (`train: train.txt`), those of the entries alone.
 
     Args:
-        root: Folder of the data set.
+        fence: What the data set is read from.
         images: `data.images`.
         entries: What the names file calls train, val and test.
         names: The names file below the root.
@@ -45,14 +47,15 @@ def find_yolo_images(root: Path, images: str, entries: Sequence[SplitEntry], nam
     Raises:
         DataError: If a folder or a list is missing.
     """
+    root = fence.root
     placed = {entry: _below_root(root, entry, names) for entry in entries}
     _require_different(root, placed, names)
     if any(_is_list(entry) for entry in entries):
-        return _of_entries(root, images, placed, names)
+        return _of_entries(fence, images, placed, names)
     if images == IMAGES and not (root / images).exists():
         images = "."  # the layout with train/images beside train/labels
-    images = require_folder(root, images, "data.images")
-    scan = scan_folder(root, images)
+    images = require_folder(fence, images, "data.images")
+    scan = scan_folder(fence, images)
     paths = [path for path in scan.files if images != "." or IMAGES in path.split("/")[:-1]]
     nothing = _without_images(placed, paths, names)
     found = [*scan.findings, *nothing]
@@ -88,14 +91,14 @@ def _left_out(rest: Sequence[str], total: int, names: str) -> Iterator[Finding]:
         yield Finding("unlisted", "warning", rest[0], reason)
 
 
-def _of_entries(root: Path, images: str, placed: Mapping[SplitEntry, str], names: str) -> YoloImages:
-    members = Members(root)
+def _of_entries(fence: Fence, images: str, placed: Mapping[SplitEntry, str], names: str) -> YoloImages:
+    members = Members(fence)
     findings: list[Finding] = []
     splits: dict[str, SplitName | None] = {}
     first: dict[str, tuple[SplitEntry, str]] = {}
     twice: dict[tuple[SplitName, SplitName], list[tuple[str, str]]] = {}
     for entry, path in placed.items():
-        for found, where in _images_of(root, members, entry, path, names):
+        for found, where in _images_of(fence, members, entry, path, names):
             if isinstance(found, Finding):
                 findings.append(found)
             elif isinstance(found, Refusal):
@@ -114,12 +117,12 @@ def _of_entries(root: Path, images: str, placed: Mapping[SplitEntry, str], names
 
 
 def _images_of(
-    root: Path, members: Members, entry: SplitEntry, path: str, names: str
+    fence: Fence, members: Members, entry: SplitEntry, path: str, names: str
 ) -> Iterator[tuple[str | Refusal | Finding, str]]:
     """Paths that an entry stands for, or why one is not used, each with where it says so."""
     where = f"{names}:{entry.line}"
     if not _is_list(entry):
-        scan = scan_folder(root, require_folder(root, path, where))
+        scan = scan_folder(fence, require_folder(fence, path, where))
         for image in scan.files:
             yield image, where
         for finding in scan.findings:
@@ -131,7 +134,7 @@ def _images_of(
             f"the list of images for {entry.split!r} can't be used", where=where, found=located.reason
         )
     try:
-        lines = read_bounded(root / located, MAX_TEXT_BYTES).decode("utf-8-sig").splitlines()
+        lines = read_bounded(fence.root / located, MAX_TEXT_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError("the list of images can't be read", where=located, found=str(error)) from error
     beside = PurePosixPath(located).parent

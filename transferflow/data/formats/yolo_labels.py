@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from transferflow.data.files.paths import IMAGE_SUFFIXES, scan_folder
+from transferflow.data.files.fence import Fence
+from transferflow.data.files.paths import IMAGE_SUFFIXES
+from transferflow.data.files.scan import scan_folder
 from transferflow.data.formats.orphans import orphans_finding
 from transferflow.data.records import Finding
 from transferflow.spec.sections.data import YoloData
@@ -35,17 +37,17 @@ def find_label_file(root: Path, path: str, images: str) -> str:
     return next((file for file in choices[1:] if (root / file).exists()), choices[0])
 
 
-def orphan_labels(root: Path, used: Sequence[str], images: str, data: YoloData) -> Iterator[Finding]:
+def orphan_labels(fence: Fence, used: Sequence[str], images: str, data: YoloData) -> Iterator[Finding]:
     """Label files in the folders of those that are used, without an image of their name.
 
     Args:
-        root: Folder of the data set.
+        fence: What the data set is read from.
         used: The label files of the images.
         images: Folder of the images.
         data: The spec's `data` section.
     """
-    known = set(used)
-    found = {file for top in {_top(file) for file in used} for file in _label_files(root, top)}
+    known, root = set(used), fence.root
+    found = {file for top in {_top(file) for file in used} for file in _label_files(fence, top)}
     stems = cache(_image_stems)  # of one listing: files come and go
     orphans = sorted(file for file in found - known if not _has_image(root, file, images, stems))
     orphans = [file for file in orphans if file != data.names and _holds_labels(root / file)]
@@ -64,8 +66,8 @@ def _top(file: str) -> str:
     return "/".join(parts) or "."
 
 
-def _label_files(root: Path, top: str) -> list[str]:
-    return scan_folder(root, top, _TEXT).files if (root / top).is_dir() else []
+def _label_files(fence: Fence, top: str) -> list[str]:
+    return scan_folder(fence, top, _TEXT).files if (fence.root / top).is_dir() else []
 
 
 def _has_image(root: Path, file: str, images: str, stems: Callable[[Path], frozenset[str]]) -> bool:

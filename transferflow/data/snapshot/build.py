@@ -62,6 +62,7 @@ def build_snapshot(
         "root": str(snapshot.root),
         "split": data.split.model_dump(mode="json"),
         "coding": store_coding(snapshot.coding),
+        "links": [str(folder) for folder in snapshot.links],
     }
     del fields["path"]
     write_atomic(folder / SNAPSHOT, json.dumps(fields, indent=1, ensure_ascii=False))
@@ -88,6 +89,7 @@ def _describe(
         groups={split: digest([record.group for record in images]) for split, images in by_split.items()},
         view=build_reader(data, listing.root).view,
         coding=inspected.coding,
+        links=listing.links,
     )
 
 
@@ -143,6 +145,7 @@ def load_snapshot(folder: Path) -> DatasetSnapshot:
             groups={split: str(fields["groups"][split]) for split in SPLITS},
             view=dict(fields["view"]),
             coding=load_coding(fields["coding"]),
+            links=tuple(Path(folder) for folder in fields.get("links", ())),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(

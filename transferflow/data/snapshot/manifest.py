@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from transferflow.data.files.appearance import HASH_BYTES
 from transferflow.data.files.boxes import Seen
+from transferflow.data.files.fence import Fence
 from transferflow.data.files.paths import split_mask
 from transferflow.data.records import Box, DatasetSnapshot, Record, SplitName
 from transferflow.errors import DataError
@@ -87,6 +88,7 @@ class Row:
         height: Height in pixels as it is seen.
         orientation: EXIF orientation of the file, 1 to 8; width, height and boxes have it applied.
         root: Folder of the data set.
+        links: Folders outside it that its links may lead to.
     """
 
     id: str
@@ -102,6 +104,7 @@ class Row:
     height: int
     orientation: int
     root: Path
+    links: tuple[Path, ...] = ()
 
     @property
     def number(self) -> float:
@@ -118,25 +121,24 @@ class Row:
         """The image file.
 
         Raises:
-            DataError: If it does not stand below the root.
+            DataError: If it does not stand below the root, or where its links may lead.
         """
-        return _below(self.root, self.path)
+        return self._inside(self.path)
 
     @property
     def absolute_mask(self) -> Path | None:
         """The mask file (COCO: the annotation file).
 
         Raises:
-            DataError: If it does not stand below the root.
+            DataError: If it does not stand below the root, or where its links may lead.
         """
-        return None if self.mask is None else _below(self.root, split_mask(self.mask)[0])
+        return None if self.mask is None else self._inside(split_mask(self.mask)[0])
 
-
-def _below(root: Path, path: str) -> Path:
-    found = (root / path).resolve()
-    if not found.is_relative_to(root.resolve()):
-        raise DataError("a path leaves the data folder", where=str(root), found=path)
-    return found
+    def _inside(self, path: str) -> Path:
+        found = self.root / path
+        if not Fence(self.root.resolve(), self.links).holds(found):
+            raise DataError("a path leaves the data folder", where=str(self.root), found=path)
+        return found.resolve()
 
 
 def build_table(records: list[Record], splits: list[SplitName], facts: pa.Table) -> pa.Table:
@@ -197,7 +199,7 @@ def read_rows(snapshot: DatasetSnapshot, split: SplitName | None = None) -> list
     table = read_table(snapshot, _ROW_COLUMNS)
     if split is not None:
         table = table.filter(pc.equal(table["split"], split))
-    return list(_rows(table, snapshot.root))
+    return list(_rows(table, snapshot.root, snapshot.links))
 
 
 def read_groups(snapshot: DatasetSnapshot, split: SplitName) -> dict[str, str | None]:
@@ -207,9 +209,9 @@ def read_groups(snapshot: DatasetSnapshot, split: SplitName) -> dict[str, str | 
     return dict(zip(table["id"].to_pylist(), table["group"].to_pylist(), strict=True))
 
 
-def _rows(table: pa.Table, root: Path) -> Iterator[Row]:
+def _rows(table: pa.Table, root: Path, links: tuple[Path, ...]) -> Iterator[Row]:
     for batch in table.to_batches(max_chunksize=10_000):
         for values in batch.to_pylist():
             boxes = tuple(Box(**box) for box in values.pop("boxes"))
             labels = tuple(values.pop("labels"))
-            yield Row(**values, labels=labels, boxes=boxes, root=root)
+            yield Row(**values, labels=labels, boxes=boxes, root=root, links=links)

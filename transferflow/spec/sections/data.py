@@ -137,6 +137,9 @@ class Columns(Section):
 class _Data(Section):
     root: Text
     """Folder of the data set, relative to the folder the command runs in; no path leaves it."""
+    link_roots: tuple[Text, ...] = ()
+    """Folders outside `root` that links in it may lead to, such as DVC's cache; any other link that leaves it
+    is refused."""
     classes: Annotated[tuple[ClassName, ...], Field(min_length=1), AfterValidator(without_repeats)] | None = (
         None
     )
