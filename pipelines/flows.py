@@ -39,6 +39,7 @@ def train(
     tracking_uri: str | None = None,
     offline: bool = False,
     wait: bool = True,
+    verify: bool = False,
 ) -> list[Reference]:
     """Prepare, train, evaluate and register what a spec says.
 
@@ -49,13 +50,14 @@ def train(
         tracking_uri: MLflow server; left out: `$MLFLOW_TRACKING_URI` or local files.
         offline: Never download weights.
         wait: Wait for another process that runs the same stage, and reuse its result; otherwise fail.
+        verify: Hash every file of the data set, instead of going by size and time.
 
     Returns:
         The outcome of each stage, as JSON.
     """
     try:
         loaded = load_spec(Path(spec), overrides or ())
-        context = build_context(Path(home) if home else None, tracking_uri, offline, wait)
+        context = build_context(Path(home) if home else None, tracking_uri, offline, wait, verify)
         with logs_sent_to_server():
             outcomes = _run_stages(loaded, context)
     except TransferflowError as error:
@@ -87,6 +89,7 @@ def run_flow(spec: Path, overrides: Sequence[str], context: RunContext) -> tuple
             home=str(context.home),
             tracking_uri=context.tracking_uri,
             wait=context.wait,
+            verify=context.verify,
         )
     return _read(outcomes)
 

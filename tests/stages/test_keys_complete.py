@@ -89,11 +89,13 @@ SNAPSHOT_UNTOUCHED = {
     "quarantined": "a number for people",
     "view": "from the spec, whose own keys they are",
     "coding": "in the fingerprint",
+    "links": "where links may lead; what lies there is in the fingerprint",
 }
 CONTEXT_UNTOUCHED = {
     "home": "where artifacts are kept",
     "interactive": "progress bars or lines",
     "wait": "whether to wait for another process",
+    "verify": "how files are looked at; what they hold is in the fingerprint",
 }
 
 BASES = {
@@ -213,6 +215,7 @@ FIXED = {"kind", "format", "source", "policy", "library"}
 OTHERS = {
     "data.classes": [["b", "a"]],
     "data.columns.*": ["other"],
+    "data.link_roots": [["cache"]],
     "data.colours": [{"a": [0, 0, 0], "b": [2, 2, 2]}, {"a": [1, 1, 1], "b": [0, 0, 0]}],
     "data.encoding": ["index"],
     "data.void_colours": [[[9, 9, 9]]],
@@ -462,7 +465,13 @@ def test_names_and_groups_count_where_they_are_used(make_snapshot):
 def test_what_surrounds_a_run_is_in_a_key_or_on_the_list(make_snapshot, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     spec, context = build("folder"), RunContext(Path("home"))
-    others = {"home": Path("other"), "tracking_uri": "http://mlflow", "interactive": True, "wait": False}
+    others = {
+        "home": Path("other"),
+        "tracking_uri": "http://mlflow",
+        "interactive": True,
+        "wait": False,
+        "verify": True,
+    }
     before = keys_of(spec, make_snapshot(), context)
     for field in fields(RunContext):
         after = keys_of(spec, make_snapshot(), replace(context, **{field.name: others[field.name]}))

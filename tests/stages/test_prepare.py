@@ -1,7 +1,11 @@
+import logging
+import os
+
 import pytest
 from PIL import Image
 
 from transferflow.data.snapshot.build import load_snapshot
+from transferflow.data.snapshot.changes import changed_files
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.snapshot.shards import inspect_here
 from transferflow.stages.context import RunContext
@@ -62,3 +66,51 @@ def test_a_damaged_snapshot_is_made_anew_after_the_same_former_one(build_spec, c
     alone = prepare(spec, context)  # as on a machine that has never seen the former one
     assert alone.key == prepare(spec, RunContext(tmp_path / "elsewhere")).key
     assert prepare(spec, context).reused
+
+
+def _replace_unseen(path, size):
+    """Other pixels, in a file of the same size and time."""
+    status = path.stat()
+    Image.new("RGB", (36, 36), (size, 9, 9)).save(path)
+    content = path.read_bytes()
+    path.write_bytes(
+        content + bytes(status.st_size - len(content))
+    )  # what follows the end of a PNG is nothing
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_contents_that_size_and_time_do_not_tell(build_spec, colour_folder, tmp_path, caplog, touched):
+    spec, context = build_spec(), RunContext(tmp_path / "home")
+    first = prepare(spec, context)
+    _replace_unseen(colour_folder / "red" / "00.png", 120)
+    if touched:  # another file changed as well, so that the key is another one
+        (colour_folder / "red" / "01.png").touch()
+    assert prepare(spec, context).reused is not touched
+    assert prepare(spec, context).summary["fingerprint"] == first.summary["fingerprint"]
+    verifying = RunContext(tmp_path / "home", verify=True)
+    with caplog.at_level(logging.WARNING, "transferflow"):
+        verified = prepare(spec, verifying)
+    assert "1 files have other contents than the snapshot, such as red/00.png" in caplog.text
+    assert not verified.reused
+    assert verified.summary["fingerprint"] != first.summary["fingerprint"]
+    assert _split_of(verified) == _split_of(first)
+    assert prepare(spec, verifying).reused
+    assert prepare(spec, context).summary == verified.summary
+
+
+def test_facts_of_a_first_look_do_not_count_where_files_are_verified(build_spec, colour_folder, tmp_path):
+    prepare(build_spec(), RunContext(tmp_path / "home"))
+    _replace_unseen(colour_folder / "red" / "00.png", 120)
+    (colour_folder / "red" / "01.png").touch()
+    context = RunContext(tmp_path / "home", verify=True)
+
+    def look(folder):
+        assert not list(folder.iterdir())
+        return inspect_here(1)
+
+    snapshot = load_snapshot(prepare(build_spec(), context, look).folder)
+    assert changed_files(snapshot, 1) == ()
+    _replace_unseen(colour_folder / "red" / "02.png", 130)
+    (colour_folder / "red" / "03.png").unlink()
+    assert changed_files(snapshot, 2) == ("red/02.png", "red/03.png")

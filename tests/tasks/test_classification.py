@@ -13,7 +13,7 @@ from transferflow.data.snapshot.manifest import read_rows
 from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.build import build_task
 from transferflow.tasks.classification_truth import class_weights
-from transferflow.tasks.rendering.viewable import load_viewable
+from transferflow.tasks.rendering.viewable import show_row
 
 SHARES = [[0.45, 0.3, 0.25], [0.2, 0.7, 0.1], [0.1, 0.1, 0.8]]
 """The first class is found, though its probability is below a half."""
@@ -28,7 +28,7 @@ def shown(build_spec, load, tmp_path):
 
     def run(choice):
         found = SplitPredictions(predictions, snapshot, "test", tmp_path)
-        show = partial(load_viewable, channels=3, intensity=spec.data.intensity)
+        show = partial(show_row, channels=3, intensity=spec.data.intensity)
         return build_task(spec).show_cases(found, show, choice=choice, limit=9)
 
     return run

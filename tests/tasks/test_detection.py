@@ -16,9 +16,9 @@ from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import read_min_score, save_bundle
 from transferflow.tasks.detection import SCHEMA
 from transferflow.tasks.output.coco import coco_document
-from transferflow.tasks.rendering.viewable import load_viewable
+from transferflow.tasks.rendering.viewable import show_row
 
-SHOW = partial(load_viewable, channels=3, intensity=FullRange())
+SHOW = partial(show_row, channels=3, intensity=FullRange())
 
 
 def train_steps(spec, snapshot, task, parts, steps):

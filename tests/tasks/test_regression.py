@@ -20,9 +20,9 @@ from transferflow.tasks import build
 from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.bundle import load_bundle, save_bundle
 from transferflow.tasks.regression import SCHEMA
-from transferflow.tasks.rendering.viewable import load_viewable
+from transferflow.tasks.rendering.viewable import show_row
 
-SHOW = partial(load_viewable, channels=3, intensity=FullRange())
+SHOW = partial(show_row, channels=3, intensity=FullRange())
 
 
 @pytest.fixture

@@ -9,16 +9,17 @@ import torch
 from transferflow.data.formats.masks import mask_files_of
 from transferflow.data.loading.batch import Batch
 from transferflow.data.snapshot.manifest import read_rows
+from transferflow.data.snapshot.pixels import read_true_mask
 from transferflow.errors import EvaluationError, PlanError
 from transferflow.spec.sections.data import Percentile
 from transferflow.tasks.base import PredictionInputs, SplitPredictions
 from transferflow.tasks.build import build_parts, build_task
 from transferflow.tasks.rendering.mask_files import read_mask, write_mask
-from transferflow.tasks.rendering.viewable import load_viewable
+from transferflow.tasks.rendering.viewable import show_row
 from transferflow.tasks.segmentation import SCHEMA, classify_pixels
-from transferflow.tasks.segmentation_truth import pixel_weights, read_truth
+from transferflow.tasks.segmentation_truth import pixel_weights
 
-SHOW = partial(load_viewable, channels=1, intensity=Percentile(kind="percentile"))
+SHOW = partial(show_row, channels=1, intensity=Percentile(kind="percentile"))
 
 
 def test_trains_predicts_and_is_measured_at_the_original_size(cells, load, build_parts, inputs_of, tmp_path):
@@ -58,7 +59,7 @@ def test_classes_from_the_data_are_no_ignored_pixels(cells):
 def answer(snapshot, folder, change=lambda number, mask: mask):
     files = mask_files_of(snapshot, 255)
     rows = [
-        {"id": row.id, "mask": write_mask(folder, row.id, change(n, read_truth(files, row)))}
+        {"id": row.id, "mask": write_mask(folder, row.id, change(n, read_true_mask(files, row)))}
         for n, row in enumerate(read_rows(snapshot, "test"))
     ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)

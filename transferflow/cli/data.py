@@ -16,7 +16,7 @@ from rich.text import Text
 
 from transferflow.cli.console import output
 from transferflow.cli.help import examples
-from transferflow.cli.options import Home, Json, Override, Quiet, SpecFile, naming_the_spec
+from transferflow.cli.options import Home, Json, Override, Quiet, SpecFile, Verify, naming_the_spec
 from transferflow.errors import DataError
 from transferflow.text import printable
 
@@ -45,11 +45,13 @@ def check(
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, help="Print up to N findings of each kind.")
     ] = 3,
+    verify: Verify = False,
     quiet: Quiet = False,
 ) -> None:
     """Open every file of a spec's data set and list what is wrong; exit code 1 if it can't be used."""
     from transferflow.data.listing import load_listing
     from transferflow.data.loading.workers import usable_cpus
+    from transferflow.data.snapshot.changes import without_facts
     from transferflow.data.snapshot.inspection import check_listing
     from transferflow.spec.load import load_spec
     from transferflow.stages.context import build_context
@@ -60,12 +62,13 @@ def check(
     loaded = load_spec(spec, overrides or ())
     with naming_the_spec(spec, overrides or ()):
         listing = load_listing(loaded.data, loaded.task.truth)
+    former = previous_snapshot(context.store, loaded)
     with file_bar("checking images", context.interactive) as progress:
         findings = check_listing(
             loaded.data,
             loaded.task.truth,
             listing,
-            previous=previous_snapshot(context.store, loaded),
+            previous=without_facts(former) if verify else former,
             workers=usable_cpus(),
             progress=progress,
         )

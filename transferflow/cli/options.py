@@ -62,6 +62,10 @@ Offline = Annotated[
     bool,
     typer.Option("--offline", rich_help_panel=SURROUNDINGS, help="Never download weights."),
 ]
+Verify = Annotated[
+    bool,
+    typer.Option("--verify", help="Hash every data file, instead of going by its size and time."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
 

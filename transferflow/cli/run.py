@@ -21,6 +21,7 @@ from transferflow.cli.options import (
     SpecFile,
     TrackingUri,
     Verbose,
+    Verify,
     naming_the_spec,
 )
 from transferflow.logs import get_logger
@@ -60,6 +61,7 @@ def run(
             "--fail-on", help="Exit code 3 if the gate rejects; with `hold`, if it does not promote."
         ),
     ] = None,
+    verify: Verify = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -70,7 +72,7 @@ def run(
     loaded = load_spec(spec, overrides or ())
     from transferflow.stages.context import build_context
 
-    context = build_context(home, tracking_uri, offline, wait)
+    context = build_context(home, tracking_uri, offline, wait, verify)
     with naming_the_spec(spec, overrides or ()):
         if prefect:
             from importlib import import_module

@@ -21,12 +21,14 @@ class RunContext:
         tracking_uri: MLflow tracking URI; `None` lets `MLFLOW_TRACKING_URI`, or a local file store, decide.
         interactive: Whether a person watches: progress bars instead of log lines.
         wait: Whether to wait for another process that makes the same artifact, and reuse it.
+        verify: Whether to hash every file of the data set, instead of going by size and time.
     """
 
     home: Path = field(default_factory=default_home)
     tracking_uri: str | None = None
     interactive: bool = False
     wait: bool = True
+    verify: bool = False
 
     @property
     def store(self) -> ArtifactStore:
@@ -60,7 +62,11 @@ class RunContext:
 
 
 def build_context(
-    home: Path | None, tracking_uri: str | None = None, offline: bool = False, wait: bool = True
+    home: Path | None,
+    tracking_uri: str | None = None,
+    offline: bool = False,
+    wait: bool = True,
+    verify: bool = False,
 ) -> RunContext:
     """Surroundings of a run, from what a command or a deployment says of them.
 
@@ -69,8 +75,9 @@ def build_context(
         tracking_uri: MLflow tracking URI; left out: what the environment says.
         offline: Never download weights, in this whole process.
         wait: Whether to wait for another process that makes the same artifact.
+        verify: Whether to hash every file of the data set.
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub and by our own downloads alike
     folder = home.absolute() if home else default_home()
-    return RunContext(folder, tracking_uri, interactive=is_watched(), wait=wait)
+    return RunContext(folder, tracking_uri, interactive=is_watched(), wait=wait, verify=verify)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from transferflow.data.checks.findings import EXAMPLES, group_findings, load_findings, summarize_findings
@@ -11,14 +13,16 @@ from transferflow.data.listing import load_listing
 from transferflow.data.loading.workers import usable_cpus
 from transferflow.data.records import DatasetSnapshot, Listing
 from transferflow.data.snapshot.build import build_snapshot, load_snapshot
+from transferflow.data.snapshot.changes import changed_files, without_facts
 from transferflow.data.snapshot.shards import Inspect
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
-from transferflow.stages.former import complete_prepare_inputs, remember_snapshot
+from transferflow.stages.former import PrepareInputs, complete_prepare_inputs, remember_snapshot
 from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.progress import file_bar, logger
 from transferflow.stages.told import tell_inputs
+from transferflow.store import Artifact
 
 InspectIn = Callable[[Path], Inspect]
 """An inspection that keeps what it found in a folder until the snapshot is there."""
@@ -40,10 +44,12 @@ def prepare(spec: ExperimentSpec, context: RunContext, inspect_in: InspectIn | N
     tell_inputs(spec, context, "prepare", key, made_from.inputs)
 
     def write(folder: Path) -> None:
-        inspect = inspect_in(context.store.work_folder("prepare", key)) if inspect_in else None
-        _build(spec, context, listing, made_from.former, folder, inspect)
+        inspect = inspect_in(_work_folder(context, key)) if inspect_in else None
+        _build(spec, context, listing, _before(context, made_from), folder, inspect)
 
-    artifact = context.store.obtain("prepare", key, made_from.inputs, write, wait=context.wait)
+    artifact = context.store.obtain(
+        "prepare", key, made_from.inputs, write, wait=context.wait, accept=partial(_is_trusted, context)
+    )
     remember_snapshot(context.store, spec, made_from)
     snapshot = load_snapshot(artifact.path)
     return StageOutcome(
@@ -59,6 +65,34 @@ def prepare(spec: ExperimentSpec, context: RunContext, inspect_in: InspectIn | N
             "fingerprint": snapshot.fingerprint,
         },
     )
+
+
+def _is_trusted(context: RunContext, artifact: Artifact) -> bool:
+    """Whether a snapshot is of the files that are there; where nobody asks, size and time have said so."""
+    changed = changed_files(load_snapshot(artifact.path), usable_cpus()) if context.verify else ()
+    if changed:
+        logger.warning(
+            "prepare: %d files have other contents than the snapshot, such as %s: it is made anew",
+            len(changed),
+            changed[0],
+        )
+    return not changed
+
+
+def _before(context: RunContext, made_from: PrepareInputs) -> DatasetSnapshot | None:
+    """The snapshot whose splits are kept, and whose facts about files are taken over by size and time."""
+    if not context.verify:
+        return made_from.former
+    stale = context.store.find("prepare", made_from.key)
+    return without_facts(load_snapshot(stale.path) if stale else made_from.former)
+
+
+def _work_folder(context: RunContext, key: str) -> Path:
+    """Where facts are kept until the snapshot is there; those of a former try go by size and time too."""
+    folder = context.store.work_folder("prepare", key)
+    if context.verify:
+        shutil.rmtree(folder)
+    return context.store.work_folder("prepare", key)
 
 
 def _build(

@@ -12,8 +12,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 _REMEMBERED = 1 << 16
 
@@ -30,12 +30,16 @@ def digest(value: object) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """sha256 (hex) of a file's bytes."""
-    with path.open("rb") as stream:
+    """sha256 (hex) of a file's bytes.
+
+    Raises:
+        OSError: If it can't be read, or is no regular file.
+    """
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading; a pipe or a device is refused, as reading it might never end.
 
     Raises:

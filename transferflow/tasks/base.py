@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot, SplitName
-from transferflow.data.snapshot.manifest import read_groups
+from transferflow.data.snapshot.manifest import Row, read_groups
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, ImageArray, Picture
 from transferflow.evaluation.results import Evaluation
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Show = Callable[[Path], ImageArray]
 """An image file as a person wants to see it."""
+ShowRow = Callable[[Row], ImageArray]
+"""An image of a snapshot as a person wants to see it."""
 OutputRow = dict[str, Any]
 """One answer as `predict` prints it: plain JSON data, with the image's path as `image`."""
 
@@ -220,7 +222,7 @@ class ReportSide(Protocol):
     def show_cases(
         self,
         predictions: SplitPredictions,
-        show: Show,
+        show: ShowRow,
         *,
         choice: Choice,
         limit: int,

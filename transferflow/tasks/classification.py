@@ -30,7 +30,7 @@ from transferflow.spec.sections.head import Head, LinearHead, ZeroShotHead
 from transferflow.spec.sections.task import ClassificationTask
 from transferflow.spec.sections.training import Training
 from transferflow.tasks.alignment import align_probabilities
-from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, Show, SplitPredictions
+from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, ShowRow, SplitPredictions
 from transferflow.tasks.classification_truth import class_weights, column_matrix, targets_of
 from transferflow.tasks.output.labels import LabelOutput
 from transferflow.tasks.whole_image import build_on_backbone, predict_images
@@ -178,7 +178,7 @@ class Classification:
     def show_cases(
         self,
         predictions: SplitPredictions,
-        show: Show,
+        show: ShowRow,
         *,
         choice: Choice,
         limit: int,
@@ -204,7 +204,7 @@ class Classification:
     def _case(
         self,
         row: Row,
-        show: Show,
+        show: ShowRow,
         probabilities: np.ndarray,
         classes: Sequence[str],
         truth_share: float,
@@ -215,7 +215,7 @@ class Classification:
         verdict = "recognised" if said == truth else f"taken for {said or '(none)'}"
         title = f"{truth or '(none)'}, {verdict}"
         lines = (row.id, f"probability of the truth {truth_share:.3f}")
-        return Picture((Panel(show(row.absolute_path)),), title, lines, row.id)
+        return Picture((Panel(show(row)),), title, lines, row.id)
 
     def answered_classes(self, table: pa.Table) -> Mapping[str, int]:
         """The likeliest class of each image."""

@@ -34,7 +34,7 @@ from transferflow.spec.sections.evaluation import Evaluation as EvaluationSectio
 from transferflow.spec.sections.head import DetectionHead, Head
 from transferflow.spec.sections.task import DetectionTask
 from transferflow.tasks.alignment import align_same
-from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, Show, SplitPredictions
+from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, ShowRow, SplitPredictions
 from transferflow.tasks.output.boxes import BoxOutput
 from transferflow.tasks.rendering.drawing import draw_boxes
 
@@ -152,7 +152,7 @@ class Detection:
     def show_cases(
         self,
         predictions: SplitPredictions,
-        show: Show,
+        show: ShowRow,
         *,
         choice: Choice,
         limit: int,
@@ -213,13 +213,13 @@ def best_score(predictions: pa.Table, truths: Sequence[ImageTruth], classes: Seq
 
 def _case(
     row: Row,
-    show: Show,
+    show: ShowRow,
     shown: pa.Table,
     classes: Sequence[str],
     mistakes: ImageMistakes,
     score: float,
 ) -> Picture:
-    image = show(row.absolute_path)
+    image = show(row)
     found = shown.filter(pc.equal(shown["id"], row.id)).to_pylist()
     boxes = [Box(r["x_min"], r["y_min"], r["x_max"], r["y_max"], r["label"]) for r in found]
     panels = (

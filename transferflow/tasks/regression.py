@@ -28,7 +28,7 @@ from transferflow.spec.sections.evaluation import Evaluation as EvaluationSectio
 from transferflow.spec.sections.head import Head, LinearHead
 from transferflow.spec.sections.task import RegressionTask
 from transferflow.tasks.alignment import align_same
-from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, Show, SplitPredictions
+from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, ShowRow, SplitPredictions
 from transferflow.tasks.output.numbers import NumberOutput
 from transferflow.tasks.whole_image import build_on_backbone, predict_images
 
@@ -128,7 +128,7 @@ class Regression:
     def show_cases(
         self,
         predictions: SplitPredictions,
-        show: Show,
+        show: ShowRow,
         *,
         choice: Choice,
         limit: int,
@@ -141,7 +141,7 @@ class Regression:
         rightness = np.where(errors == 0, np.inf, -np.abs(errors))
         return [
             Picture(
-                (Panel(show(rows[n].absolute_path)),),
+                (Panel(show(rows[n])),),
                 f"{truth[n]:.6g}, predicted {found[n]:.6g}",
                 (rows[n].id, f"error {errors[n]:+.4g}"),
                 rows[n].id,

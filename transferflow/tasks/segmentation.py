@@ -34,7 +34,7 @@ from transferflow.spec.sections.head import Head, SegmentationHead
 from transferflow.spec.sections.task import SegmentationTask
 from transferflow.spec.sections.training import Training
 from transferflow.tasks.alignment import align_same
-from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, Show, SplitPredictions
+from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, ShowRow, SplitPredictions
 from transferflow.tasks.output.masks import MaskOutput
 from transferflow.tasks.rendering.mask_files import write_mask
 from transferflow.tasks.rendering.mask_pictures import picture_masks
@@ -179,7 +179,7 @@ class Segmentation:
     def show_cases(
         self,
         predictions: SplitPredictions,
-        show: Show,
+        show: ShowRow,
         *,
         choice: Choice,
         limit: int,
@@ -200,11 +200,11 @@ class Segmentation:
         numbers = range(len(pairs.rows)) if chosen is None else chosen
         return [count_mask(*pairs.masks(n), pairs.classes, self._ignore_index) for n in numbers]
 
-    def _case(self, pairs: MaskPairs, show: Show, number: int, overlap: float) -> Picture:
+    def _case(self, pairs: MaskPairs, show: ShowRow, number: int, overlap: float) -> Picture:
         row = pairs.rows[number]
         predicted, truth = pairs.masks(number)
         return picture_masks(
-            show(row.absolute_path),
+            show(row),
             truth,
             predicted,
             ignore_index=self._ignore_index,

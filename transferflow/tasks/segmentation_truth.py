@@ -9,26 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from transferflow.data.formats.masks import MaskFiles, mask_files_of
+from transferflow.data.formats.masks import mask_files_of
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row, read_rows
-from transferflow.errors import DataError, EvaluationError
+from transferflow.data.snapshot.manifest import read_rows
+from transferflow.data.snapshot.pixels import read_true_mask
+from transferflow.errors import EvaluationError
 from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.rendering.mask_files import read_mask
 
 COUNTED_IMAGES = 2000
 """Class frequencies are estimated from at most so many training images, evenly spread."""
-
-
-def read_truth(files: MaskFiles, row: Row) -> NDArray[np.uint8]:
-    """Class indices of an image, at its original size.
-
-    Raises:
-        DataError: If it has no mask, or the mask can't be read.
-    """
-    if row.mask is None:
-        raise DataError("the image has no mask", where=row.source or row.path)
-    return files.read(row.mask, row.seen)
 
 
 class MaskPairs:
@@ -62,7 +52,7 @@ class MaskPairs:
         """
         row = self.rows[number]
         predicted = read_mask(self._folder, self._found[row.id])
-        return predicted, read_truth(self._files, row)
+        return predicted, read_true_mask(self._files, row)
 
 
 def pixel_weights(
@@ -87,7 +77,7 @@ def pixel_weights(
     step = -(-len(rows) // COUNTED_IMAGES) or 1
     counts = np.zeros(256, np.int64)
     for row in rows[::step]:
-        counts += np.bincount(read_truth(files, row).ravel(), minlength=256)
+        counts += np.bincount(read_true_mask(files, row).ravel(), minlength=256)
     found = counts[: len(snapshot.classes)]
     balanced = found.sum() / (len(found) * np.maximum(found, 1))
     return torch.from_numpy(balanced.astype(np.float32))

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -41,7 +42,8 @@ def folder(tmp_path) -> Path:
 
 @pytest.fixture
 def make(folder, snapshot_of, data_section, truth_of, tmp_path) -> Callable[..., Loader]:
-    """Build a loader over the photos."""
+    """Build a loader over the photos; without `prepare`, over the snapshot before."""
+    snapshots = []
 
     def build(kind="classification", *, split="train", train=True, cache=True, augmentation=None, **options):
         fields = {"image_size": 32, "split": {"train": 0.6, "val": 0.2, "test": 0.2}}
@@ -55,7 +57,8 @@ def make(folder, snapshot_of, data_section, truth_of, tmp_path) -> Callable[...,
         root = folder
         if kind == "classification":
             root = _without_masks(folder, tmp_path)
-        snapshot = snapshot_of(root, kind, options=task_options, **fields)
+        if options.pop("prepare", True):
+            snapshots.append(snapshot_of(root, kind, options=task_options, **fields))
         section = data_section(root=str(root), **fields)
         mode = "letterbox" if moving else "crop"
         base = build_eval_transform(section, mode, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -64,7 +67,7 @@ def make(folder, snapshot_of, data_section, truth_of, tmp_path) -> Callable[...,
             parsed = TypeAdapter(Augmentation).validate_python(augmentation)
             transform = build_train_transform(parsed, base, moving)
         return build_loader(
-            snapshot,
+            snapshots[-1],
             split,
             transform=transform,
             truth=truth,
@@ -299,10 +302,43 @@ def test_an_image_that_went_bad_is_named_without_a_traceback(make, workers):
     loader = make(cache=False, workers=workers)
     row = loader.dataset.rows[3]
     row.absolute_path.write_bytes(b"")
-    with pytest.raises(DataError, match="the file is empty") as error:
+    with pytest.raises(DataError, match="has changed since the data was prepared") as error:
         list(loader.epoch(0))
     assert row.path in error.value.problems[0].where
     assert "Traceback" not in str(error.value)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_pixels_that_nobody_checked_are_not_trained_on(make, cache):
+    """They were, and stayed in the cache under the hash of the true ones."""
+    options = {"split": "val", "train": False}
+    rows = make(cache=False, **options).dataset.rows
+    first, second = (row.absolute_path for row in rows[:2])
+    true = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(DataError, match="has changed") as error:
+        list(make(cache=cache, prepare=False, **options).epoch(0))
+    assert error.value.problems[0].where == rows[0].path
+    assert "`--verify`" in error.value.problems[0].hint
+    first.write_bytes(true)
+    assert list(make(cache=cache, prepare=False, **options).epoch(0))
+
+
+def test_a_mask_is_known_by_its_content(make):
+    options = {"split": "val", "train": False}
+    row = make("segmentation", cache=False, **options).dataset.rows[0]
+    mask = row.absolute_mask
+    true, status = mask.read_bytes(), mask.stat()
+    mask.write_bytes(true[:-1] + bytes([true[-1] ^ 1]))  # of the same size, and of the same time
+    os.utime(mask, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(DataError, match="has changed") as error:
+        make("segmentation", prepare=False, **options)
+    assert error.value.problems[0].where == row.mask
+    mask.write_bytes(true)
+    expected = list(make("segmentation", prepare=False, **options).epoch(0))
+    os.utime(mask)
+    row.absolute_path.unlink()
+    assert_equal(list(make("segmentation", prepare=False, **options).epoch(0)), expected)
 
 
 def test_the_cache_serves_when_the_files_are_gone(make):

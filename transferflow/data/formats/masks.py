@@ -93,6 +93,18 @@ class MaskFiles:
             else indices
         )
 
+    def digest(self, mask: str) -> str:
+        """sha256 (hex) of a mask's file, or of its image's annotations in a COCO file.
+
+        Raises:
+            OSError: If the file can't be read.
+            DataError: If it is a COCO file that can't be read, or does not list the image.
+        """
+        file, image_id = split_mask(mask)
+        if image_id is None:
+            return file_digest(self.root / file)
+        return _annotation_digest(load_annotations(self.root, file), image_id)
+
     def read_raw(self, mask: str) -> Values:
         """Values as the file has them (colours packed as 0xRRGGBB, COCO objects drawn): int32, H x W.
 
@@ -166,13 +178,9 @@ def mask_files_of(snapshot: DatasetSnapshot, ignored: int) -> MaskFiles:
 
 def inspect_mask(files: MaskFiles, mask: str) -> MaskFacts:
     """Read one mask; never raises for what is in it."""
-    file, image_id = split_mask(mask)
     try:
-        status = (files.root / file).stat()
-        if image_id is None:
-            sha256 = file_digest(files.root / file)
-        else:
-            sha256 = _annotation_digest(load_annotations(files.root, file), image_id)
+        status = (files.root / split_mask(mask)[0]).stat()
+        sha256 = files.digest(mask)
         raw = files.read_raw(mask)
     except OSError as error:
         reason = error.strerror or error

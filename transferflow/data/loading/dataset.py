@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from transferflow.data.files.decode import decode_image
 from transferflow.data.files.geometry import scale_boxes
 from transferflow.data.formats.mask_coding import store_coding
 from transferflow.data.formats.masks import MaskFiles, mask_files_of
@@ -20,6 +19,7 @@ from transferflow.data.loading.cache import CacheFolder, DecodedCache, build_cac
 from transferflow.data.loading.seeds import derive_seed
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row
+from transferflow.data.snapshot.pixels import read_image, read_true_mask
 from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.data.transforms.sample import Resized, Sample
 from transferflow.data.transforms.training import TrainTransform
@@ -27,8 +27,8 @@ from transferflow.errors import DataError, TransferflowError
 from transferflow.spec.sections.truth import BoxTruth, MaskTruth, Truth
 from transferflow.store import digest
 
-_DECODER_VERSION = 1
-"""Raise it when decoding or resizing changes, so that no cache keeps the old pixels."""
+_DECODER_VERSION = 2
+"""Raise it when decoding, resizing or what is checked before changes; no cache keeps the old pixels then."""
 Key = tuple[int, int]
 """Epoch, and place of the image among the rows."""
 
@@ -118,33 +118,22 @@ class ImageDataset(Dataset[Any]):
         )
         bands = self._base.channels + (self._masks is not None)
         sizes = (int(np.prod(self._base.resized((row.height, row.width)))) * bands for row in self.rows)
-        keys = [self._cache_key(row) for row in self.rows]
+        keys = [_cache_key(row) for row in self.rows]
         self._cache = build_cache(place, settings, keys, sizes, self._decode)
         return self._cache is not None
-
-    def _cache_key(self, row: Row) -> str:
-        if self._masks is None or row.absolute_mask is None:
-            return row.sha256
-        try:
-            status = row.absolute_mask.stat()
-        except OSError as error:
-            raise DataError(f"the mask can't be read: {error.strerror}", where=str(row.mask)) from error
-        return f"{row.sha256}:{digest([row.mask, status.st_size, status.st_mtime_ns])}"
 
     def _resized(self, place: int) -> Resized:
         found = None
         if self._cache is not None:
-            found = self._cache.read(self._cache_key(self.rows[place]))
+            found = self._cache.read(_cache_key(self.rows[place]))
         return found or self._decode(place)
 
     def _decode(self, place: int) -> Resized:
         row = self.rows[place]
-        image = decode_image(row.absolute_path, self._base.channels, self._base.intensity)
+        image = read_image(row, self._base.channels, self._base.intensity)
         mask = None
         if self._masks is not None:
-            if row.mask is None:
-                raise DataError("the image has no mask", where=row.source or row.path)
-            mask = self._base.resize_mask(self._masks.read(row.mask, row.seen))
+            mask = self._base.resize_mask(read_true_mask(self._masks, row))
         return Resized(self._base.resize_image(image), mask, (image.shape[0], image.shape[1]))
 
     def _with_boxes(self, row: Row, resized: Resized) -> Sample:
@@ -195,6 +184,11 @@ class ImageDataset(Dataset[Any]):
         for place, row in enumerate(self.rows):
             found[place, [self._number(row, label) for label in row.labels]] = 1
         return found
+
+
+def _cache_key(row: Row) -> str:
+    """What an image and its mask hold, whatever they are called and whenever they were written."""
+    return row.sha256 if row.mask_sha256 is None else f"{row.sha256}:{row.mask_sha256}"
 
 
 def build_dataset(

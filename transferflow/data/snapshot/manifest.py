@@ -67,7 +67,9 @@ MASK_FIELDS = (
 )
 FACT_FIELDS = (*IMAGE_FIELDS, *MASK_FIELDS)
 MANIFEST_SCHEMA = pa.schema([*RECORD_FIELDS, *FACT_FIELDS])
-_ROW_COLUMNS = [field.name for field in RECORD_FIELDS] + ["sha256", "width", "height", "orientation"]
+_ROW_COLUMNS = [field.name for field in RECORD_FIELDS] + [
+    *("sha256", "width", "height", "orientation", "mask_sha256")
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Row:
         width: Width in pixels as it is seen (EXIF orientation applied).
         height: Height in pixels as it is seen.
         orientation: EXIF orientation of the file, 1 to 8; width, height and boxes have it applied.
+        mask_sha256: Hash of the mask file, or of the image's annotations in a COCO file.
         root: Folder of the data set.
         links: Folders outside it that its links may lead to.
     """
@@ -103,6 +106,7 @@ class Row:
     width: int
     height: int
     orientation: int
+    mask_sha256: str | None
     root: Path
     links: tuple[Path, ...] = ()
 

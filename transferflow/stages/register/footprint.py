@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from transferflow.data.files.decode import decode_image
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import read_rows
+from transferflow.data.snapshot.pixels import read_image
 from transferflow.inference.model import answer_images
 from transferflow.spec import ExperimentSpec
 from transferflow.tasks.bundle import load_bundle
@@ -33,7 +33,7 @@ def measure_latency(spec: ExperimentSpec, snapshot: DatasetSnapshot, bundle: Pat
     """
     loaded = load_bundle(bundle, pick_device(spec.training.device))
     rows = read_rows(snapshot, "test")[:_MEASURED]
-    pixels = [decode_image(row.absolute_path, spec.data.channels, spec.data.intensity) for row in rows]
+    pixels = [read_image(row, spec.data.channels, spec.data.intensity) for row in rows]
     times = []
     for number in range(_WARM_UP + _MEASURED):
         start = time.perf_counter()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from transferflow.data.files.decode import decode_image
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import read_rows
+from transferflow.data.snapshot.pixels import read_image
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.attribution import Attribution, compute_attribution, tint_images
 from transferflow.evaluation.pictures import Panel, Picture
@@ -39,9 +39,9 @@ def add_heat_maps(
         return tuple(pictures)
     transform = bundle.transform
     rows = {row.id: row for row in read_rows(snapshot, "test")}
-    paths = [rows[picture.image_id].absolute_path for picture in chosen]
+    shown = [rows[picture.image_id] for picture in chosen]
     images = torch.stack(
-        [transform(decode_image(path, transform.channels, transform.intensity)) for path in paths]
+        [transform(read_image(row, transform.channels, transform.intensity)) for row in shown]
     )
     classes = [answered[picture.image_id] for picture in chosen]
     try:

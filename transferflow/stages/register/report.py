@@ -31,10 +31,10 @@ from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.heat_maps import add_heat_maps
 from transferflow.stages.train.stage import count_skipped
-from transferflow.tasks.base import Show, SplitPredictions
+from transferflow.tasks.base import ShowRow, SplitPredictions
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import read_min_score
-from transferflow.tasks.rendering.viewable import load_viewable
+from transferflow.tasks.rendering.viewable import show_row
 from transferflow.training.job import PhaseProof
 
 SAMPLES, EXAMPLES, WORST = 12, 12, 24
@@ -47,7 +47,7 @@ def build_report(challenger: Challenger, verdict: VerdictSummary | None) -> Repo
     history = json.loads((challenger.trained.folder / HISTORY).read_text())
     predictions = pq.read_table(challenger.evaluated.folder / PREDICTIONS)
     task = build_task(spec)
-    show_file = partial(load_viewable, channels=spec.data.channels, intensity=spec.data.intensity)
+    show_file = partial(show_row, channels=spec.data.channels, intensity=spec.data.intensity)
     show = partial(
         task.show_cases,
         SplitPredictions(predictions, snapshot, "test", challenger.evaluated.folder / MASKS),
@@ -107,7 +107,7 @@ def read_proofs(history: Mapping[str, Any]) -> tuple[PhaseProof, ...]:
     )
 
 
-def _samples(show: Show, rows: Sequence[Row]) -> tuple[Picture, ...]:
+def _samples(show: ShowRow, rows: Sequence[Row]) -> tuple[Picture, ...]:
     """Training images in turn from each class, so that rare classes are seen too."""
     by_class: dict[str, list[Row]] = {}
     for row in rows:
@@ -115,7 +115,7 @@ def _samples(show: Show, rows: Sequence[Row]) -> tuple[Picture, ...]:
     turns = [row for turn in range(SAMPLES) for group in by_class.values() for row in group[turn : turn + 1]]
     return tuple(
         Picture(
-            (Panel(show(row.absolute_path)),),
+            (Panel(show(row)),),
             ", ".join(row.labels),
             (row.id,),
         )

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from transferflow.data.files.decode import decode_image
+from transferflow.data.snapshot.manifest import Row
+from transferflow.data.snapshot.pixels import read_image
 from transferflow.evaluation.pictures import ImageArray
 from transferflow.spec.sections.data import Intensity
 
@@ -14,6 +16,11 @@ from transferflow.spec.sections.data import Intensity
 def load_viewable(path: Path, channels: int, intensity: Intensity) -> ImageArray:
     """Decode an image for a person."""
     return viewable(decode_image(path, channels, intensity))
+
+
+def show_row(row: Row, channels: int, intensity: Intensity) -> ImageArray:
+    """Decode an image of a snapshot for a person."""
+    return viewable(read_image(row, channels, intensity))
 
 
 def viewable(image: ImageArray) -> ImageArray:
