@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from transferflow.spec.sections.head import ZeroShotHead
 from transferflow.spec.sections.whole import Sections
 
 
 def registered_model(spec: Sections) -> str:
     """Name of the model in the registry: the spec's own unless it says otherwise."""
     return spec.registration.model or spec.name
+
+
+def trains_nothing(spec: Sections) -> bool:
+    """Whether the model is measured as it starts: with no epoch, or with a head that is never trained."""
+    return spec.training.epochs == 0 or isinstance(spec.head, ZeroShotHead)
 
 
 def gate_metric(spec: Sections) -> str:

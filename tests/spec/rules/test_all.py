@@ -44,7 +44,9 @@ def test_a_zero_shot_head_trains_nothing(
     assert what in problem.what
 
 
-@pytest.mark.parametrize("override", ["training.batch_size=8", "freeze.policy=backbone", "training.seed=1"])
+@pytest.mark.parametrize(
+    "override", ["training.batch_size=8", "freeze.policy=backbone", "training.seed=1", "training.epochs=0"]
+)
 def test_a_zero_shot_head_has_other_settings(problems_of: ProblemsOf, override: str) -> None:
     assert not problems_of(CLIP, (override,))
 
@@ -226,3 +228,27 @@ def test_bounds_of_a_gate_suit_its_metric(problems_of: ProblemsOf, good: str) ->
     assert "is from 0 to 1: set `minimum`" in maximum.what
     (margin,) = problems_of(good, ("registration.gate.against_champion={margin: 2}",))
     assert "allowed: -1 to 1" in margin.what
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("head: {init: prototypes}", True),
+        ("head: {warm_start: champion}", True),
+        ("head: {init: zero}", False),
+        ("task: {kind: segmentation}", False),
+        ("{}", False),
+    ],
+)
+def test_without_an_epoch_the_head_must_know_the_classes(
+    problems_of: ProblemsOf, text: str, fits: bool
+) -> None:
+    spec = {"task": "{kind: classification}", "data": "{format: image_folder, root: d}"}
+    if "segmentation" in text:
+        spec = {"task": "{kind: segmentation}", "data": "{format: mask_folder, root: d, classes: [a, b]}"}
+    else:
+        spec |= {"head": text.removeprefix("head: ")}
+    rest = {"name": "a", "backbone": "{source: torchvision, name: resnet18}", "training": "{epochs: 0}"}
+    lines = [f"{key}: {value}" for key, value in (spec | rest).items()]
+    found = [problem.where for problem in problems_of("\n".join(lines) + "\n", ())]
+    assert [where.rpartition(": ")[2] for where in found] == ([] if fits else ["training.epochs"])

@@ -3,7 +3,9 @@ import json
 import pytest
 from safetensors.torch import load_file
 
+from transferflow.errors import PlanError
 from transferflow.stages.context import RunContext
+from transferflow.stages.plan.compile import compile_plan
 from transferflow.stages.run import run_plan
 
 pytestmark = pytest.mark.slow
@@ -25,6 +27,28 @@ def test_prototypes_are_right_before_any_training(build_spec, context):
     accuracy = [o[2].summary["metrics"]["accuracy"]["value"] for o in (plain, warm)]
     assert accuracy[1] > 0.9
     assert accuracy[1] > accuracy[0]
+
+
+def test_without_an_epoch_the_model_is_measured_as_it_starts(build_spec, context):
+    spec = build_spec(**PROBE, training={"epochs": 0, "batch_size": 12}, head={"init": "prototypes"})
+    plan = compile_plan(spec, context)
+    assert not any(any(row.trains) for row in plan.training.rows)
+    outcomes = run_plan(spec, context)
+    assert outcomes[2].summary["metrics"]["accuracy"]["value"] > 0.9
+    assert outcomes[3].summary["verdict"] == "PROMOTE"
+    assert outcomes[1].summary["kept"].startswith("the weights as they came: nothing is trained")
+    assert all(o.reused for o in run_plan(spec, context))
+
+
+def test_without_an_epoch_the_champion_is_measured_on_the_data_of_today(build_spec, context, colour_folder):
+    as_it_is = {"epochs": 0, "batch_size": 12}
+    again = build_spec(**PROBE, training=as_it_is, head={"warm_start": "champion"})
+    with pytest.raises(PlanError, match="no row for each class"):
+        run_plan(again, context)  # there is no champion yet
+    trained = build_spec(**PROBE, training={"epochs": 2, "batch_size": 12, "workers": 0})
+    accuracy = run_plan(trained, context)[2].summary["metrics"]["accuracy"]["value"]
+    measured = run_plan(again, context)[2].summary["metrics"]["accuracy"]["value"]
+    assert measured == accuracy
 
 
 def test_linear_probe_on_cached_features_keeps_the_backbone(build_spec, context, caplog):

@@ -41,7 +41,7 @@ def test_zero_shot_keeps_no_epoch(build_spec):
         backbone={"source": "timm", "name": "vit_base_patch32_clip_quickgelu_224.openai"},
         head={"kind": "zero_shot"},
         optimizer={},
-        training={},
+        training={"epochs": 0},
     )
     assert describe_kept(spec, HISTORY).startswith("the weights as they came")
 

@@ -25,6 +25,8 @@ from transferflow.spec.sections.whole import Sections
 _NO_WEIGHTS = "none"
 _PATTERN_SIGNS = frozenset("*?[")
 # Settings of the loop that change weights: they mean nothing where nothing is trained.
+_NOTHING = {"epochs": 0}
+"""What says in words that nothing is trained."""
 _TRAINING_ONLY = (
     "epochs",
     "early_stopping",
@@ -92,7 +94,7 @@ def _random_weights_are_not_frozen(spec: Sections) -> Iterator[Found]:
 def _phases_fit_the_epochs(spec: Sections) -> Iterator[Found]:
     if isinstance(spec.freeze, FreezePhases):
         before_last = sum(phase.epochs for phase in spec.freeze.phases[:-1])
-        if before_last >= spec.training.epochs:
+        if before_last >= spec.training.epochs > 0:
             epochs = spec.training.epochs
             message = f"the last phase starts at epoch {before_last + 1}; training ends with epoch {epochs}"
             yield ("freeze", "phases"), message
@@ -138,13 +140,27 @@ def _zero_shot_trains_nothing(spec: Sections) -> Iterator[Found]:
     if not isinstance(spec.freeze, FreezeBackbone | FreezeNone):
         yield ("freeze", "policy"), why
     for name in _TRAINING_ONLY:
-        if getattr(spec.training, name) != getattr(Training(), name):
+        if getattr(spec.training, name) not in (getattr(Training(), name), _NOTHING.get(name)):
             yield ("training", name), why
     for name in ("mixup", "cutmix"):
         if getattr(spec.augmentation, name) > 0:
             yield ("augmentation", name), why
     if isinstance(spec.task, ClassificationTask) and spec.task.multilabel:
         yield ("head", "kind"), "zero_shot chooses one class per image: it can't do `multilabel`"
+
+
+def _without_an_epoch_the_head_must_fit(spec: Sections) -> Iterator[Found]:
+    """A last layer that starts at random, or at zero, knows no class."""
+    if spec.training.epochs > 0 or isinstance(spec.head, ZeroShotHead):
+        return
+    head = spec.head
+    knows = isinstance(head, LinearHead) and (head.starts_with_classes or head.warm_start is not None)
+    if not knows or isinstance(spec.task.truth, NumberTruth):
+        message = (
+            "0 trains nothing, and this head starts without knowing a class; what fits: head.init prototypes "
+            "or text, head.warm_start champion, or head.kind zero_shot, all for classification"
+        )
+        yield ("training", "epochs"), message
 
 
 def _auxiliary_settings_need_the_head(spec: Sections) -> Iterator[Found]:
@@ -167,5 +183,6 @@ MODEL_RULES = (
     _text_needs_clip,
     _classes_are_for_tasks_with_classes,
     _zero_shot_trains_nothing,
+    _without_an_epoch_the_head_must_fit,
     _auxiliary_settings_need_the_head,
 )

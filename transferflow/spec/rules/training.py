@@ -69,7 +69,7 @@ def _deciding_metrics(spec: Sections) -> list[tuple[tuple[str, ...], str | None]
 
 
 def _warmup_ends_before_training(spec: Sections) -> Iterator[Found]:
-    if spec.schedule.warmup_epochs >= spec.training.epochs:
+    if spec.schedule.warmup_epochs >= spec.training.epochs > 0:
         message = f"the warm-up takes all {spec.training.epochs} epochs of training"
         yield ("schedule", "warmup_epochs"), message
 

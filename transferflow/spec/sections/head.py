@@ -40,6 +40,11 @@ class LinearHead(Section):
     warm_start: Literal["champion"] | None = None
     """Carry over the rows of the champion's last layer, by class name."""
 
+    @property
+    def starts_with_classes(self) -> bool:
+        """Whether the last layer tells the classes apart before any training, whatever the champion knows."""
+        return self.init in ("prototypes", "text")
+
 
 class ZeroShotHead(Section):
     """CLIP's text tower as the classifier; nothing is trained."""

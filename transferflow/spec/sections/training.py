@@ -40,8 +40,8 @@ class Checkpoint(Section):
 class Training(Section):
     """The training loop."""
 
-    epochs: Count = 20
-    """Passes over the training images."""
+    epochs: Natural = 20
+    """Passes over the training images; 0 measures, gates and registers a model as it starts."""
     batch_size: Count = 32
     """Images per optimizer step."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -12,8 +12,7 @@ from torch import nn
 from transferflow.data.records import DatasetSnapshot
 from transferflow.registry.base import RegisteredVersion
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.deciding import watched_metric
-from transferflow.spec.sections.head import ZeroShotHead
+from transferflow.spec.deciding import trains_nothing, watched_metric
 from transferflow.stages.artifacts import HISTORY
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import logger
@@ -68,14 +67,14 @@ def fit(
     )
     trains = [row.group for row in plan.rows if any(row.trains)]
     logger.info("train: %d images, training %s", snapshot.counts["train"], ", ".join(trains) or "nothing")
-    result = _as_it_is(job) if isinstance(spec.head, ZeroShotHead) else run_loop(job)
+    result = _as_it_is(job) if trains_nothing(spec) else run_loop(job)
     score = _min_score(task, parts.model, validation)
     save_bundle(folder, spec, snapshot.classes, transform, parts.model, min_score=score)
     write_atomic(folder / HISTORY, json.dumps(_history(spec, plan, result), indent=2))
 
 
 def _as_it_is(job: TrainJob) -> TrainingResult:
-    """A zero-shot model trains nothing: it is measured once on the validation images."""
+    """A model that is not trained is measured once on the validation images."""
     device = pick_device(job.settings.device)
     values = dict(job.validate(job.model.to(device).eval()))
     return TrainingResult(

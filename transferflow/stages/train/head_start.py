@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import torch
 from torch import Tensor
 
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.transforms.evaluation import EvalTransform
+from transferflow.errors import PlanError
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.clip import load_text_classifier, set_text_embeddings
 from transferflow.models.heads import carry_rows, set_prototypes
@@ -38,6 +41,9 @@ def apply_head_start(
         parts: The model; its last layer is changed.
         start: The version whose head rows are carried over, as the train key names it.
         transform: The eval transform.
+
+    Raises:
+        PlanError: If nothing is trained and a class has no row that knows it.
     """
     model = parts.model
     if not isinstance(model, ImageClassifier) or not isinstance(spec.head, LinearHead):
@@ -48,11 +54,30 @@ def apply_head_start(
         known = load_text_classifier(spec.backbone, model.backbone, snapshot.classes, spec.head.prompts)
         features, _ = _training_features(spec, context, snapshot, model, transform)
         set_text_embeddings(model.head, known, features)
+    kept: tuple[str, ...] = ()
     if start is not None:
         bundle = load_bundle(context.registry.bundle(start))
         old_head = bundle.model.get_submodule("head").state_dict()
         kept = carry_rows(model.head, old_head, bundle.classes, snapshot.classes)
         logger.info("head: rows of %s carried over from version %d", ", ".join(kept), start.version)
+    if spec.training.epochs == 0 and not spec.head.starts_with_classes:
+        _require_every_row(kept, snapshot.classes)
+
+
+def _require_every_row(kept: Collection[str], classes: Sequence[str]) -> None:
+    """Refuse to measure a head that never heard of a class.
+
+    Raises:
+        PlanError: If a class has no row that was carried over.
+    """
+    new = [name for name in classes if name not in kept]
+    if new:
+        raise PlanError(
+            "nothing is trained, and the champion has no row for each class",
+            where="training.epochs",
+            found=f"0 epochs; without a row: {', '.join(new)}",
+            hint="train for an epoch or more, or start the head by `head.init: prototypes`",
+        )
 
 
 def _training_features(

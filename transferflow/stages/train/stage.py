@@ -10,8 +10,7 @@ from typing import Any
 
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.deciding import gate_metric
-from transferflow.spec.sections.head import ZeroShotHead
+from transferflow.spec.deciding import gate_metric, trains_nothing
 from transferflow.stages.artifacts import HISTORY
 from transferflow.stages.context import RunContext
 from transferflow.stages.names import require_known_classes
@@ -82,8 +81,8 @@ def describe_kept(spec: ExperimentSpec, history: Mapping[str, Any]) -> str:
     """
     metric, done = history["metric"], len(history["epochs"])
     value = f"validation {metric} {history['best_value']:.4f}"
-    if isinstance(spec.head, ZeroShotHead):
-        return f"the weights as they came, which a zero_shot head never trains ({value})"
+    if trains_nothing(spec):
+        return f"the weights as they came: nothing is trained ({value})"
     whose = ", the gate's metric" if metric == gate_metric(spec) else ""
     kept = f"epoch {history['best_epoch'] + 1} of {done}, the best by {value}{whose}"
     stopping = spec.training.early_stopping

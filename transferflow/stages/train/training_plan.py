@@ -12,8 +12,8 @@ from transferflow.errors import PlanError, Problem
 from transferflow.models.layers import LayerGroup, is_batch_norm
 from transferflow.report.contents import LayerRow
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import trains_nothing
 from transferflow.spec.sections.guide import backbone_lr_scale, default_freeze
-from transferflow.spec.sections.head import ZeroShotHead
 from transferflow.spec.yaml.tree import path_text
 from transferflow.tasks.base import ModelParts
 from transferflow.training.freezing import compile_freeze
@@ -65,7 +65,7 @@ def _unless_wrong(problems: list[Problem], make: Callable[[], Made]) -> Made | N
 
 
 def _freeze_schedule(spec: ExperimentSpec, groups: Sequence[LayerGroup]) -> FreezeSchedule:
-    if isinstance(spec.head, ZeroShotHead):
+    if trains_nothing(spec):
         everything = frozenset(group.name for group in groups)
         return FreezeSchedule((FreezePhase(0, everything),), "frozen")
     return compile_freeze(spec.freeze, groups, spec.training.epochs)
