@@ -64,6 +64,22 @@ def test_check_json(spec_file, colour_folder, tmp_path, capsys):
     assert {"kind": "empty_file", "severity": "quarantine"}.items() <= report["findings"][1].items()
 
 
+def test_check_counts_classes_per_split(spec_file, colour_folder, tmp_path, capsys):
+    command = ["data", "check", str(spec_file), "--home", str(tmp_path / "home")]
+    main([*command, "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert sum(report["splits"].values()) == 60
+    assert [sum(report["class_counts"][split].values()) for split in report["splits"]] == list(
+        report["splits"].values()
+    )
+    main(command)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["train", "val", "test"] in lines
+    assert ["images", *map(str, report["splits"].values())] in lines
+    for name in report["classes"]:
+        assert [name, *(str(report["class_counts"][split][name]) for split in report["splits"])] in lines
+
+
 def test_check_of_a_missing_folder_is_a_message(spec_file, tmp_path, capsys):
     assert main(["data", "check", str(spec_file), "--set", f"data.root={tmp_path / 'none'}"]) == 1
     assert "does not exist" in capsys.readouterr().err

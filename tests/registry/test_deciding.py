@@ -47,6 +47,32 @@ def test_the_minimum_decides_when_there_is_no_champion(value, minimum, lower, ki
     assert words in verdict.reasons[0]
 
 
+def test_a_class_that_was_not_measured_never_passes_without_a_word():
+    """A mean that leaves out a class is no statement about all of them; other metrics say what they saw."""
+    table = {"a": {"support": 9.0, "f1": 1.0}, "b": {"support": 0.0, "f1": math.nan}}
+    said = "mean over 1 of 2 classes; the images say nothing of 'b'"
+    rules = {
+        "macro_f1": (MetricValue(0.99, reason=said), HOLD),
+        "accuracy": (MetricValue(0.99), PROMOTE),
+    }
+    for name, (value, kind) in rules.items():
+        measured = Measured({name: value}, table)
+        verdict = deciding.decide_verdict([GateRule(name, minimum=0.9)], measured, {})
+        assert verdict.kind is kind
+        assert verdict.reasons[-1].startswith("the test images show nothing of 'b'")
+    assert (
+        f"macro_f1: {said}"
+        in deciding.decide_verdict(
+            [GateRule("macro_f1")], Measured({"macro_f1": rules["macro_f1"][0]}), {}
+        ).reasons
+    )
+    seen = {"a": {"support": 9.0}, "b": {"support": 1.0}}
+    verdict = deciding.decide_verdict(
+        [GateRule("accuracy")], Measured({"accuracy": MetricValue(1.0)}, seen), {}
+    )
+    assert verdict.reasons == ("there is no champion yet",)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "margin", "lower", "kind"),
     [

@@ -21,12 +21,13 @@ from transferflow.errors import DataError
 from transferflow.text import printable
 
 if TYPE_CHECKING:
-    from transferflow.data.records import DatasetSnapshot, Finding, Severity
+    from transferflow.data.records import DatasetSnapshot, Finding, Severity, SplitName
     from transferflow.data.snapshot.diff import Change, SnapshotDiff
 
 app = typer.Typer(help="Look at a data set before and between trainings.", no_args_is_help=True)
 
 _SHOWN = 10
+_CLASSES = 20
 _MIN_PREFIX = 6
 _COLOURS: dict[Severity, str] = {"error": "bold red", "quarantine": "yellow", "warning": "cyan"}
 
@@ -64,7 +65,7 @@ def check(
         listing = load_listing(loaded.data, loaded.task.truth)
     former = previous_snapshot(context.store, loaded)
     with file_bar("checking images", context.interactive) as progress:
-        findings = check_listing(
+        checked = check_listing(
             loaded.data,
             loaded.task.truth,
             listing,
@@ -72,6 +73,7 @@ def check(
             workers=usable_cpus(),
             progress=progress,
         )
+    findings = checked.findings
     failed = any(finding.severity == "error" for finding in findings)
     if as_json:
         report = {
@@ -79,14 +81,34 @@ def check(
             "root": str(listing.root),
             "classes": listing.classes,
             "images": len(listing.records),
+            "splits": checked.images,
+            "class_counts": checked.class_counts,
             "findings": [asdict(finding) for finding in findings],
         }
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
         output().print(f"{len(listing.records)} images below {printable(str(listing.root))}")
+        if any(checked.images.values()):
+            _print_counts(checked.images, checked.class_counts)
         _print_findings(findings, limit)
     if failed:
         raise typer.Exit(1)
+
+
+def _print_counts(images: Mapping[SplitName, int], counts: Mapping[SplitName, Mapping[str, int]]) -> None:
+    """Images that can be used and what they show, per split: a class that one of them lacks stands out."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("", *images):
+        table.add_column(title, justify="right" if title else "left")
+    table.add_row("images", *(f"{count:,}" for count in images.values()))
+    names = list(counts["train"])
+    # The rarest are what one looks for.
+    rarest = sorted(names, key=lambda name: min(counts[split][name] for split in images))[:_CLASSES]
+    for name in [name for name in names if name in rarest]:
+        table.add_row(f"  {printable(name)}", *(f"{counts[split][name]:,}" for split in images))
+    output().print(table)
+    if len(names) > _CLASSES:
+        output().print(f"  … and {len(names) - _CLASSES:,} classes more, none of them rarer; --json has all")
 
 
 def _print_findings(findings: Sequence[Finding], limit: int) -> None:

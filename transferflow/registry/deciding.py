@@ -19,6 +19,10 @@ from transferflow.registry.gate import (
     VerdictKind,
 )
 
+SHOWN_COLUMNS = ("support", "objects", "pixels")
+"""Columns of a table of classes that count what the test images show of each."""
+_SHOWN = 10
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -40,7 +44,8 @@ def decide_verdict(
 
     REJECT: a bound is missed, or surely worse than the champion (or the reference) by more than the margin
     allows.
-    HOLD: good enough, but not surely better than the champion by the margin, or not to be told.
+    HOLD: good enough, but not surely better than the champion by the margin, or not to be told: a mean that
+    leaves out a class is no statement about all of them.
     PROMOTE: everything else. Every rule has to be met, so that many rules make no promotion by chance
     likelier (intersection-union: R. L. Berger, "Multiparameter hypothesis testing and acceptance sampling",
     Technometrics 24, 1982).
@@ -58,6 +63,7 @@ def decide_verdict(
     ]
     parts += _decide_limits(limits or Limits(), measured)
     reasons = tuple(reason for part in parts for reason in part.reasons)
+    notes = (*_unseen_classes(measured.per_class), *notes)
     return Verdict(_strictest(parts), (*reasons, *notes), sets_reference=parts[0].is_better)
 
 
@@ -73,10 +79,21 @@ def _decide_metric(rule: GateRule, value: MetricValue, opponents: Opponents) -> 
     if not met:
         return _Part(VerdictKind.REJECT, reasons)
     parts = [_against(rule, opponents.champion, "champion")]
+    if value.reason:
+        parts.append(_Part(VerdictKind.HOLD, (), is_better=False))
     if opponents.reference is not None:
         parts.append(_against_reference(rule, opponents.reference))
     words = tuple(reason for part in parts for reason in part.reasons)
     return _Part(_strictest(parts), (*reasons, *words), all(part.is_better for part in parts))
+
+
+def _unseen_classes(per_class: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+    """What no metric can tell: the classes of which the test images show nothing."""
+    unseen = [name for name, row in per_class.items() if any(row.get(key) == 0 for key in SHOWN_COLUMNS)]
+    if not unseen:
+        return ()
+    shown = ", ".join(map(repr, unseen[:_SHOWN])) + (", …" if len(unseen) > _SHOWN else "")
+    return (f"the test images show nothing of {shown}: no metric says how well that is told",)
 
 
 def _meets_minimum(rule: GateRule, value: float) -> tuple[bool, tuple[str, ...]]:

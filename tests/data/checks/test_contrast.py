@@ -25,7 +25,7 @@ def check(tmp_path, data_section, truth_of):
         rows = "".join(f"{f.name},{'ab'[i % 2]}\n" for i, f in enumerate(sorted(tmp_path.glob("*.[pt]*"))))
         (tmp_path / "t.csv").write_text(f"path,label\n{rows}")
         data = data_section(format="csv", root=str(tmp_path), file="t.csv", channels=1, **fields)
-        found = check_listing(data, truth_of(), load_listing(data, truth_of()))
+        found = check_listing(data, truth_of(), load_listing(data, truth_of())).findings
         return {f.kind: f for f in found if f.kind in KINDS}
 
     return run

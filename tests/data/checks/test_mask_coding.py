@@ -36,7 +36,7 @@ def check(data_section, truth_of):
         truth = truth_of("segmentation", ignore_index=ignore_index)
         fields = {"format": "mask_folder", "root": str(root), "classes": classes} | fields
         data = data_section(**{name: value for name, value in fields.items() if value is not None})
-        findings = check_listing(data, truth, load_listing(data, truth))
+        findings = check_listing(data, truth, load_listing(data, truth)).findings
         return {f.kind: f.reason for f in findings if f.severity == "error" or f.kind == "mask_coding"}
 
     return run
@@ -160,5 +160,5 @@ def test_unlabelled_pixels_of_coco_are_said(tmp_path, paint, data_section, truth
     kinds = []
     for classes in (["a", "b"], ["background", "a", "b"]):
         data = data_section(format="coco", root=str(tmp_path), annotations="a.json", classes=classes)
-        kinds.append({f.kind for f in check_listing(data, truth, load_listing(data, truth))})
+        kinds.append({f.kind for f in check_listing(data, truth, load_listing(data, truth)).findings})
     assert "unlabelled_pixels" in kinds[0] - kinds[1]

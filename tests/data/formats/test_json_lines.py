@@ -72,7 +72,7 @@ def test_findings_of_a_check_have_their_line(tmp_path, paint, data_section, trut
     (tmp_path / "a.json").write_text(json.dumps(whole, indent=1))
     data = data_section(format="coco", root=str(tmp_path), annotations="a.json", max_bad_fraction=1)
     truth = truth_of("detection")
-    findings = check_listing(data, truth, load_listing(data, truth))
+    findings = check_listing(data, truth, load_listing(data, truth)).findings
     places = {f.kind: f.where for f in findings}
     rows = (tmp_path / "a.json").read_text().splitlines()
     for kind, entry, near in (

@@ -15,7 +15,7 @@ def findings_of(data_section, truth_of):
     def run(root, task="classification", **fields):
         options = {name: fields.pop(name) for name in ("multilabel", "ignore_index") if name in fields}
         data, chosen = data_section(root=str(root), **fields), truth_of(task, **options)
-        return check_listing(data, chosen, load_listing(data, chosen))
+        return check_listing(data, chosen, load_listing(data, chosen)).findings
 
     return run
 

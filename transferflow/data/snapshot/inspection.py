@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, assert_never
 
@@ -13,7 +14,7 @@ from transferflow.data.checks.boxes import check_boxes, drop_equal_boxes
 from transferflow.data.checks.contrast import check_contrast
 from transferflow.data.checks.findings import group_findings
 from transferflow.data.checks.inspected import Inspected, seen_of
-from transferflow.data.checks.labels import check_labels, check_share
+from transferflow.data.checks.labels import check_labels, check_share, class_counts
 from transferflow.data.checks.leaks import check_leaks
 from transferflow.data.checks.mask_coding import check_coding, mask_values
 from transferflow.data.checks.masks import check_masks
@@ -21,7 +22,7 @@ from transferflow.data.files.boxes import fit_boxes
 from transferflow.data.formats.json_lines import with_lines
 from transferflow.data.formats.mask_coding import build_coding, decide_coding
 from transferflow.data.formats.masks import MaskFiles
-from transferflow.data.records import DatasetSnapshot, Finding, Listing, Record, about
+from transferflow.data.records import SPLITS, DatasetSnapshot, Finding, Listing, Record, SplitName, about
 from transferflow.data.snapshot.former_splits import load_former_splits
 from transferflow.data.snapshot.manifest import IMAGE_FIELDS, MASK_FIELDS, read_table
 from transferflow.data.snapshot.shards import FACTS_VERSION, ImageReader, Inspect, collect_facts, inspect_here
@@ -42,6 +43,21 @@ OnFile = Callable[[int, int], None]
 """Called after each file with the number of files done and the number of all."""
 
 
+@dataclass(frozen=True)
+class CheckedListing:
+    """What is in a data set and what is wrong with it.
+
+    Attributes:
+        images: Images that can be used, per split.
+        class_counts: Images (with boxes: boxes that are no crowd) of each class, per split.
+        findings: What is odd or wrong, errors first; the data set can be used if none is an error.
+    """
+
+    images: Mapping[SplitName, int]
+    class_counts: Mapping[SplitName, Mapping[str, int]]
+    findings: Sequence[Finding]
+
+
 def check_listing(
     data: Data,
     truth: Truth,
@@ -50,7 +66,7 @@ def check_listing(
     previous: DatasetSnapshot | None = None,
     workers: int = 1,
     progress: OnFile | None = None,
-) -> list[Finding]:
+) -> CheckedListing:
     """Open every file and check everything; nothing is written.
 
     Args:
@@ -60,14 +76,16 @@ def check_listing(
         previous: A former snapshot, whose files are not read again if they have not changed.
         workers: Threads that read and decode.
         progress: Called with the number of files done and the number of all.
-
-    Returns:
-        Findings, errors first; the data set can be used if none is an error.
     """
     found = inspect_listing(
         data, truth, listing, previous=previous, inspect=inspect_here(workers), progress=progress
     )
-    return [finding for group in group_findings(found.findings) for finding in group.findings]
+    counts = Counter(found.splits)
+    return CheckedListing(
+        {split: counts[split] for split in SPLITS},
+        class_counts(truth, listing.classes, found),
+        [finding for group in group_findings(found.findings) for finding in group.findings],
+    )
 
 
 def inspect_listing(
