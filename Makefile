@@ -14,7 +14,7 @@ define install
 		|| $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(1)]'
 endef
 
-.PHONY: demo test check docs format browser clean
+.PHONY: demo test test-ops check docs format browser clean
 .DELETE_ON_ERROR:
 
 $(BIN)/uv:
@@ -38,6 +38,9 @@ demo: $(VENV)/.demo | data/digits-5k  ## set up, and train, measure and register
 
 test: $(VENV)/.dev browser  ## set up, and run all tests
 	$(TEST_ENV) $(BIN)/pytest -n auto --dist worksteal
+
+test-ops: $(VENV)/.dev  ## the tests of deployments, workers, recovery and refresh alone
+	$(TEST_ENV) $(BIN)/pytest tests/pipelines tests/stages/refresh tests/stages/test_garbage.py
 
 check: $(VENV)/.dev  ## lint, format, types, layers
 	$(BIN)/ruff check .

@@ -56,6 +56,19 @@ def reachable_server(folder: Path, meanwhile: Callable[[], None]) -> Iterator[No
                 _send_what_is_queued()
 
 
+def configured_server() -> str:
+    """API of the server that stays.
+
+    Raises:
+        FlowError: If none is configured, or it does not answer.
+    """
+    url: str | None = PREFECT_API_URL.value()
+    if url is None:
+        raise FlowError("deployments need a Prefect server that stays", hint=START_HINT)
+    check_health(url)
+    return url
+
+
 def check_health(url: str, hint: str = f"check PREFECT_API_URL, or {START_HINT}") -> None:
     """See that the server answers.
 

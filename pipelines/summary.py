@@ -8,7 +8,10 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.refresh.look import Look
 from transferflow.stages.register.standing import describe_standing
+
+_SHOWN = 50
 
 
 def publish_summary(name: str, outcomes: Sequence[StageOutcome]) -> None:
@@ -17,6 +20,34 @@ def publish_summary(name: str, outcomes: Sequence[StageOutcome]) -> None:
         stage_rows(outcomes), key=f"{name}-stages", description="Stages, and which were reused"
     )
     create_markdown_artifact(summary_page(name, outcomes), key=f"{name}-summary", description="Result")
+
+
+def publish_look(name: str, look: Look) -> None:
+    """Attach what a look at the data found; the history is kept under the spec's name."""
+    create_markdown_artifact(look_page(name, look), key=f"{name}-refresh", description="Is there new data?")
+
+
+def look_page(name: str, look: Look) -> str:
+    """Decision, reason and what is new, in Markdown."""
+    lines = [f"# {_plain(name)}: {look.decision.action}", "", _plain(look.decision.reason)]
+    change = look.change
+    if change is not None:
+        counts = {
+            "images before": change.images,
+            "added": change.added,
+            "removed": change.removed,
+            "relabelled": change.relabelled,
+            "edited": change.edited,
+        }
+        lines += ["", "| Since the last training | Images |", "|---|---:|"]
+        lines += [f"| {what} | {count:,} |" for what, count in counts.items()]
+    if change is not None and change.new_per_class:
+        lines += ["", "| New images of | Images |", "|---|---:|"]
+        largest = sorted(change.new_per_class.items(), key=lambda item: -item[1])
+        lines += [f"| {_plain(label)} | {count:,} |" for label, count in largest[:_SHOWN]]
+        if largest[_SHOWN:]:
+            lines.append(f"| … and {len(largest) - _SHOWN:,} more classes | |")
+    return "\n".join(lines)
 
 
 def stage_rows(outcomes: Sequence[StageOutcome]) -> list[dict[str, Any]]:

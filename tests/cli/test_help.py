@@ -53,7 +53,8 @@ def test_examples_are_whole_lines(help_of, words):
 def test_the_commands_are_grouped_by_what_they_are_about(help_of):
     text = help_of()
     panels = [line for line in text.splitlines() if line.startswith("╭─")]
-    assert [panel.strip("╭─╮ ").split(":")[0] for panel in panels] == ["Options", "Specs", "Models", "Data"]
+    titles = [panel.strip("╭─╮ ").split(":")[0] for panel in panels]
+    assert titles == ["Options", "Specs", "Operations", "Models", "Data"]
     assert len([w for w in COMMANDS if len(w) == 1]) == sum(
         f"│ {w[-1]} " in text for w in COMMANDS if len(w) == 1
     )

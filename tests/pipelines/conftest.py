@@ -103,3 +103,17 @@ def client(server):
 
     with get_client(sync_client=True) as client:
         yield client
+
+
+@pytest.fixture
+def wait_for():
+    """Look until there is something, and give it."""
+
+    def wait(look, seconds=240):
+        end = time.monotonic() + seconds
+        while not (found := look()):
+            assert time.monotonic() < end, "nothing happened"
+            time.sleep(0.5)
+        return found
+
+    return wait

@@ -134,5 +134,15 @@ def test_a_server_that_is_not_there_is_said_in_words(project, url):
 
 def test_its_parameters_can_be_typed_in_the_ui():
     properties = train.parameters.properties
-    assert list(properties) == ["spec", "overrides", "home", "tracking_uri", "offline", "wait", "verify"]
+    assert list(properties) == [
+        "spec",
+        "overrides",
+        "home",
+        "tracking_uri",
+        "offline",
+        "wait",
+        "verify",
+        "sha256",
+        "promote",
+    ]
     assert "working directory" in properties["spec"]["description"]

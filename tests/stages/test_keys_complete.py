@@ -243,6 +243,9 @@ OTHERS = {
     "deployment.schedule.timezone": ["Europe/Berlin"],
     "deployment.schedule": [{"cron": "0 4 * * 1"}],
     "deployment.refresh": [{"poll": "0 4 * * 1"}],
+    "deployment.refresh.timezone": ["Europe/Berlin"],
+    "deployment.refresh.min_new_per_class": [5],
+    "deployment.refresh.max_age_days": [7.0],
     "deployment.refresh.poll": ["0 5 * * *"],
 }
 """Other values of keys whose type does not suggest one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -23,22 +24,48 @@ if TYPE_CHECKING:
 def deploy(
     paths: SpecPaths,
     overrides: Override = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove this project's deployments whose spec is gone.")
+    ] = False,
     work_pool: Annotated[
         str | None,
         typer.Option("--work-pool", metavar="NAME", help="Instead of the one that each spec names."),
     ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            "--project",
+            metavar="NAME",
+            help="Stands before the names of the deployments; default: the repository's or folder's name.",
+        ),
+    ] = None,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Make deployments of these names that are another project's ours."),
+    ] = False,
     home: Home = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Put specs on a Prefect server: one deployment each, with its schedule; again to update them.
+    """Put specs on a Prefect server: their deployments, with schedules; again to update what differs.
 
-    Workers run them in the folder in which this command is given.
+    Workers run them in the folder in which this command is given. What is set by hand on the server, a pause
+    for instance, stays.
     """
     specs = load_specs(paths, overrides or ())
-    project = Path.cwd()
+    folder = Path.cwd()
     pipelines: Any = import_module("transferflow.pipelines.deployments")
+    projects: Any = import_module("transferflow.pipelines.project")
     targets = [
-        pipelines.Target(spec, _from_project(path, project), work_pool or spec.deployment.work_pool)
+        pipelines.Target(
+            spec,
+            _from_project(path, folder),
+            work_pool or spec.deployment.work_pool,
+            projects.spec_digest(path),
+            projects.spec_version(path),
+        )
         for path, spec in specs.items()
     ]
     parameters = {
@@ -46,8 +73,15 @@ def deploy(
         "home": str(home.absolute()) if home else None,
         "tracking_uri": tracking_uri,
     }
-    report = pipelines.deploy_specs(targets, project, {k: v for k, v in parameters.items() if v is not None})
-    _print_report(report, sorted({target.work_pool for target in targets}))
+    report = pipelines.deploy_specs(
+        targets,
+        projects.find_project(folder, project),
+        {name: value for name, value in parameters.items() if value is not None},
+        prune=prune,
+        take_over=take_over,
+        dry_run=dry_run,
+    )
+    _print_report(report, dry_run)
 
 
 def load_specs(paths: Sequence[Path], overrides: Sequence[str]) -> dict[Path, ExperimentSpec]:
@@ -96,18 +130,41 @@ def _from_project(path: Path, project: Path) -> str:
     return str(absolute.relative_to(project) if absolute.is_relative_to(project) else absolute)
 
 
-def _print_report(report: DeployReport, pools: Sequence[str]) -> None:
-    table = Table("deployment", "spec", "work pool", "schedule", "", box=None, pad_edge=False)
-    for row in report.deployed:
-        cells = (row.name, row.path, row.work_pool, row.schedule or "by hand", row.change)
-        table.add_row(*(printable(cell) for cell in cells))
+def _print_report(report: DeployReport, dry_run: bool) -> None:
     out = output()
-    out.print(table)
-    for name in report.orphans:
-        out.print(f"train/{name} has no spec here; to remove it: prefect deployment delete train/{name}")
-    out.print(f"\nserver    {report.url}")
+    differing = [change for change in report.changes if change.kind != "unchanged"]
+    table = Table("deployment", "spec", "work pool", "schedule", "", box=None, pad_edge=False)
+    for change in differing:
+        pool = f"{change.work_pool} ({report.pools[change.work_pool]})" if change.work_pool else ""
+        cells = (change.name, change.path, pool, change.schedule or "by hand", change.kind)
+        table.add_row(*(printable(cell) for cell in cells))
+        for line in change.lines:
+            table.add_row(printable(f"  {line}"))
+    if differing:
+        out.print(table)
+    for orphan in report.orphans:
+        runs = f"; it still runs at {orphan.schedule}" if orphan.schedule else ""
+        out.print(printable(f"{orphan.name}: {orphan.why}{runs}; `transferflow deploy --prune` removes it"))
+    out.print(f"\n{_count(report)}" + (": nothing was changed, this is a dry run" if dry_run else ""))
+    out.print(f"server    {report.url}")
+    if not dry_run:
+        _print_next(report)
+
+
+def _count(report: DeployReport) -> str:
+    counts = Counter(change.kind for change in report.changes)
+    if set(counts) == {"unchanged"}:
+        return f"nothing changed: {counts['unchanged']} deployment(s) are as their specs say"
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+
+
+def _print_next(report: DeployReport) -> None:
+    out = output()
     out.print("next:")
-    for pool in pools:
-        out.print(f"  prefect worker start --pool {pool}   # runs what is due")
-    if report.deployed:
-        out.print(f"  prefect deployment run {report.deployed[0].name}   # now")
+    for pool in report.pools:
+        out.print(
+            f"  transferflow worker --pool {pool}   # runs what is due, on a machine that has this folder"
+        )
+    first = next((change.name for change in report.changes if change.kind != "removed"), None)
+    if first:
+        out.print(f"  prefect deployment run {first}   # now")

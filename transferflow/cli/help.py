@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup, TyperOption
 
 SPECS = "Specs: from a file to a promoted model"
+OPERATIONS = "Operations: deployments, refresh, workers"
 MODELS = "Models"
 DATA = "Data"
 SURROUNDINGS = "Where things are"

@@ -15,9 +15,26 @@ import typer
 from typer.main import get_command
 
 from transferflow import __version__
-from transferflow.cli import data, data_show, datasets, deploy, models, predict, registered, run, runs, spec
+from transferflow.cli import (
+    changes,
+    data,
+    data_show,
+    datasets,
+    deploy,
+    gc,
+    init_repo,
+    models,
+    predict,
+    refresh,
+    registered,
+    run,
+    runs,
+    spec,
+    status,
+    workers,
+)
 from transferflow.cli.console import errors, output, print_problems
-from transferflow.cli.help import DATA, MODELS, SPECS, apply_plain_flags, examples
+from transferflow.cli.help import DATA, MODELS, OPERATIONS, SPECS, apply_plain_flags, examples
 from transferflow.cli.usage import usage_hint
 from transferflow.errors import StopSignal, TransferflowError
 from transferflow.logs import get_logger
@@ -42,12 +59,23 @@ app = typer.Typer(
 _validate = examples("validate specs/", "validate my-spec.yaml --set optimizer.lr=3e-4")
 _plan = examples("plan my-spec.yaml", "plan my-spec.yaml --set optimizer.lr=3e-4   # what runs again?")
 _run = examples("run my-spec.yaml", "run my-spec.yaml --set training.epochs=1 --no-prefect")
+_deploy = examples("deploy specs/ --dry-run", "deploy specs/ --prune")
+_status = examples("status", "status --json")
+_refresh = examples("refresh my-spec.yaml --dry-run", "refresh my-spec.yaml")
 _predict = examples("predict my-model photo.jpg", "predict my-model@challenger photos/ --csv")
 _schema = examples("schema --output spec.schema.json")
 app.command("validate", rich_help_panel=SPECS, epilog=_validate)(spec.validate)
 app.command("plan", rich_help_panel=SPECS, epilog=_plan)(run.plan)
 app.command("run", rich_help_panel=SPECS, epilog=_run)(run.run)
-app.command("deploy", rich_help_panel=SPECS, epilog=examples("deploy specs/"))(deploy.deploy)
+app.command("deploy", rich_help_panel=OPERATIONS, epilog=_deploy)(deploy.deploy)
+app.command("refresh", rich_help_panel=OPERATIONS, epilog=_refresh)(refresh.refresh)
+app.command("worker", rich_help_panel=OPERATIONS, epilog=examples("worker --pool gpu"))(workers.worker)
+app.command("resume", rich_help_panel=OPERATIONS, epilog=examples("resume"))(workers.resume)
+app.command("status", rich_help_panel=OPERATIONS, epilog=_status)(status.status)
+app.command("logs", rich_help_panel=OPERATIONS, epilog=examples("logs my-spec"))(status.logs)
+app.command("gc", rich_help_panel=OPERATIONS, epilog=examples("gc --dry-run", "gc --keep 3"))(gc.gc)
+app.command("changes", rich_help_panel=SPECS, epilog=examples("changes origin/main specs/"))(changes.changes)
+app.command("init-repo", rich_help_panel=SPECS, epilog=examples("init-repo my-models"))(init_repo.init_repo)
 app.command("schema", rich_help_panel=SPECS, epilog=_schema)(spec.schema)
 app.command("predict", rich_help_panel=MODELS, epilog=_predict)(predict.predict)
 app.add_typer(registered.models, name="models", rich_help_panel=MODELS)

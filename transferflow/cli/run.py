@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -31,6 +32,8 @@ from transferflow.text import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from transferflow.spec import ExperimentSpec
+    from transferflow.stages.context import RunContext
     from transferflow.stages.outcome import StageOutcome
 
 
@@ -75,17 +78,28 @@ def run(
     context = build_context(home, tracking_uri, offline, wait, verify)
     with naming_the_spec(spec, overrides or ()):
         if prefect:
-            from importlib import import_module
-
-            outcomes = import_module("transferflow.pipelines.flows").run_flow(spec, overrides or (), context)
+            outcomes = run_as_flow(spec, overrides or (), context)
         else:
-            from transferflow.stages.run import run_plan
-
-            _log_to_terminal()
-            outcomes = run_plan(loaded, context, on_stage=None if quiet else _print_stage)
-    _print_summary(spec, outcomes)
+            outcomes = run_here(loaded, context, quiet)
+    print_summary(spec, outcomes)
     if fail_on and str(outcomes[-1].summary["verdict"]) in FAILING[fail_on]:
         raise typer.Exit(NOT_PROMOTED)
+
+
+def run_as_flow(spec: Path, overrides: Sequence[str], context: RunContext) -> tuple[StageOutcome, ...]:
+    """Run the stages as a Prefect flow."""
+    outcomes: tuple[StageOutcome, ...] = import_module("transferflow.pipelines.flows").run_flow(
+        spec, overrides, context
+    )
+    return outcomes
+
+
+def run_here(spec: ExperimentSpec, context: RunContext, quiet: bool) -> tuple[StageOutcome, ...]:
+    """Run the stages in this process alone, and tell what they do unless it is to be quiet."""
+    from transferflow.stages.run import run_plan
+
+    _log_to_terminal()
+    return run_plan(spec, context, on_stage=None if quiet else _print_stage)
 
 
 def plan(
@@ -138,7 +152,8 @@ def _print_stage(outcome: StageOutcome) -> None:
     output().print(f"{outcome.stage}: {how} {outcome.key[:12]} ({outcome.seconds:.1f} s)")
 
 
-def _print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
+def print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
+    """Print metrics, verdict, version and report of a run that came to its end."""
     from transferflow.stages.register.standing import describe_standing
 
     by_stage = {outcome.stage: outcome for outcome in outcomes}

@@ -55,6 +55,14 @@ class RunContext:
         """Folder of each spec's latest report and figures."""
         return self.home / "reports"
 
+    def refresh_record(self, name: str) -> Path:
+        """File of what refreshing remembers of a spec."""
+        return self.home / "refresh" / f"{name}.json"
+
+    def refresh_records(self) -> list[Path]:
+        """Files of what refreshing remembers of every spec."""
+        return sorted((self.home / "refresh").glob("*.json"))
+
     @property
     def server(self) -> Path:
         """Folder of the Prefect server that runs without a configured one start."""

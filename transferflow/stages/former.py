@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,15 @@ def remember_snapshot(store: ArtifactStore, spec: ExperimentSpec, made: PrepareI
     last = store.last_inputs("prepare", spec.name)
     if last is None or last.get(_KEY) != made.key:
         store.remember_inputs("prepare", spec.name, {**made.inputs, **keys})
+
+
+def remembered_keys(store: ArtifactStore) -> Iterator[tuple[str, str]]:
+    """Stage and key of the artifacts of each spec's last run, and of the snapshot before its last one."""
+    for stage, name in store.remembered():
+        last = store.last_inputs(stage, name)
+        if last is not None:
+            known = [str(last[each]) for each in (_KEY, _FORMER_KEY) if last.get(each)]
+            yield from ((stage, key) for key in known or [digest(plain_inputs(last))])
 
 
 def plain_inputs(remembered: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@
 <home>/history/<stage>/<name>.json         the last inputs seen for a spec name, to say what changed since
 <home>/work/<stage>/<key>/                 resumable state of a stage that is not finished
 <home>/locks/<stage>/<key>.*               who works on the key now
+<home>/in-use/<stage>-<key>.lock           held together by the processes that asked for the artifact
 ```
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 from transferflow.errors import StoreError
 from transferflow.logs import get_logger
 from transferflow.store.files import default_home, folder_beside, name_beside
+from transferflow.store.garbage import in_use
 from transferflow.store.litter import litter_of, sweep_home
 from transferflow.store.locks import KeyLock
 from transferflow.store.record import damage_of, describe_damage, read_record, write_record
@@ -137,6 +139,7 @@ class ArtifactStore:
         Raises:
             BusyError: If another process makes it, and `wait` is false.
         """
+        in_use(self.home, _safe(stage), _safe(key))
         found = self._acceptable(stage, key, accept)
         if found is not None:
             return found
@@ -157,6 +160,12 @@ class ArtifactStore:
             return read_sealed(self._history(stage, name))
         except (OSError, ValueError, RecursionError):
             return None
+
+    def remembered(self) -> list[tuple[str, str]]:
+        """Stage and spec name of all inputs that are remembered."""
+        return [
+            (path.parent.name, path.stem) for path in sorted((self.home / "history").glob("*/[!.]*.json"))
+        ]
 
     def remember_inputs(self, stage: str, name: str, inputs: Mapping[str, Any]) -> None:
         """Note the inputs of a finished run, so that the next plan can say what changed."""

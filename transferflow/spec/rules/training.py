@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from transferflow.spec.habits.values import known_metric
 from transferflow.spec.sections.base import Found
 from transferflow.spec.sections.task import TASKS, Setting
+from transferflow.spec.sections.truth import BoxTruth, LabelTruth
 from transferflow.spec.sections.whole import Sections
 from transferflow.spec.wording import did_you_mean
 
@@ -74,6 +75,15 @@ def _warmup_ends_before_training(spec: Sections) -> Iterator[Found]:
         yield ("schedule", "warmup_epochs"), message
 
 
+def _new_images_of_a_class_need_classes(spec: Sections) -> Iterator[Found]:
+    refresh = spec.deployment.refresh
+    if refresh is None or refresh.min_new_per_class is None:
+        return
+    if not isinstance(spec.task.truth, LabelTruth | BoxTruth):
+        message = f"images of {spec.task.kind} belong to no class: use min_changed"
+        yield ("deployment", "refresh", "min_new_per_class"), message
+
+
 def _settings_belong_to_the_task(spec: Sections) -> Iterator[Found]:
     for section, name, setting in _TASK_SETTINGS:
         part = getattr(spec, section)
@@ -88,4 +98,5 @@ TRAINING_RULES = (
     _deciding_metrics_are_measured,
     _warmup_ends_before_training,
     _settings_belong_to_the_task,
+    _new_images_of_a_class_need_classes,
 )

@@ -9,8 +9,10 @@ from pydantic import AfterValidator, Field, StrictInt, StrictStr
 from transferflow.limits import MAX_NAMES
 from transferflow.spec.sections.base import (
     Count,
+    Flag,
     Fraction,
     Natural,
+    NonNegative,
     Number,
     Positive,
     Section,
@@ -20,10 +22,11 @@ from transferflow.spec.sections.base import (
 from transferflow.spec.sections.cron import check_cron, check_timezone
 from transferflow.spec.wording import Words
 
+MAX_MODEL_NAME = 64
 ModelName = Annotated[
     StrictStr,
-    Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64),
-    Words("lower-case letters, digits, `.`, `_` and `-`, at most 64"),
+    Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=MAX_MODEL_NAME),
+    Words(f"lower-case letters, digits, `.`, `_` and `-`, at most {MAX_MODEL_NAME}"),
 ]
 
 
@@ -113,12 +116,24 @@ class CronSchedule(Section):
 
 
 class Refresh(Section):
-    """Train again when the data set has changed."""
+    """Train again when the data set has changed: what counts is what no training of the spec has seen yet."""
 
     poll: Cron
     """Cron fields: when to look for changes."""
+    timezone: TimeZone = "UTC"
+    """IANA name of the poll's time zone."""
     min_changed: Count = 1
-    """Least number of added, removed or relabelled images."""
+    """Train when this many images were added, removed, relabelled or edited."""
+    min_new_per_class: Count | None = None
+    """Also train when one class alone has this many new images (detection: new images that show it)."""
+    max_age_days: Positive | None = None
+    """Also train on any change when the last training is this many days old."""
+    on_relabel: Flag = False
+    """Also train when the label of a single image changed."""
+    max_removed: Fraction = 0.2
+    """When a larger share of the images is gone at once, stop and let a person look."""
+    settle_minutes: NonNegative = 5.0
+    """Wait while a file or a folder of the data set is younger than this: it may be half copied."""
 
 
 class Deployment(Section):
@@ -132,3 +147,5 @@ class Deployment(Section):
     """Fixed schedule."""
     refresh: Refresh | None = None
     """Retraining on new data."""
+    retries: Natural = 3
+    """How often a run whose worker died is sent on from its checkpoint."""

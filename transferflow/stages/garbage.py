@@ -1,0 +1,155 @@
+"""Which artifacts somebody may still need, and the removal of the others.
+
+Needed are the last runs of each spec, every version with an alias, what refreshing compares with, and all
+that these were made from. What is younger than a day, or in use, stays too.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from transferflow.data.snapshot.build import load_snapshot
+from transferflow.errors import TransferflowError
+from transferflow.stages.artifacts import REGISTRATION
+from transferflow.stages.context import RunContext
+from transferflow.stages.former import remembered_keys
+from transferflow.stages.refresh.record import read_record
+from transferflow.store.garbage import Stored, remove_stored, stored_in
+from transferflow.store.record import read_record as read_artifact_record
+
+YOUNG_SECONDS = 24 * 3600.0
+"""Artifacts younger than this stay: a run that is not registered yet may need them."""
+UNFINISHED_SECONDS = 7 * 24 * 3600.0
+"""Trainings that nobody has gone on with for so long are given up."""
+Key = tuple[str, str]
+"""Stage and key of an artifact."""
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was removed, or would be.
+
+    Attributes:
+        removed: The folders.
+        in_use: Folders that nobody needs but somebody is using.
+        kept: Number of folders that stay because they are needed, or young.
+    """
+
+    removed: tuple[Stored, ...]
+    in_use: tuple[Stored, ...]
+    kept: int
+
+    @property
+    def freed(self) -> int:
+        """Bytes."""
+        return sum(each.size for each in self.removed)
+
+
+def collect_garbage(context: RunContext, keep: int, dry_run: bool) -> Collected:
+    """Remove what nobody needs.
+
+    Args:
+        context: Whose home is cleaned, and which registry has the aliases.
+        keep: How many of the last runs of each spec stay.
+        dry_run: Remove nothing.
+
+    Raises:
+        RegistryError: If the registry, which knows the champions, does not answer.
+    """
+    stored = list(stored_in(context.home))
+    needed = needed_keys(context, [each for each in stored if each.kind == "artifacts"], keep)
+    garbage = decide_garbage(stored, needed, time.time())
+    removed = tuple(each for each in garbage if dry_run or remove_stored(context.home, each))
+    in_use = tuple(each for each in garbage if each not in removed)
+    return Collected(removed, in_use, len(stored) - len(garbage))
+
+
+def decide_garbage(stored: Iterable[Stored], needed: set[Key], now: float) -> list[Stored]:
+    """The folders that nobody needs.
+
+    Args:
+        stored: All there are.
+        needed: Artifacts that somebody needs.
+        now: Seconds since 1970.
+    """
+    limits = {"artifacts": YOUNG_SECONDS, "work": UNFINISHED_SECONDS}
+    return [
+        each
+        for each in stored
+        if now - each.changed > limits[each.kind]
+        and (each.kind == "work" or (each.stage, each.key) not in needed)
+    ]
+
+
+def needed_keys(context: RunContext, stored: Sequence[Stored], keep: int) -> set[Key]:
+    """Artifacts that somebody needs: roots, and all that they were made from."""
+    made_from = {(each.stage, each.key): _inputs(each) for each in stored}
+    snapshots = _snapshots(stored)
+    needed: set[Key] = set()
+    waiting = [*_roots(context, stored, made_from, keep)]
+    while waiting:
+        key = waiting.pop()
+        if key not in needed:
+            needed.add(key)
+            waiting += _sources(made_from.get(key, {}), snapshots)
+    return needed
+
+
+def _roots(
+    context: RunContext, stored: Sequence[Stored], made_from: dict[Key, dict[str, object]], keep: int
+) -> Iterator[Key]:
+    yield from remembered_keys(context.store)
+    for path in context.refresh_records():
+        record = read_record(path)
+        yield from (("prepare", key) for key in (record.base, record.trained.key if record.trained else ""))
+    runs: dict[object, list[Stored]] = defaultdict(list)
+    for each in stored:
+        if each.stage == "register":
+            runs[made_from["register", each.key].get("name")].append(each)
+            if _has_alias(context, each):
+                yield "register", each.key
+    for of_spec in runs.values():
+        newest = sorted(of_spec, key=lambda each: each.changed, reverse=True)
+        yield from (("register", each.key) for each in newest[:keep])
+
+
+def _has_alias(context: RunContext, registered: Stored) -> bool:
+    try:
+        summary = json.loads((registered.path / REGISTRATION).read_text())
+        model, version = str(summary["model"]), int(summary["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    found = context.registry.lookup(model, str(version))
+    return found is not None and bool(found.aliases)
+
+
+def _sources(inputs: dict[str, object], snapshots: dict[str, list[Key]]) -> Iterator[Key]:
+    """What an artifact was made from, as far as it was an artifact."""
+    if "evaluation" in inputs:
+        yield "evaluate", str(inputs["evaluation"])
+    if "model" in inputs:
+        yield "train", str(inputs["model"])
+    yield from snapshots.get(str(inputs.get("snapshot")), ())
+
+
+def _inputs(stored: Stored) -> dict[str, object]:
+    record = read_artifact_record(stored.path)
+    # The inputs of evaluate hold its own section under the key that register has for the artifact.
+    found = dict(record.inputs) if record else {}
+    return found if stored.stage == "register" else {k: v for k, v in found.items() if k != "evaluation"}
+
+
+def _snapshots(stored: Sequence[Stored]) -> dict[str, list[Key]]:
+    """Snapshots by fingerprint."""
+    found: dict[str, list[Key]] = defaultdict(list)
+    for each in stored:
+        if each.stage == "prepare":
+            try:
+                found[load_snapshot(each.path).fingerprint].append(("prepare", each.key))
+            except TransferflowError:
+                continue
+    return found
