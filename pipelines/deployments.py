@@ -37,7 +37,8 @@ from .server import answered, configured_server
 from .wanted import FlowName, Target, Wanted, build_wanted
 
 _PAGE = 200
-_AT_ONCE = 8
+_AT_ONCE = 2
+"""Requests at once: a server on sqlite answers 503 when more of them write."""
 _FLOWS: Mapping[FlowName, Flow[..., Any]] = {"train": train, "refresh": refresh}
 NEW_JOB_VARIABLES = {"stream_output": False}
 """The engine's output goes to the server: a pipe to the worker would let the engine die with it."""
