@@ -16,7 +16,7 @@ from prefect.exceptions import PrefectException
 from transferflow.errors import TransferflowError
 from transferflow.logs import get_logger
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.deciding import registered_model
+from transferflow.spec.deciding import as_deployed, deployed_gpus, registered_model
 from transferflow.spec.load import load_spec
 from transferflow.spec.sections.evaluation import MAX_MODEL_NAME
 from transferflow.stages.context import RunContext, build_context
@@ -80,6 +80,8 @@ def train(
         if is_trial:
             trial = f"registration.model={trial_name(loaded)}"
             loaded = load_spec(Path(spec), [*(overrides or ()), trial])
+        if runtime.deployment.id is not None:
+            loaded = as_deployed(loaded)
         context = build_context(Path(home) if home else None, tracking_uri, offline, wait, verify)
         with logs_sent_to_server(), alive(context.home):
             outcomes = _run_stages(loaded, context, is_trial)
@@ -121,7 +123,7 @@ def _run_stages(spec: ExperimentSpec, context: RunContext, is_trial: bool) -> li
 
         def run(stage: StageName, before: tuple[Reference, ...]) -> Reference:
             if stage == "train" and is_deployed:
-                held.enter_context(taking_gpus(spec.deployment.gpus))  # preparing needs none
+                held.enter_context(taking_gpus(deployed_gpus(spec)))  # preparing needs none
             return stage_step.with_options(name=stage)(stage, spec, context, before).result()
 
         if is_deployed:

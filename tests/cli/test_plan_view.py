@@ -9,6 +9,7 @@ from rich.console import Console
 
 from transferflow.cli.plan_summary import when_it_trains
 from transferflow.cli.plan_view import plan_view
+from transferflow.errors import PlanError
 from transferflow.report.contents import LayerRow
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.stage import evaluate
@@ -131,3 +132,11 @@ def test_a_changed_line_and_the_last_run_are_told(build_spec, tmp_path):
     assert "the model changed" in line
     assert "→" not in line
     assert re.fullmatch(r"about \d+ s: the last run took \d+ s per epoch", fact(lines, "time"))
+
+
+def test_devices_and_what_each_computes_are_told(build_spec, tmp_path):
+    training = {"device": "cpu", "devices": 5, "batch_size": 12}
+    lines = lines_of(build_spec(training=training), tmp_path)
+    assert fact(lines, "devices") == "5, 2 or 3 images of each batch on each"
+    with pytest.raises(PlanError, match="GPUs"):
+        lines_of(build_spec(training=training | {"device": "auto"}), tmp_path)

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from transferflow.spec.deciding import gate_metric, watched_metric
+from transferflow.errors import SpecError
+from transferflow.spec.deciding import (
+    as_deployed,
+    deployed_gpus,
+    gate_metric,
+    training_devices,
+    watched_metric,
+)
 from transferflow.spec.load import load_spec
 
 
@@ -32,3 +39,39 @@ def test_the_gates_metric_chooses_the_epoch_unless_the_spec_says_otherwise(
 ) -> None:
     spec = load_spec(write(good), overrides)
     assert (gate_metric(spec), watched_metric(spec)) == (gate, watched)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "by_hand", "deployed", "gpus"),
+    [
+        ((), 1, 1, 1),
+        (("training.devices=4",), 4, 4, 4),
+        (("deployment.gpus=2",), 1, 2, 2),
+        (("deployment.gpus=2", "training.devices=2"), 2, 2, 2),
+        (("deployment.gpus=0",), 1, 1, 0),
+        (("deployment.gpus=0", "training.devices=2"), 2, 2, 0),
+    ],
+)
+def test_a_deployed_run_trains_on_the_gpus_that_it_takes(
+    write: Callable[..., Path], good: str, overrides: tuple[str, ...], by_hand: int, deployed: int, gpus: int
+) -> None:
+    spec = load_spec(write(good), overrides)
+    assert training_devices(spec) == by_hand
+    assert training_devices(as_deployed(spec)) == deployed
+    assert deployed_gpus(spec) == gpus
+
+
+@pytest.mark.parametrize(
+    ("overrides", "path"),
+    [
+        (("deployment.gpus=2", "training.devices=4"), "deployment.gpus"),
+        (("training.devices=4", "training.batch_size=3"), "training.batch_size"),
+        (("deployment.gpus=4", "training.batch_size=3"), "training.batch_size"),
+    ],
+)
+def test_devices_that_contradict_are_refused(
+    write: Callable[..., Path], good: str, overrides: tuple[str, ...], path: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec(write(good), overrides)
+    assert path in caught.value.problems[0].where

@@ -44,6 +44,9 @@ UNTOUCHED = {
         "name": "a name",
         "data.cache*": "the cache holds the same pixels",
         "training.device": "where it runs; results agree within rounding",
+        "training.devices": "batches, steps and rates are the same for any number; results agree within "
+        "rounding, but for what is drawn at random and batch norm that trains, which see one device's images",
+        "training.max_restarts": "a training that goes on is the one that was not cut off",
         "training.workers": "batches are the same for any number",
         "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
         "training.on_nan": "decides between an error and the rest of the training; steps left out are said",
@@ -58,6 +61,9 @@ UNTOUCHED = {
         "name": "a name",
         "data.cache*": "the cache holds the same pixels",
         "training.device": "where it runs; results agree within rounding",
+        "training.devices": "batches, steps and rates are the same for any number; results agree within "
+        "rounding, but for what is drawn at random and batch norm that trains, which see one device's images",
+        "training.max_restarts": "a training that goes on is the one that was not cut off",
         "training.workers": "batches are the same for any number",
         "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
         "training.on_nan": "decides between an error and the rest of the training; steps left out are said",
@@ -71,6 +77,9 @@ UNTOUCHED = {
     "register": {
         "data.cache*": "the cache holds the same pixels",
         "training.device": "where it runs; results agree within rounding",
+        "training.devices": "batches, steps and rates are the same for any number; results agree within "
+        "rounding, but for what is drawn at random and batch norm that trains, which see one device's images",
+        "training.max_restarts": "a training that goes on is the one that was not cut off",
         "training.workers": "batches are the same for any number",
         "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
         "training.on_nan": "decides between an error and the rest of the training; steps left out are said",

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from transferflow.errors import PlanError
-from transferflow.training.device import decide_arithmetic, has_depthwise, pick_device
+from transferflow.training.device import check_devices, decide_arithmetic, has_depthwise, pick_device
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
@@ -69,3 +69,26 @@ def test_without_a_gpu():
     assert pick_device("auto").type == "cpu"
     with pytest.raises(PlanError, match="there is no CUDA device"):
         pick_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "gpus", "joined", "where", "found"),
+    [
+        ("auto", CUDA, 2, False, "training.devices", "3 devices, 2 GPUs"),
+        ("auto", CPU, 0, False, "training.devices", "3 devices, of which this machine has one: cpu"),
+        ("mps", MPS, 0, False, "training.devices", "has one: mps"),
+        ("cpu", CPU, 0, True, "training.sync_batch_norm", "training.device: cpu"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(asked, device, gpus, joined, where, found):
+    with pytest.raises(PlanError) as caught:
+        check_devices(3, asked, device, gpus, joined)
+    assert caught.value.problems[0].where == where
+    assert found in caught.value.problems[0].found
+
+
+@pytest.mark.parametrize(
+    ("count", "asked", "device", "gpus"), [(1, "auto", CPU, 0), (3, "cpu", CPU, 0), (3, "auto", CUDA, 3)]
+)
+def test_devices_that_are_there_may_be_used(count, asked, device, gpus):
+    check_devices(count, asked, device, gpus, sync_batch_norm=False)

@@ -7,6 +7,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from transferflow.report.contents import LayerRow
+from transferflow.spec.deciding import training_devices
 from transferflow.spec.sections.guide import positive_class
 from transferflow.spec.sections.truth import NumberTruth
 from transferflow.stages.plan.compile import Plan
@@ -24,6 +25,11 @@ def plan_facts(plan: Plan) -> Iterator[tuple[str, str]]:
     if any(row.lr_high is not None for row in plan.training.rows):
         yield "rates", _rates(plan)
         yield "course", _course(plan)
+    devices = training_devices(plan.spec)
+    if devices > 1:
+        least, more = divmod(plan.spec.training.batch_size, devices)
+        share = f"{least} or {least + 1}" if more else f"{least}"
+        yield "devices", f"{devices}, {share} images of each batch on each"
     if not plan.stages[1].reused:
         yield from _last_training(plan.last, plan.spec.training.epochs)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from transferflow.spec.sections.head import ZeroShotHead
 from transferflow.spec.sections.whole import Sections
+
+ExperimentSpecT = TypeVar("ExperimentSpecT", bound=Sections)
 
 
 def registered_model(spec: Sections) -> str:
@@ -19,6 +23,28 @@ def trains_nothing(spec: Sections) -> bool:
 def gate_metric(spec: Sections) -> str:
     """The metric by which the gate decides: the spec's, or the task's main one."""
     return spec.registration.gate.metric or spec.task.metrics.main
+
+
+def training_devices(spec: Sections) -> int:
+    """Devices that a run by hand trains on."""
+    return spec.training.devices or 1
+
+
+def deployed_devices(spec: Sections) -> int:
+    """Devices that a run of a deployment trains on: those that it takes."""
+    return spec.training.devices or spec.deployment.gpus or 1
+
+
+def deployed_gpus(spec: Sections) -> int:
+    """GPUs that a run of a deployment takes; 0: it computes on the CPU."""
+    gpus = spec.deployment.gpus
+    return training_devices(spec) if gpus is None else gpus
+
+
+def as_deployed(spec: ExperimentSpecT) -> ExperimentSpecT:
+    """The spec as a run of its deployment trains it."""
+    training = spec.training.model_copy(update={"devices": deployed_devices(spec)})
+    return spec.model_copy(update={"training": training})
 
 
 def watched_metric(spec: Sections) -> str:

@@ -34,8 +34,10 @@ def train_inputs(
     sections = spec.canonical(
         "task", "backbone", "freeze", "head", "optimizer", "schedule", "augmentation", "training"
     )
-    for machine in ("device", "workers", "checkpoint", "on_nan"):
+    for machine in ("device", "devices", "max_restarts", "workers", "checkpoint", "on_nan"):
         del sections["training"][machine]
+    if not spec.training.sync_batch_norm:
+        del sections["training"]["sync_batch_norm"]  # it came later, and changes no earlier key
     sections["kept_by"] = _kept_by(spec)
     sections["data"] = spec.data.model_dump(
         mode="json", include={"channels", "image_size", "fit", "intensity"}

@@ -11,6 +11,7 @@ from transferflow.stages.evaluate.stage import evaluate
 from transferflow.stages.outcome import STAGES, StageName, StageOutcome
 from transferflow.stages.plan.preflight import (
     require_layers,
+    require_possible_devices,
     require_registry,
     require_transforms,
     require_weights,
@@ -37,6 +38,7 @@ def walk_stages(
     """
     require_transforms(spec)
     require_layers(spec, context)
+    require_possible_devices(spec, context)
     require_registry(context)
     require_weights(spec, context)
     context.store.sweep()

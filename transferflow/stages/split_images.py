@@ -9,6 +9,7 @@ from torch import nn
 
 from transferflow.data.loading.cache import CacheFolder
 from transferflow.data.loading.loader import Loader, build_loader
+from transferflow.data.loading.shares import WHOLE, Share
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.transforms.evaluation import EvalTransform, build_eval_transform
@@ -39,6 +40,7 @@ def split_loader(
     split: SplitName,
     transform: EvalTransform | TrainTransform,
     cache: Path,
+    share: Share = WHOLE,
 ) -> Loader:
     """Images of a split: drawn in a new order each epoch for training, else in manifest order.
 
@@ -48,6 +50,7 @@ def split_loader(
         split: Which images.
         transform: What the model sees of them; a training transform is for training.
         cache: Folder of the decoded images; used unless the spec wants none.
+        share: Which part of each batch is this process's.
     """
     return build_loader(
         snapshot,
@@ -59,6 +62,7 @@ def split_loader(
         truth=spec.task.truth,
         train=isinstance(transform, TrainTransform),
         cache=CacheFolder(cache, spec.data.cache.max_gb) if spec.data.cache else None,
+        share=share,
     )
 
 
@@ -78,21 +82,30 @@ class SplitImages:
     transform: EvalTransform
     loader: Loader
 
-    def inputs(self, classes: tuple[str, ...], folder: Path) -> PredictionInputs:
+    def inputs(
+        self, classes: tuple[str, ...], folder: Path, batches: tuple[int, int] | None = None
+    ) -> PredictionInputs:
         """What a task needs to predict the split.
 
         Args:
             classes: Class names in the order of the model's answers.
             folder: Where large arrays (masks) go.
+            batches: First and end of the batches to predict; left out: all of them.
         """
         sizes = {row.id: (row.width, row.height) for row in read_rows(self.snapshot, self.split)}
-        return PredictionInputs(self.loader.epoch(0), sizes, self.transform, classes, folder)
+        first, end = batches or (0, None)
+        return PredictionInputs(self.loader.epoch(0, first, end), sizes, self.transform, classes, folder)
 
     def predict(
-        self, task: TrainingSide, model: nn.Module, classes: tuple[str, ...], folder: Path
+        self,
+        task: TrainingSide,
+        model: nn.Module,
+        classes: tuple[str, ...],
+        folder: Path,
+        batches: tuple[int, int] | None = None,
     ) -> SplitPredictions:
-        """Predict the split; the model is in eval mode."""
-        table = task.predict(model, self.inputs(classes, folder))
+        """Predict the split, or some batches of it; the model is in eval mode."""
+        table = task.predict(model, self.inputs(classes, folder, batches))
         return SplitPredictions(table, self.snapshot, self.split, folder)
 
 

@@ -52,6 +52,52 @@ def pick_device(setting: Literal["auto", "cpu", "cuda", "mps"]) -> torch.device:
     return torch.device(setting)
 
 
+def device_name(device: torch.device) -> str:
+    """What a person calls it: the GPU's name, or the kind of device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def check_devices(count: int, asked: str, device: torch.device, gpus: int, sync_batch_norm: bool) -> None:
+    """Refuse to spread a training over devices that are not there.
+
+    Args:
+        count: Devices that are asked for.
+        asked: `training.device`.
+        device: What `pick_device` makes of it.
+        gpus: CUDA devices of this machine.
+        sync_batch_norm: Whether batch norm is to see the images of all devices.
+
+    Raises:
+        PlanError: If they can't be had.
+    """
+    if count == 1:
+        return
+    if device.type == "cuda":
+        if gpus < count:
+            raise PlanError(
+                "this machine has not so many GPUs",
+                where="training.devices",
+                found=f"{count} devices, {gpus} GPU{'' if gpus == 1 else 's'}",
+                allowed=f"1 to {gpus}",
+            )
+        return
+    if asked != "cpu":
+        raise PlanError(
+            "there are no GPUs to spread the training over",
+            where="training.devices",
+            found=f"{count} devices, of which this machine has one: {device.type}",
+            allowed="1",
+            hint="`training.device: cpu` trains in several processes that share the CPUs, which is slower",
+        )
+    if sync_batch_norm:
+        raise PlanError(
+            "PyTorch joins batch norm on CUDA alone",
+            where="training.sync_batch_norm",
+            found="training.device: cpu",
+            hint="leave it out, or keep the running statistics with freeze.batch_norm: all_frozen",
+        )
+
+
 def has_bf16(device: torch.device) -> bool:
     """Whether the device computes bf16 itself: CUDA from Ampere on, x86 with AVX-512 BF16 or AMX."""
     if device.type == "cuda":

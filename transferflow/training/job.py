@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.models.layers import LayerGroup
+from transferflow.training.ranks import ALONE, Ranks
 
 Losses = Mapping[str, Tensor]
 LossCounts = Callable[[Batch], Mapping[str, float]]
@@ -153,6 +154,7 @@ class TrainJob:
         checkpointing: When they are written.
         metric_needs: What the validation images must hold, for the message where the metric is not a number.
         hooks: Watchers.
+        ranks: The processes that train this model together; its loader gives this one's share.
     """
 
     model: nn.Module
@@ -169,6 +171,7 @@ class TrainJob:
     loss_counts: LossCounts = count_images
     metric_needs: str = "images of every class"
     hooks: Sequence[Hook] = field(default=())
+    ranks: Ranks = ALONE
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,7 @@ class TrainingResult:
         stopped_early: Whether patience ran out.
         phases: The phases as they came: patience may have ended one before its time.
         micro_batch: Most images that were computed at a time; `None`: whole batches.
+        devices: How many devices it was trained on.
     """
 
     history: tuple[Mapping[str, float], ...]
@@ -225,3 +229,4 @@ class TrainingResult:
     stopped_early: bool
     phases: tuple[FreezePhase, ...]
     micro_batch: int | None = None
+    devices: int = 1

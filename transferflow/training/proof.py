@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
@@ -13,6 +14,7 @@ from transferflow.models.layers import LayerGroup, is_batch_norm
 from transferflow.store import digest
 from transferflow.training.freezing import BatchNormMode
 from transferflow.training.job import FreezePhase, FreezeSchedule, PhaseProof
+from transferflow.training.ranks import Ranks
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -42,6 +44,34 @@ def tensor_digests(
     elif batch_norm == "all_frozen":
         chosen |= statistics
     return {name: _digest(tensor) for name, tensor in model.state_dict().items() if name in chosen}
+
+
+def require_same_model(ranks: Ranks, model: nn.Module, proof: PhaseProof) -> None:
+    """Prove that all devices have trained one model; running statistics may be of each one's images.
+
+    Args:
+        ranks: All of them call this.
+        model: What this one has.
+        proof: Of the phase that has ended.
+
+    Raises:
+        TrainingError: At rank 0, if another one has other weights.
+    """
+    if ranks.world > 1:
+        weights = {name: _digest(parameter) for name, parameter in model.named_parameters()}
+        mine = json.dumps({"frozen tensors": proof.after, "weights": digest(weights)})
+        for rank, other in enumerate(ranks.gather(mine.encode())):
+            if other != mine.encode():
+                raise _grown_apart(rank, json.loads(mine), json.loads(other))
+
+
+def _grown_apart(rank: int, first: Mapping[str, str], other: Mapping[str, str]) -> TrainingError:
+    parts = " and ".join(name for name in first if first[name] != other[name])
+    return TrainingError(
+        "the devices have not trained the same model",
+        found=f"{parts} of device {rank} are not those of device 0",
+        hint="this is a defect, of the model's adapter or of a device: report it, and train on one device",
+    )
 
 
 def count_left_out(

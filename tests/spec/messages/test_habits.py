@@ -28,6 +28,7 @@ SLIPS: list[tuple[str, str]] = [
     ("imgsz: 640", "image_size: 640` into `data"),
     ("batch: 16", "training: {batch_size: 16}"),
     ("bs: 64", "training: {batch_size: 64}"),
+    ("gpus: 4", "training: {devices: 4}"),
     ("lr0: 0.01", "optimizer: {lr: 0.01}"),
     ("learning_rate: 5e-5", "optimizer: {lr: 5e-5}"),
     ("max_epochs: 10", "training: {epochs: 10}"),

@@ -71,3 +71,14 @@ def test_features_of_another_activation_are_warned_about():
     for known in ({"name": "vit_base_patch32_clip_quickgelu_224"}, {"weights": "laion2b"}):
         section = clip | known
         assert warnings(backbone=section, data={**DATA["classification"], "root": "images"}) == ()
+
+
+def test_batch_norm_that_sees_a_share_of_the_batch_is_warned_about():
+    several = {"channels": 3, "training": {"devices": 4}}
+    assert any("batch norm that trains sees 8 images at a time" in text for text in warnings(**several))
+    for quiet in (
+        {"training": {"devices": 4, "sync_batch_norm": True}},
+        {"freeze": {"policy": "none", "batch_norm": "all_frozen"}},
+        {"training": {}},
+    ):
+        assert not any("batch norm that trains" in text for text in warnings(**(several | quiet)))

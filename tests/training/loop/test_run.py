@@ -9,7 +9,8 @@ from transferflow.errors import InterruptedRunError, PlanError, TrainingError
 from transferflow.spec.sections.freeze import FreezeLayers, FreezeNone, FreezePhases, Phase
 from transferflow.spec.sections.optimizer import AdamW, Sgd
 from transferflow.training.job import OptimizerSettings
-from transferflow.training.loop.run import step_seed, train
+from transferflow.training.loop.run import train
+from transferflow.training.loop.stepper import step_seed
 
 
 class Recorder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,11 +19,13 @@ class Batch:
             segmentation: int64 B x H x W; detection: a dict per image with `boxes` (float32 N x 4,
             x_min y_min x_max y_max in pixels of the batch image) and `labels` (int64 N, first class 0).
         ids: Record id of each image.
+        counts: Whether its images count; `False`: another process has them too, see `Share.part`.
     """
 
     images: Tensor
     targets: Tensor | list[dict[str, Tensor]]
     ids: tuple[str, ...]
+    counts: bool = True
 
     def to(self, device: torch.device, memory_format: torch.memory_format = torch.contiguous_format) -> Batch:
         """Return the batch on `device`."""
@@ -32,11 +34,11 @@ class Batch:
             targets: Tensor | list[dict[str, Tensor]] = self.targets.to(device, non_blocking=True)
         else:
             targets = [{k: v.to(device, non_blocking=True) for k, v in t.items()} for t in self.targets]
-        return Batch(images, targets, self.ids)
+        return replace(self, images=images, targets=targets)
 
     def __getitem__(self, part: slice) -> Batch:
         """Some of its images."""
-        return Batch(self.images[part], self.targets[part], self.ids[part])
+        return replace(self, images=self.images[part], targets=self.targets[part], ids=self.ids[part])
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal, assert_never
 
@@ -16,6 +16,7 @@ from transferflow.data.loading.batch import Batch
 from transferflow.data.loading.cache import CacheFolder
 from transferflow.data.loading.dataset import ImageDataset, Key, RawBatch, build_dataset
 from transferflow.data.loading.seeds import derive_seed
+from transferflow.data.loading.shares import WHOLE, Share
 from transferflow.data.loading.workers import decide_workers, describe_death, start_worker, usable_cpus
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.data.snapshot.manifest import read_rows
@@ -41,20 +42,33 @@ def batches_in_epoch(images: int, batch_size: int, *, train: bool) -> int:
 
 
 class EpochBatches(Sampler[list[Key]]):
-    """Which images stand in which batch; set `epoch` and `first` (batch to begin with) before iterating."""
+    """Which images stand in which batch; set `epoch`, `first` and `end` (of the batches) before iterating.
 
-    def __init__(self, images: int, batch_size: int, seed: int, *, shuffle: bool) -> None:
+    What is iterated over is this process's share of each batch.
+    """
+
+    def __init__(
+        self, images: int, batch_size: int, seed: int, *, shuffle: bool, share: Share = WHOLE
+    ) -> None:
         self.epoch = self.first = 0
+        self.end: int | None = None
         self._images, self._batch_size, self._seed, self._shuffle = images, batch_size, seed, shuffle
+        self._share = share
 
     def __len__(self) -> int:
         return batches_in_epoch(self._images, self._batch_size, train=self._shuffle)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        return islice(self.of(self.epoch), self.first, None)
+        for keys in islice(self.of(self.epoch), self.first, self.end):
+            yield keys[self._share.part(len(keys), self._batch_size)[0]]
+
+    def counts(self, number: int) -> bool:
+        """Whether the images of this process's share of a batch count, see `Share.part`."""
+        images = min(self._batch_size, self._images - number * self._batch_size)
+        return self._share.part(images, self._batch_size)[1]
 
     def of(self, epoch: int) -> Iterator[list[Key]]:
-        """Batches of one epoch."""
+        """Whole batches of one epoch."""
         order = np.arange(self._images)
         if self._shuffle:
             order = np.random.default_rng((self._seed, epoch)).permutation(self._images)
@@ -142,19 +156,21 @@ class Loader:
         for keys in self._batches.of(number):
             yield tuple(self.dataset.rows[place].id for _, place in keys)
 
-    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int, first: int = 0, end: int | None = None) -> Iterator[Batch]:
         """Iterate over one epoch (numbered from 0); finish it before starting another one.
 
         Args:
             number: Of the epoch.
             first: Batch to begin with; no image of those before it is read.
+            end: Batch to end before; left out: all of them.
 
         Raises:
             DataError: If an image can no longer be read, or a loader process dies.
         """
-        self._batches.epoch, self._batches.first = number, first
+        self._batches.epoch, self._batches.first, self._batches.end = number, first, end
         for step, raw in enumerate(self._raw(), first):
-            yield self._finish(raw, derive_seed(self._seed, number, "mix", step))
+            batch = self._finish(raw, derive_seed(self._seed, number, "mix", step))
+            yield batch if self._batches.counts(step) else replace(batch, counts=False)
 
     def _raw(self) -> Iterator[RawBatch]:
         try:
@@ -187,6 +203,7 @@ def build_loader(
     truth: Truth,
     train: bool,
     cache: CacheFolder | None,
+    share: Share = WHOLE,
 ) -> Loader:
     """Build the loader of one split; fills the decoded-image cache first.
 
@@ -200,6 +217,7 @@ def build_loader(
         truth: Decides the targets.
         train: Whether to shuffle, and to leave out a last batch of one image.
         cache: Where decoded images are kept; `None` decodes them in every epoch.
+        share: Which part of each batch is this process's.
 
     Raises:
         DataError: If the split is empty, or an image can't be read.
@@ -210,13 +228,14 @@ def build_loader(
     dataset = build_dataset(snapshot, rows, transform, truth, seed)
     cached = cache is not None and dataset.use_cache(cache)
     base = transform.base if isinstance(transform, TrainTransform) else transform
+    cpus = max(1, usable_cpus() // share.of)
     return Loader(
         dataset,
-        EpochBatches(len(rows), batch_size, seed, shuffle=train),
+        EpochBatches(len(rows), batch_size, seed, shuffle=train, share=share),
         Targets(truth, _targets_per_image(dataset, truth), len(snapshot.classes)),
         transform,
         seed=seed,
-        workers=decide_workers(workers, cached and max(base.image_size) <= _SMALL_IMAGE, usable_cpus()),
+        workers=decide_workers(workers, cached and max(base.image_size) <= _SMALL_IMAGE, cpus),
     )
 
 

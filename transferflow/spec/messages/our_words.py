@@ -102,7 +102,7 @@ def _number(node: ScalarNode, words: str) -> str:
         return ""
     if isinstance(node.value, bool) or (words.startswith("a whole number") and not value.is_integer()):
         return ""
-    is_share = words.endswith((", at most 1", ", below 1")) or ", at most 1," in words
+    is_share = words.endswith((", at most 1", ", below 1")) or ", at most 1, " in words
     if is_share and (is_percent or 1 < value <= 100):
         return f"{value / 100:g}"
     return "" if is_percent else text

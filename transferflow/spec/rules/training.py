@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from transferflow.spec.deciding import deployed_devices
 from transferflow.spec.habits.values import known_metric
 from transferflow.spec.sections.base import Found
 from transferflow.spec.sections.task import TASKS, Setting
@@ -84,6 +85,19 @@ def _new_images_of_a_class_need_classes(spec: Sections) -> Iterator[Found]:
         yield ("deployment", "refresh", "min_new_per_class"), message
 
 
+def _gpus_are_the_devices(spec: Sections) -> Iterator[Found]:
+    devices, gpus = spec.training.devices, spec.deployment.gpus
+    if devices is not None and gpus and devices != gpus:
+        message = f"{gpus} for training.devices {devices}: set one of them, a deployed run trains on its GPUs"
+        yield ("deployment", "gpus"), message
+
+
+def _batches_are_for_all_devices(spec: Sections) -> Iterator[Found]:
+    devices, where = deployed_devices(spec), ("training", "batch_size")
+    if spec.training.batch_size < devices:
+        yield where, f"{spec.training.batch_size} images are too few for {devices} devices: one for each"
+
+
 def _settings_belong_to_the_task(spec: Sections) -> Iterator[Found]:
     for section, name, setting in _TASK_SETTINGS:
         part = getattr(spec, section)
@@ -99,4 +113,6 @@ TRAINING_RULES = (
     _warmup_ends_before_training,
     _settings_belong_to_the_task,
     _new_images_of_a_class_need_classes,
+    _gpus_are_the_devices,
+    _batches_are_for_all_devices,
 )

@@ -141,8 +141,8 @@ class Deployment(Section):
 
     work_pool: Text = "gpu"
     """Prefect work pool."""
-    gpus: Natural = 1
-    """GPUs that one run takes."""
+    gpus: Annotated[Natural, Field(le=1024)] | None = None
+    """GPUs that one run takes and trains on, 0 for the CPU; left out: `training.devices`."""
     schedule: CronSchedule | None = None
     """Fixed schedule."""
     refresh: Refresh | None = None

@@ -48,11 +48,19 @@ class Training(Section):
     """Arithmetic of the forward pass; `auto`: bf16 where the device has it and it is faster."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train; `auto`: CUDA, else Apple's GPU, where there is one; never part of a stage's key."""
+    devices: Annotated[Count, Field(le=1024)] | None = None
+    """Devices that share each batch, with a process for each; left out: 1, and `deployment.gpus` for a run of
+    a deployment; never part of a stage's key."""
+    sync_batch_norm: bool = False
+    """Batch norm that trains sees the images of all devices together; on CUDA."""
+    max_restarts: Annotated[Natural, Field(le=100)] = 3
+    """How often the processes of several devices start again from the last checkpoint after a crash; in no
+    key."""
     workers: Annotated[
         Annotated[Literal["auto"], Tag("auto")] | Annotated[Natural, Tag("number")],
         Discriminator(ChosenByForm("text", "auto", "number")),
     ] = "auto"
-    """Processes that load images; never part of a stage's key."""
+    """Processes that load images, for each device; never part of a stage's key."""
     checkpoint: Checkpoint = Checkpoint()
     """Checkpoints, besides one at the end of each epoch."""
     early_stopping: EarlyStopping | None = None

@@ -31,6 +31,7 @@ from transferflow.stages.plan.warnings import collect_warnings
 from transferflow.stages.split_images import eval_transform_of
 from transferflow.stages.train.job import optimizer_settings
 from transferflow.stages.train.key import complete_train_inputs
+from transferflow.stages.train.spread import require_devices
 from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan
 from transferflow.store import ArtifactStore, digest
 from transferflow.tasks.base import ModelParts
@@ -135,6 +136,8 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
         {split: snapshot.counts[split] for split in SPLITS} if snapshot else _expected_counts(listing, spec)
     )
     will_train = not stages[1].reused
+    if will_train:
+        require_devices(spec)
     return Plan(
         spec=spec,
         stages=stages,

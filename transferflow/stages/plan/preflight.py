@@ -80,6 +80,18 @@ def require_layers(spec: ExperimentSpec, context: RunContext) -> None:
     compile_training_plan(spec, parts)
 
 
+def require_possible_devices(spec: ExperimentSpec, context: RunContext) -> None:
+    """Refuse a first run that wants more devices than this machine has; later runs look when they train.
+
+    Raises:
+        PlanError: If it does.
+    """
+    if context.store.last_inputs("train", spec.name) is None:
+        from transferflow.stages.train.spread import require_devices  # loads torch
+
+        require_devices(spec)
+
+
 def require_transforms(spec: ExperimentSpec) -> None:
     """Refuse transforms that albumentations has not, or wrong arguments of theirs.
 

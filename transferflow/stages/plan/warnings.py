@@ -11,7 +11,7 @@ from transferflow.models.clip_text import needs_quick_gelu, other_activation
 from transferflow.models.spec_weights import missing_spec_weights
 from transferflow.report.contents import LayerRow
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.deciding import watched_metric
+from transferflow.spec.deciding import training_devices, watched_metric
 from transferflow.spec.sections.backbone import TimmBackbone
 from transferflow.spec.sections.freeze import FreezeNone
 from transferflow.tasks.base import ModelParts
@@ -33,6 +33,7 @@ def collect_warnings(
         *_other_activation(spec),
         *_kept_by_calibration(spec),
         *_shrunken_activations(spec, parts, stem_trains),
+        *_own_statistics(spec, rows),
     ]
     if will_train:
         found += _weights_to_fetch(spec)
@@ -81,6 +82,16 @@ def _shrunken_activations(spec: ExperimentSpec, parts: ModelParts, stem_trains: 
         yield (
             f"channel_adaptation mean scales the first activations by about {spec.data.channels}/3, and no "
             "batch norm in train mode follows to restore them: consider `sum` or `fold`"
+        )
+
+
+def _own_statistics(spec: ExperimentSpec, rows: Sequence[LayerRow]) -> Iterator[str]:
+    """Batch norm that trains on several devices."""
+    devices = training_devices(spec)
+    if devices > 1 and not spec.training.sync_batch_norm and any("train" in row.batch_norm for row in rows):
+        yield (
+            f"batch norm that trains sees {spec.training.batch_size // devices} images at a time, those of "
+            "its own device: `training.sync_batch_norm: true` shows it all (on CUDA)"
         )
 
 

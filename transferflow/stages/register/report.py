@@ -150,6 +150,11 @@ def _facts(spec: ExperimentSpec, history: dict[str, Any]) -> tuple[tuple[str, st
         ("weights", spec.backbone.weights),
         ("freeze policy", spec.freeze.policy),
         ("epochs", str(len(history["epochs"]))),
-        ("trained in", f"{seconds:.0f} s on {history['device']}, {history['precision']}"),
+        ("trained in", f"{seconds:.0f} s on {_devices(history)}, {history['precision']}"),
         *(fact for fact in more if fact),
     )
+
+
+def _devices(history: Mapping[str, Any]) -> str:
+    several = f"{history['devices']} x " if history["devices"] > 1 else ""
+    return f"{several}{history['device']}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from torch import nn
@@ -28,6 +28,7 @@ from transferflow.training.device import pick_device
 from transferflow.training.hooks import build_hook
 from transferflow.training.job import TrainingResult, TrainJob
 from transferflow.training.loop.run import train as run_loop
+from transferflow.training.ranks import ALONE, Ranks
 
 
 def fit(
@@ -37,8 +38,9 @@ def fit(
     start: RegisteredVersion | None,
     work: Path,
     folder: Path,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Train, and write bundle and history into a folder.
+    """Train, and write bundle and history into a folder; of several processes rank 0 writes.
 
     Args:
         spec: What to train.
@@ -47,30 +49,38 @@ def fit(
         start: The version whose head rows are carried over.
         work: Where checkpoints go; those that are there are resumed.
         folder: Where the result goes.
+        ranks: The processes that train the model together.
     """
-    task, parts = build_task(spec), build_parts(spec, snapshot.classes, pretrained=True)
+    with ranks.in_turn():  # rank 0 fetches weights and decodes images; the others find them
+        task, parts = build_task(spec), build_parts(spec, snapshot.classes, pretrained=True)
+        transform = eval_transform_of(spec, parts.preprocessing)
+        validation = build_split_images(spec, snapshot, "val", transform, context.decoded_images)
     task.apply_units(parts.model, snapshot)
+    if ranks.rank == 0:
+        apply_head_start(spec, context, snapshot, parts, start, transform)
+    ranks.copy_first(parts.model.state_dict().values())
+    if spec.training.sync_batch_norm:
+        parts = replace(parts, model=ranks.join_batch_norm(parts.model))
     plan = compile_training_plan(spec, parts)
-    transform = eval_transform_of(spec, parts.preprocessing)
-    validation = build_split_images(spec, snapshot, "val", transform, context.decoded_images)
-    apply_head_start(spec, context, snapshot, parts, start, transform)
-    job = compile_job(
-        spec,
-        snapshot,
-        task,
-        parts,
-        plan,
-        validation,
-        folder=work,
-        cache=context.decoded_images,
-        hooks=[build_hook(context.interactive)],
-    )
+    with ranks.in_turn():
+        job = compile_job(
+            spec,
+            task,
+            parts,
+            plan,
+            validation,
+            folder=work,
+            cache=context.decoded_images,
+            hooks=[build_hook(context.interactive)] if ranks.rank == 0 else (),
+            ranks=ranks,
+        )
     trains = [row.group for row in plan.rows if any(row.trains)]
     logger.info("train: %d images, training %s", snapshot.counts["train"], ", ".join(trains) or "nothing")
     result = _as_it_is(job) if trains_nothing(spec) else run_loop(job)
-    score = _min_score(task, parts.model, validation)
-    save_bundle(folder, spec, snapshot.classes, transform, parts.model, min_score=score)
-    write_atomic(folder / HISTORY, json.dumps(_history(spec, plan, result), indent=2))
+    if ranks.rank == 0:
+        score = _min_score(task, parts.model, validation)
+        save_bundle(folder, spec, snapshot.classes, transform, parts.model, min_score=score)
+        write_atomic(folder / HISTORY, json.dumps(_history(spec, plan, result), indent=2))
 
 
 def _as_it_is(job: TrainJob) -> TrainingResult:
@@ -104,6 +114,7 @@ def _history(spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult) -
         "precision": result.precision,
         "device": result.device,
         "micro_batch": result.micro_batch,
+        "devices": result.devices,
         "epochs": [dict(row) for row in result.history],
         "layers": [asdict(row) for row in plan.rows],
         "phases": [

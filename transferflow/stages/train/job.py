@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
-
-from transferflow.data.records import DatasetSnapshot
+from transferflow.data.loading.shares import Share
 from transferflow.data.transforms.training import build_train_transform
 from transferflow.models.classifier import ImageClassifier
 from transferflow.spec import ExperimentSpec
@@ -15,14 +14,16 @@ from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.optimizer import AdamW, Sgd
 from transferflow.stages.split_images import SplitImages, split_loader
 from transferflow.stages.train.training_plan import TrainingPlan
+from transferflow.stages.train.validation import build_validation
 from transferflow.tasks.base import ModelParts, VisionTask
 from transferflow.training.features import cache_features, decide_feature_cache
 from transferflow.training.job import Checkpointing, Hook, LoopSettings, OptimizerSettings, TrainJob
+from transferflow.training.ranks import ALONE, Ranks
+from transferflow.training.sharing import SharedLoader
 
 
 def compile_job(
     spec: ExperimentSpec,
-    snapshot: DatasetSnapshot,
     task: VisionTask,
     parts: ModelParts,
     plan: TrainingPlan,
@@ -31,16 +32,13 @@ def compile_job(
     folder: Path,
     cache: Path,
     hooks: Sequence[Hook],
+    ranks: Ranks = ALONE,
 ) -> TrainJob:
     """Bind model, loaders, loss, rates and freeze schedule into a job."""
+    snapshot = validation.snapshot
     train_transform = build_train_transform(spec.augmentation, validation.transform, spec.task.truth.moving)
-    train_loader = split_loader(spec, snapshot, "train", train_transform, cache)
-
-    def validate(model: nn.Module) -> Mapping[str, float]:
-        predictions = validation.predict(task, model, snapshot.classes, folder / "validation")
-        result = task.evaluate(predictions, resamples=0, seed=spec.training.seed)
-        return {name: metric.value for name, metric in result.metrics.items()}
-
+    share = Share(ranks.rank, ranks.world)
+    train_loader = split_loader(spec, snapshot, "train", train_transform, cache, share)
     losses = task.build_losses(snapshot)
     job = TrainJob(
         model=parts.model,
@@ -49,7 +47,7 @@ def compile_job(
         freeze=plan.freeze,
         train_loader=train_loader,
         losses=losses,
-        validate=validate,
+        validate=build_validation(task, validation, folder / "validation", spec.training.seed, ranks),
         optimizer=optimizer_settings(spec),
         settings=_loop_settings(spec),
         folder=folder,
@@ -57,11 +55,16 @@ def compile_job(
         loss_counts=losses.counts,
         metric_needs=spec.task.metrics.needs,
         hooks=hooks,
+        ranks=ranks,
     )
     if isinstance(parts.model, ImageClassifier) and decide_feature_cache(
         parts.groups, plan.freeze, is_random=train_transform.is_random, epochs=spec.training.epochs
     ):
-        return cache_features(job, train_loader)
+        whole = split_loader(spec, snapshot, "train", train_transform, cache)
+        cached = cache_features(job, whole)
+        return replace(
+            cached, train_loader=SharedLoader(cached.train_loader, share, spec.training.batch_size)
+        )
     return job
 
 

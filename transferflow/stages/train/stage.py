@@ -37,10 +37,12 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
     tell_inputs(spec, context, "train", key, made_from.inputs)
 
     def write(folder: Path) -> None:
-        from transferflow.stages.train.fit import fit  # loads torch and timm: not needed for reuse
+        from transferflow.stages.train.spread import (
+            fit_on_devices,  # loads torch and timm: not needed for reuse
+        )
 
         work = context.store.work_folder("train", key)
-        fit(spec, context, snapshot, made_from.start, work, folder)
+        fit_on_devices(spec, context, snapshot, made_from.start, work, folder)
 
     artifact = context.store.obtain("train", key, made_from.inputs, write, wait=context.wait)
     context.store.remember_inputs("train", spec.name, made_from.inputs)

@@ -43,6 +43,7 @@ def build_stepper(job: TrainJob, device: torch.device, arithmetic: Arithmetic) -
         device,
         job.settings.gradient_clip,
         job.loss_counts,
+        job.ranks,
     )
 
 

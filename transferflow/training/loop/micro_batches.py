@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 
 from torch import nn
@@ -10,6 +11,7 @@ from torch import nn
 from transferflow.data.loading.batch import Batch
 from transferflow.models.layers import is_batch_norm
 from transferflow.training.job import LossCounts
+from transferflow.training.ranks import Ranks
 
 
 def decide_micro_batch(images: int, *, least: int) -> int | None:
@@ -28,6 +30,11 @@ def trains_batch_norm(model: nn.Module) -> bool:
     return any(is_batch_norm(module) and module.training for module in model.modules())
 
 
+def joins_batch_norm(model: nn.Module) -> bool:
+    """Whether a batch norm normalises by what all devices are shown, for which they compute in step."""
+    return any(isinstance(module, nn.SyncBatchNorm) and module.training for module in model.modules())
+
+
 def split_batch(batch: Batch, most: int | None) -> list[Batch]:
     """Parts of nearly equal size, in order, none of more than `most` images."""
     parts = 1 if most is None else -(-len(batch) // most)
@@ -35,7 +42,29 @@ def split_batch(batch: Batch, most: int | None) -> list[Batch]:
     return [batch[first:end] for first, end in pairwise(edges)]
 
 
-def loss_shares(part: Batch, whole: Batch, names: tuple[str, ...], counts: LossCounts) -> Mapping[str, float]:
+@dataclass(frozen=True)
+class Counted:
+    """What a batch holds, on all devices together.
+
+    Attributes:
+        images: Images.
+        means: What each loss is a mean over, where that is not images.
+    """
+
+    images: int
+    means: Mapping[str, float]
+
+
+def count_batch(batch: Batch, counts: LossCounts, ranks: Ranks) -> Counted:
+    """Count the whole batch, of which this process has a share."""
+    weight, mine = float(batch.counts), counts(batch)
+    images, *means = ranks.total([weight * len(batch), *(weight * mean for mean in mine.values())])
+    return Counted(round(images), dict(zip(mine, means, strict=True)))
+
+
+def loss_shares(
+    part: Batch, whole: Counted, names: tuple[str, ...], counts: LossCounts
+) -> Mapping[str, float]:
     """What part of each loss of the whole batch that of a part makes up: means become the mean of all.
 
     Args:
@@ -44,6 +73,9 @@ def loss_shares(part: Batch, whole: Batch, names: tuple[str, ...], counts: LossC
         names: Names of the losses.
         counts: What each loss is a mean over, where that is not images.
     """
-    mine, all_ = counts(part), counts(whole)
-    images = len(part) / len(whole)
-    return {name: mine[name] / all_[name] if all_.get(name, 0.0) > 0 else images for name in names}
+    if not part.counts:
+        return dict.fromkeys(names, 0.0)
+    mine, images = counts(part), len(part) / whole.images
+    return {
+        name: mine[name] / whole.means[name] if whole.means.get(name, 0.0) > 0 else images for name in names
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import nn
 from transferflow.data.loading.batch import Batch
 from transferflow.errors import TrainingError
 from transferflow.training.loop.stepper import Gradients
+from transferflow.training.ranks import Ranks
 
 _NAMED = 16
 _HINT = (
@@ -25,7 +27,8 @@ class BadStep:
     epoch: int
     step: int
     found: Gradients
-    batch: Batch
+    images: str
+    """See `describe_images`."""
 
     @property
     def where(self) -> str:
@@ -52,7 +55,7 @@ def not_finite(bad: BadStep) -> TrainingError:
     return TrainingError(
         f"{name} is not finite",
         where=bad.where,
-        found=f"{value}; {describe_images(bad.batch)}",
+        found=f"{value}; {bad.images}",
         allowed="a finite number",
         hint=f"{_HINT}; look at these images and their labels. What was trained before this step is kept: "
         "with `--set training.on_nan=skip` the run goes on from there without it",
@@ -65,7 +68,7 @@ def too_many_left_out(bad: BadStep, in_a_row: int) -> TrainingError:
     return TrainingError(
         f"{name} was not finite in {in_a_row} steps in a row: that is no matter of a few images",
         where=bad.where,
-        found=f"{value}; {describe_images(bad.batch)}",
+        found=f"{value}; {bad.images}",
         hint=_HINT,
     )
 
@@ -80,14 +83,21 @@ def weights_not_finite(place: str) -> TrainingError:
 def describe_left_out(bad: BadStep) -> str:
     """That a step was left out, and which images were in it."""
     name, value = bad.worst
-    return f"{bad.where} is left out: {name} is not finite ({value}); {describe_images(bad.batch)}"
+    return f"{bad.where} is left out: {name} is not finite ({value}); {bad.images}"
 
 
-def describe_images(batch: Batch) -> str:
-    """Names of the images with pixels that are no numbers; of all images, where there are none."""
+def describe_images(batch: Batch, ranks: Ranks) -> str:
+    """Names of the images with pixels that are no numbers; of all images, where there are none.
+
+    Args:
+        batch: This device's share of the batch.
+        ranks: Those that have the others; rank 0 can say the names of all.
+    """
     pairs = zip(batch.ids, batch.images, strict=True)
-    bad = tuple(image for image, pixels in pairs if not pixels.isfinite().all())
-    names = bad or batch.ids
+    own = {"bad": [name for name, pixels in pairs if not pixels.isfinite().all()], "all": batch.ids}
+    found = [json.loads(part) for part in ranks.gather(json.dumps(own).encode())]
+    bad, everything = (list(dict.fromkeys(n for part in found for n in part[which])) for which in own)
+    names = bad or everything
     title = "images with pixels that are not finite" if bad else "images of the batch"
     more = f" and {len(names) - _NAMED} more" if names[_NAMED:] else ""
     return f"{title}: {', '.join(names[:_NAMED])}{more}"

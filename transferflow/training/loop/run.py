@@ -11,18 +11,18 @@ from dataclasses import replace
 import torch
 
 from transferflow.data.loading.batch import Batch
-from transferflow.data.loading.seeds import derive_seed
 from transferflow.data.loading.workers import describe_death
 from transferflow.errors import TrainingError, TransferflowError
 from transferflow.logs import get_logger
 from transferflow.training.checkpoints.contents import Checkpoint
 from transferflow.training.checkpoints.folder import Checkpoints
-from transferflow.training.device import pick_device
+from transferflow.training.device import device_name, pick_device
 from transferflow.training.freezing import apply_freeze
 from transferflow.training.job import FreezePhase, FreezeSchedule, TrainingResult, TrainJob
 from transferflow.training.loop.build import arithmetic_of, build_stepper, capture, fingerprint_of, restore
 from transferflow.training.loop.not_finite import (
     BadStep,
+    describe_images,
     describe_left_out,
     has_finite_weights,
     not_finite,
@@ -30,6 +30,7 @@ from transferflow.training.loop.not_finite import (
     weights_not_finite,
 )
 from transferflow.training.loop.selection import Criterion, decide_best, decide_phases, decide_stop
+from transferflow.training.loop.stepper import step_seed
 from transferflow.training.loop.stopping import StopSignals
 from transferflow.training.loop.wording import (
     describe_next_phase,
@@ -38,7 +39,7 @@ from transferflow.training.loop.wording import (
     no_metric,
     stopped,
 )
-from transferflow.training.proof import close_phase, count_left_out, tensor_digests
+from transferflow.training.proof import close_phase, count_left_out, require_same_model, tensor_digests
 from transferflow.training.schedule import apply_scale, scale_at
 from transferflow.training.state import LoopState
 
@@ -89,8 +90,9 @@ class _Run:
         self.state = LoopState()
         self.whole = True
         self.steps = len(job.train_loader)
-        self.checkpoints.sweep()
-        found = self.checkpoints.load_last()
+        with job.ranks.in_turn():
+            self.checkpoints.sweep()
+            found = self.checkpoints.load_last()
         if found is not None:
             self._restore(found)
         self.saved = (self.state.place, time.monotonic())
@@ -153,13 +155,14 @@ class _Run:
 
         The state follows the weights, whatever cuts in.
         """
-        found = self.stepper.gradients(batch, step_seed(self.job.settings.seed, epoch, step))
+        ranks, seed = self.job.ranks, self.job.settings.seed
+        found = self.stepper.gradients(batch, step_seed(seed, epoch, step, ranks.rank))
         if not found.is_finite:
-            self._leave_out(BadStep(epoch, step, found, batch), started)
+            self._leave_out(BadStep(epoch, step, found, describe_images(batch, ranks)), started)
             return None
         with self._undivided():
             self.stepper.apply(found.norm, epoch * self.steps + step + 1)
-            running = self.state.running.plus(len(batch), found.losses, time.perf_counter() - started)
+            running = self.state.running.plus(found.images, found.losses, time.perf_counter() - started)
             self.state = replace(self.state, running=running, micro_batch=self.stepper.micro_batch)
         return found.losses
 
@@ -201,6 +204,7 @@ class _Run:
         """Metrics of the weights that would be kept."""
         kept = self.job.model if self.stepper.ema is None else self.stepper.ema.module
         kept.eval()
+        self.job.ranks.copy_first(kept.buffers())  # running statistics are of each device's own images
         with torch.no_grad(), errors_in_words():
             values = {name: float(value) for name, value in self.job.validate(kept).items()}
         metric = self.job.settings.metric
@@ -227,6 +231,7 @@ class _Run:
             return
         left_out = count_left_out(job.model, job.groups, phase.frozen, job.freeze.batch_norm)
         proof = close_phase(phase, epoch, self.state.frozen_before, self._frozen(phase), left_out)
+        require_same_model(job.ranks, job.model, proof)
         self.state = replace(self.state, proofs=(*self.state.proofs, proof), frozen_before={})
         if following != phase:
             logger.info("%s", describe_next_phase(job.freeze, phases, following))
@@ -261,8 +266,9 @@ class _Run:
     def _save(self, *, is_best: bool) -> None:
         if not has_finite_weights(self.job.model):
             raise weights_not_finite(self._place())
-        checkpoint = capture(self.state, self.job.model, self.stepper)
-        self.state = self.checkpoints.save(checkpoint, is_best=is_best)
+        if self.job.ranks.rank == 0:
+            checkpoint = capture(self.state, self.job.model, self.stepper)
+            self.state = self.checkpoints.save(checkpoint, is_best=is_best)
         self.saved = (self.state.place, time.monotonic())
 
     def _restore(self, found: Checkpoint) -> None:
@@ -275,25 +281,20 @@ class _Run:
         return describe_place(epochs, self.job.settings.epochs, steps, self.steps)
 
     def _result(self) -> TrainingResult:
-        state, settings = self.state, self.job.settings
-        model = self.job.model
+        state = LoopState.from_json(self.job.ranks.share(self.state.to_json()))
+        model, settings = self.job.model, self.job.settings
         model.load_state_dict(self.checkpoints.load_best(state))
         model.to("cpu").to(memory_format=torch.contiguous_format)
         model.eval()
-        is_cuda = self.device.type == "cuda"
         return TrainingResult(
             history=state.history,
             best_epoch=state.best_epoch,
             best_value=state.history[state.best_epoch][settings.metric],
             proofs=state.proofs,
             precision=self.arithmetic.precision,
-            device=torch.cuda.get_device_name(self.device) if is_cuda else self.device.type,
+            device=device_name(self.device),
             stopped_early=state.epochs < settings.epochs,
             phases=self._phases().phases,
             micro_batch=state.micro_batch,
+            devices=self.job.ranks.world,
         )
-
-
-def step_seed(seed: int, epoch: int, step: int) -> int:
-    """Seed of what a step draws at random, such as dropout: steps, epochs and seeds share nothing."""
-    return derive_seed(seed, epoch, "step", step)

@@ -12,18 +12,23 @@ import torch
 from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
+from transferflow.data.loading.seeds import derive_seed
 from transferflow.logs import get_logger
 from transferflow.training.device import Arithmetic
 from transferflow.training.job import LossCounts, Losses, count_images
 from transferflow.training.loop.buffers import BufferGuard
 from transferflow.training.loop.micro_batches import (
+    Counted,
+    count_batch,
     decide_micro_batch,
+    joins_batch_norm,
     least_micro_batch,
     loss_shares,
     split_batch,
     trains_batch_norm,
 )
 from transferflow.training.loop.wording import describe_micro_batch, errors_in_words
+from transferflow.training.ranks import ALONE, Ranks
 
 logger = get_logger("training")
 _LEAST_SCALE = 1.0
@@ -38,10 +43,12 @@ class Gradients:
         losses: Each named loss.
         norm: Of the gradient over all that trains, before it is clipped. 0 in fp16 where its loss scaler
             leaves out the step and tries a smaller scale, which is its way to work.
+        images: Images of the batch, on all devices together.
     """
 
     losses: Mapping[str, float]
     norm: float
+    images: int
 
     @property
     def is_finite(self) -> bool:
@@ -73,6 +80,7 @@ class Stepper:
         device: torch.device,
         gradient_clip: float | None,
         loss_counts: LossCounts = count_images,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -83,6 +91,7 @@ class Stepper:
         self._device = device
         self._gradient_clip = gradient_clip
         self._loss_counts = loss_counts
+        self._ranks = ranks
         self.micro_batch: int | None = None
         self._buffers = BufferGuard(model)
 
@@ -90,42 +99,63 @@ class Stepper:
         """Compute the gradients of a batch; in smaller parts, from now on, where the GPU's memory is full.
 
         Args:
-            batch: The batch.
+            batch: The batch, or this device's share of it.
             seed: Of what the model draws at random (dropout, sampled boxes).
 
         Raises:
             TrainingError: If memory runs out for the smallest part too, or batch norm has one value per
                 channel.
         """
+        whole = count_batch(batch, self._loss_counts, self._ranks)
+        losses = self._own_gradients(batch, whole, seed)
+        with errors_in_words():
+            sums = torch.stack(list(losses.values()))
+            self._sum_over_ranks(sums)
+            norm = nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+            # The one time that a step waits for a GPU: all numbers come together.
+            *values, found = torch.stack([*sums.unbind(), norm.float().to(self._device)]).tolist()
+        return Gradients(dict(zip(losses, values, strict=True)), self._unscaled(found), whole.images)
+
+    def _own_gradients(self, batch: Batch, whole: Counted, seed: int) -> dict[str, Tensor]:
+        """Compute what this device has of the gradients, without a word to others: it may try again."""
         while True:
             with errors_in_words():
                 try:
-                    return self._add_up(batch, seed)
+                    return self._add_up(batch, whole, seed)
                 except torch.OutOfMemoryError as error:
                     full = error.with_traceback(None)  # which holds on to what takes the memory
                 self.discard()
                 self._halve(min(self.micro_batch or len(batch), len(batch)), full)
 
+    def _sum_over_ranks(self, losses: Tensor) -> None:
+        """Sum gradients and losses over the devices; what has a gradient on none of them has none."""
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        devices = self._ranks.total([float(parameter.grad is not None) for parameter in trained])
+        gradients = []
+        for parameter, having in zip(trained, devices, strict=True):
+            if having > 0:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                gradients.append(parameter.grad)
+        self._ranks.add_up([*gradients, losses])
+
     def _halve(self, images: int, full: torch.OutOfMemoryError) -> None:
         smaller = decide_micro_batch(images, least=least_micro_batch(self.model))
-        if smaller is None:
+        if smaller is None or joins_batch_norm(self.model):
             raise full
         torch.cuda.empty_cache()
         self.micro_batch = smaller
         logger.warning("%s", describe_micro_batch(smaller, trains_batch_norm=trains_batch_norm(self.model)))
 
-    def _add_up(self, batch: Batch, seed: int) -> Gradients:
+    def _add_up(self, batch: Batch, whole: Counted, seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
         self.optimizer.zero_grad(set_to_none=True)
         self._buffers.keep()
         total: dict[str, Tensor] = {}
         for part in split_batch(batch, self.micro_batch):
-            for name, value in self._backward(part, batch).items():
+            for name, value in self._backward(part, whole).items():
                 total[name] = total[name] + value if name in total else value
-        norm = nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
-        # The one time that a step waits for a GPU: all numbers come together.
-        *losses, found = torch.stack([*total.values(), norm.float().to(self._device)]).tolist()
-        return Gradients(dict(zip(total, losses, strict=True)), self._unscaled(found))
+        return total
 
     def _unscaled(self, norm: float) -> float:
         if not self.scaler.is_enabled():
@@ -133,11 +163,11 @@ class Stepper:
         scale = self.scaler.get_scale()
         return 0.0 if not math.isfinite(norm) and scale > _LEAST_SCALE else norm / scale
 
-    def _backward(self, part: Batch, whole: Batch) -> dict[str, Tensor]:
+    def _backward(self, part: Batch, whole: Counted) -> dict[str, Tensor]:
         """Add the gradients of a part; return what it makes up of each loss of the whole batch."""
         losses = self._forward(part)
         names, values = tuple(losses), torch.stack([loss.float() for loss in losses.values()])
-        if len(part) < len(whole):
+        if len(part) < whole.images or not part.counts:
             shares = loss_shares(part, whole, names, self._loss_counts)
             values = values * values.new_tensor([shares[name] for name in names])
         torch.autograd.backward(self.scaler.scale(values.sum()))
@@ -179,3 +209,8 @@ class Stepper:
         dtype = self._arithmetic.autocast_dtype
         with torch.autocast(self._device.type, dtype) if dtype else nullcontext():
             return self._losses(self.model, batch.to(self._device, layout))
+
+
+def step_seed(seed: int, epoch: int, step: int, rank: int = 0) -> int:
+    """Seed of what a step draws at random, such as dropout: no step, epoch, seed or device has another's."""
+    return derive_seed(seed, epoch, "step", step, *([rank] if rank else []))

@@ -10,6 +10,7 @@ import torch
 
 from transferflow.errors import (
     InterruptedRunError,
+    Problem,
     StopSignal,
     TerminatedRunError,
     TrainingError,
@@ -57,15 +58,25 @@ def stopped(reason: BaseException, waiting: Sequence[int], place: str, *, saved:
     Returns:
         The error that says how to go on; `reason` itself where that is somebody else's to handle.
     """
-    what = f"training was stopped after {place}"
     hint = "it goes on from there" if saved else "nothing was trained yet, so it starts anew"
     hint = f"run the same command again: {hint}"
+    return stopped_with(reason, waiting, Problem(f"training was stopped after {place}", hint=hint))
+
+
+def stopped_with(reason: BaseException, waiting: Sequence[int], said: Problem) -> BaseException:
+    """What a training that was cut off ends with, in given words.
+
+    Args:
+        reason: What cut it off.
+        waiting: Signals that came while it was saving.
+        said: How far it got, and how to go on.
+    """
     if isinstance(reason, StopSignal) or signal.SIGTERM in waiting:
-        return TerminatedRunError(what, hint=hint)
+        return TerminatedRunError.from_problems([said])
     if isinstance(reason, KeyboardInterrupt) or waiting:
-        return InterruptedRunError(what, hint=hint)
+        return InterruptedRunError.from_problems([said])
     if not isinstance(reason, TransferflowError):
-        logger.warning("%s; %s", what, hint)
+        logger.warning("%s; %s", said.what, said.hint)
     return reason
 
 

@@ -1,0 +1,77 @@
+"""Every task trained in two processes on a CPU: the loss curve and the metrics of one."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from transferflow.stages.context import RunContext
+from transferflow.stages.train import spread
+from transferflow.training.distributed.launch import Launch, launch
+
+SCRIPT = str(Path(__file__).with_name("ranks_run.py"))
+TRAINING = {"epochs": 2, "batch_size": 4, "workers": 0, "device": "cpu", "precision": "fp32"}
+TOLERANCE = {"classification": 1e-3, "segmentation": 0.05, "detection": 0.2}
+"""Relative, of the losses: Dice and those of a detector are ratios over a share, see docs/stages.md."""
+
+
+def changed(spec, **sections):
+    common = {
+        "freeze": {"policy": "none", "batch_norm": "all_frozen"},
+        "augmentation": {"preset": "none"},
+        "training": TRAINING,
+    }
+    document = spec.model_dump(mode="json", exclude_unset=True)
+    return type(spec).model_validate(document | common | sections)
+
+
+def on(spec, devices):
+    """The spec on so many devices."""
+    training = spec.training.model_copy(update={"devices": devices})
+    return spec.model_copy(update={"training": training})
+
+
+@pytest.fixture
+def specs(crowns, cells, build_spec):
+    """With heads that draw nothing at random."""
+    return {
+        "classification": changed(build_spec(), training=TRAINING | {"batch_size": 10}),
+        "segmentation": changed(cells, head={"kind": "lite", "dropout": 0.0}),
+        "detection": changed(crowns),
+    }
+
+
+@pytest.fixture
+def trained(specs, load, tmp_path, monkeypatch):
+    """Each spec trained in one process, and all of them in two; the folders of the results."""
+    launches = []
+    monkeypatch.setattr(spread, "launch", lambda plan, job: launches.append((plan, job)))
+    context = RunContext(tmp_path / "home")
+    for name, spec in specs.items():
+        snapshot = load(spec, tmp_path / "snapshots" / name)
+        for devices in (1, 2):
+            work, result = (tmp_path / part / str(devices) / name for part in ("work", "result"))
+            work.mkdir(parents=True)
+            result.mkdir(parents=True)
+            spread.fit_on_devices(on(spec, devices), context, snapshot, None, work, result)
+    for plan, _ in launches:
+        assert (plan.devices, plan.device, plan.max_restarts) == (2, "cpu", 3)
+        assert importlib.util.find_spec(plan.words[-1])
+    launch(Launch((SCRIPT,), 2, "cpu", 0, tmp_path / "ranks"), {"jobs": [job for _, job in launches]})
+    return {name: [tmp_path / "result" / number / name for number in ("1", "2")] for name in specs}
+
+
+def test_two_processes_train_as_one(trained):
+    for name, folders in trained.items():
+        one, two = (json.loads((folder / "history.json").read_text()) for folder in folders)
+        assert (one["devices"], two["devices"]) == (1, 2)
+        for row, other in zip(one["epochs"], two["epochs"], strict=True):
+            assert other.keys() == row.keys()
+            assert other["lr"] == row["lr"]
+            assert other["train_loss"] == pytest.approx(row["train_loss"], rel=TOLERANCE[name]), name
+    one, two = (load_file(folder / "weights.safetensors") for folder in trained["classification"])
+    for key, tensor in one.items():
+        torch.testing.assert_close(two[key], tensor, rtol=1e-2, atol=1e-3)

@@ -1,0 +1,102 @@
+"""Trains a spec's model here, or in a process for each of several devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transferflow.data.records import DatasetSnapshot
+from transferflow.data.snapshot.build import load_snapshot
+from transferflow.registry.base import RegisteredVersion
+from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import training_devices, trains_nothing
+from transferflow.stages.context import RunContext
+from transferflow.stages.progress import logger
+from transferflow.stages.train.fit import fit
+from transferflow.training.device import check_devices, pick_device
+from transferflow.training.distributed.launch import Launch, launch
+from transferflow.training.ranks import Ranks
+
+RANK = "transferflow.stages.train.rank"
+
+
+def require_devices(spec: ExperimentSpec) -> None:
+    """Refuse a spec that wants more devices than this machine has.
+
+    Raises:
+        PlanError: If it does.
+    """
+    training = spec.training
+    device, gpus = pick_device(training.device), torch.cuda.device_count()
+    check_devices(training_devices(spec), training.device, device, gpus, training.sync_batch_norm)
+
+
+def fit_on_devices(
+    spec: ExperimentSpec,
+    context: RunContext,
+    snapshot: DatasetSnapshot,
+    start: RegisteredVersion | None,
+    work: Path,
+    folder: Path,
+) -> None:
+    """Train on as many devices as the spec says; see `fit`.
+
+    Raises:
+        PlanError: If they can't be had.
+    """
+    devices = 1 if trains_nothing(spec) else training_devices(spec)
+    if devices == 1:
+        fit(spec, context, snapshot, start, work, folder)
+        return
+    require_devices(spec)
+    logger.info("train: %d devices, a process for each", devices)
+    plan = Launch(
+        words=("-P", "-m", RANK),
+        devices=devices,
+        device=pick_device(spec.training.device).type,
+        max_restarts=spec.training.max_restarts,
+        folder=work / "ranks",
+    )
+    launch(plan, hand_over(spec, context, snapshot, start, work, folder))
+
+
+def fit_handed_over(job: Mapping[str, Any], ranks: Ranks) -> None:
+    """Take part in the training that `fit_on_devices` has handed over."""
+    context = RunContext(Path(job["home"]), job["tracking_uri"], interactive=job["interactive"])
+    start = None
+    if job["start"] is not None:
+        start = RegisteredVersion(**job["start"] | {"aliases": tuple(job["start"]["aliases"])})
+    fit(
+        ExperimentSpec.model_validate(job["spec"]),
+        context,
+        load_snapshot(Path(job["snapshot"])),
+        start,
+        Path(job["work"]),
+        Path(job["folder"]),
+        ranks,
+    )
+
+
+def hand_over(
+    spec: ExperimentSpec,
+    context: RunContext,
+    snapshot: DatasetSnapshot,
+    start: RegisteredVersion | None,
+    work: Path,
+    folder: Path,
+) -> dict[str, Any]:
+    """The arguments of `fit` as plain JSON, which `fit_handed_over` takes."""
+    return {
+        "spec": spec.model_dump(mode="json"),
+        "home": str(context.home.absolute()),
+        "tracking_uri": context.tracking_uri,
+        "interactive": context.interactive,
+        "snapshot": str(snapshot.path.absolute()),
+        "start": None if start is None else asdict(start),
+        "work": str(work.absolute()),
+        "folder": str(folder.absolute()),
+    }

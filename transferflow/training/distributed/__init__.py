@@ -1,0 +1,7 @@
+"""Training on many devices: a process for each, started and watched by PyTorch's elastic launch.
+
+```
+stages/train  ── launch ──▶  agent  ── elastic launch ──▶  rank 0, rank 1, …  ── together ──▶  the loop
+```
+They exchange JSON through a folder (`exchange`): the job goes down, log lines and errors come up.
+"""

@@ -1,0 +1,130 @@
+"""The folder through which a training and the processes that do it talk: JSON, and nothing that is executed.
+
+```
+job.json        what to train
+log.jsonl       log lines, one each
+error.json      the error that ended it, by the first process that had one
+crash-1.txt     traceback of a rank that ended in a way that nobody has foreseen
+```
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from transferflow.errors import Problem, TransferflowError
+from transferflow.store import write_atomic
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One launch's folder, which belongs to whoever owns the training's key."""
+
+    folder: Path
+
+    @property
+    def _error(self) -> Path:
+        return self.folder / "error.json"
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "log.jsonl"
+
+    def write_job(self, job: Mapping[str, Any]) -> None:
+        """Begin: nothing of a former launch stays."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for left in (*self.folder.glob("crash-*.txt"), self._error, self._log):
+            left.unlink(missing_ok=True)
+        write_atomic(self.folder / "job.json", json.dumps(job))
+
+    def read_job(self) -> dict[str, Any]:
+        """What to train."""
+        job: dict[str, Any] = json.loads((self.folder / "job.json").read_text("utf-8"))
+        return job
+
+    def tell_error(self, error: TransferflowError) -> None:
+        """Say what ended the training, unless another process has done so."""
+        if not self.has_error():
+            data = {"kind": type(error).__name__, "problems": [asdict(p) for p in error.problems]}
+            write_atomic(self._error, json.dumps(data))
+
+    def has_error(self) -> bool:
+        """Whether an error has ended the training."""
+        return self._error.exists()
+
+    def read_error(self) -> TransferflowError | None:
+        """The error that ended the training, as it was raised; `None` if there was none."""
+        if not self.has_error():
+            return None
+        data = json.loads(self._error.read_text("utf-8"))
+        problems = [Problem(**problem) for problem in data["problems"]]
+        return _error_class(data["kind"]).from_problems(problems)
+
+    def forget_error(self) -> None:
+        """It was the end of an attempt, and not of the training."""
+        self._error.unlink(missing_ok=True)
+
+    def tell_crash(self, rank: int, trace: str) -> None:
+        """Keep a traceback."""
+        write_atomic(self._crash(rank), trace)
+
+    def read_crash(self, rank: int) -> str:
+        """A rank's traceback; empty if it left none."""
+        with suppress(OSError):
+            return self._crash(rank).read_text("utf-8")
+        return ""
+
+    def tell_line(self, logger: str, level: int, text: str) -> None:
+        """Say something to the person who waits."""
+        line = json.dumps({"logger": logger, "level": level, "text": text}) + "\n"
+        with self._log.open("a", encoding="utf-8") as stream:
+            stream.write(line)  # in one piece, so that lines of several processes stay whole
+
+    def lines(self) -> Iterator[None]:
+        """Hand lines on to this process's loggers, as far as there are some; ask again for those to come."""
+        done = 0
+        while True:
+            with suppress(OSError), self._log.open("rb") as stream:
+                stream.seek(done)
+                for line in stream:
+                    if not line.endswith(b"\n"):
+                        break  # it is being written
+                    done += len(line)
+                    _hand_on(json.loads(line))
+            yield
+
+    def _crash(self, rank: int) -> Path:
+        return self.folder / f"crash-{rank}.txt"
+
+
+class LineHandler(logging.Handler):
+    """Sends log records to the process that waits."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        super().__init__()
+        self._exchange = exchange
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one; a full disk is found by whoever saves."""
+        with suppress(OSError):
+            self._exchange.tell_line(record.name, record.levelno, record.getMessage())
+
+
+def _hand_on(line: Mapping[str, Any]) -> None:
+    logging.getLogger(line["logger"]).log(line["level"], "%s", line["text"])
+
+
+def _error_class(name: str) -> type[TransferflowError]:
+    waiting: list[type[TransferflowError]] = [TransferflowError]
+    while waiting:
+        found = waiting.pop()
+        if found.__name__ == name:
+            return found
+        waiting += found.__subclasses__()
+    return TransferflowError
