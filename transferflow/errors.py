@@ -14,6 +14,7 @@ TransferflowError            exit code 1
 │   └── ChampionChangedError another run was promoted between comparison and promotion
 ├── FlowError                the Prefect server or a worker can't be reached, or refused
 ├── MissingDependencyError   an optional package is not installed
+├── MachineError             the disk is full or may not be written to, or memory is exhausted
 └── InterruptedRunError      exit code 130: stopped by the user; the run can be resumed
     └── TerminatedRunError   exit code 143: stopped by SIGTERM; the run can be resumed
 
@@ -25,7 +26,7 @@ A message says where the problem is, what was found, what is allowed, and what t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -104,17 +105,21 @@ class TransferflowError(Exception):
 
 def root_reason(error: BaseException) -> str:
     """What an error comes down to, in one line: libraries of the network wrap one reason many times."""
-    seen = {id(error)}
-    while True:
-        inner = _inner(error)
-        if inner is None or id(inner) in seen:
-            break
-        seen.add(id(inner))
-        error = inner
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    *_, root = causes_of(error)
+    text = next((line.strip() for line in str(root).splitlines() if line.strip()), "")
     if " " not in text:  # a bare word says little without its kind
-        text = f"{type(error).__name__}: {text}".removesuffix(": ")
+        text = f"{type(root).__name__}: {text}".removesuffix(": ")
     return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The error and, one by one, what it wraps or was raised for."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = _inner(cause)
 
 
 def _inner(error: BaseException) -> BaseException | None:
@@ -173,6 +178,10 @@ class FlowError(TransferflowError):
 
 class MissingDependencyError(TransferflowError):
     """An optional package is needed and not installed."""
+
+
+class MachineError(TransferflowError):
+    """The machine can't do it: its disk or memory is full, or this user lacks a right; see `machine`."""
 
 
 class InterruptedRunError(TransferflowError):

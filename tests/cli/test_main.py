@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -35,6 +36,15 @@ def failing(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(module, "app", extra)
 
     return _failing
+
+
+def test_a_fault_of_the_machine_is_no_bug(failing, capsys: pytest.CaptureFixture[str]) -> None:
+    failing(OSError(errno.ENOSPC, "No space left on device", "/some/file"))
+    assert main(["fail"]) == 1
+    said = capsys.readouterr().err
+    assert "error: /some/file: the disk is full" in said
+    assert "hint:" in said
+    assert "report it" not in said
 
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:

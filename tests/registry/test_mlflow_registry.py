@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from transferflow.errors import ChampionChangedError, RegistryError
+from transferflow.errors import ChampionChangedError, MachineError, RegistryError
 from transferflow.registry.base import parse_reference
 from transferflow.registry.gate import Verdict, VerdictKind
 from transferflow.registry.mlflow_keeping import MlflowKeeping
@@ -196,7 +196,7 @@ def test_a_damaged_bundle_is_mended_from_its_training_or_refused(registry, make_
 
 def test_a_failed_upload_leaves_no_version_and_a_failed_run(registry, make_entry, tmp_path):
     entry = make_entry(files=(tmp_path / "missing.html",))
-    with pytest.raises(RegistryError, match=r"missing\.html"):
+    with pytest.raises(MachineError, match=r"missing\.html"):
         registry.register(entry, HOLD, None)
     assert registry.register(make_entry(), HOLD, None).version == 1
 

@@ -9,8 +9,9 @@ import time
 import pytest
 from sqlalchemy import create_engine
 
-from transferflow.errors import RegistryError
+from transferflow.errors import MachineError, RegistryError
 from transferflow.registry.gate import Verdict, VerdictKind
+from transferflow.registry.mlflow_client import answered
 from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.registry.own_database import is_ready, make_ready
 
@@ -94,6 +95,39 @@ def test_a_damaged_database_with_models_is_named_and_kept(home):
     assert database.exists()
     shutil.move(database, f"{database}.broken")
     assert MlflowRegistry(home).champion("chest-xray") is None
+
+
+@pytest.mark.parametrize("damage", [lambda raw: b"?" + raw[1:], lambda raw: raw[:50_000]])
+def test_a_database_that_is_damaged_later_is_named_before_anything_is_trained(home, damage):
+    MlflowRegistry(home).check()
+    database = home / "mlflow" / "mlflow.db"
+    database.write_bytes(damage(database.read_bytes()))
+    with pytest.raises(RegistryError, match=r"(?s)database is damaged.*mv .*mlflow\.db\.broken"):
+        MlflowRegistry(home).check()
+
+
+def test_a_folder_in_the_place_of_the_database_is_no_registry_that_does_not_answer(home):
+    MlflowRegistry(home).check()
+    database = home / "mlflow" / "mlflow.db"
+    database.unlink()
+    database.mkdir()
+    started = time.monotonic()
+    with pytest.raises(MachineError, match="a folder stands where a file should be"):
+        MlflowRegistry(home).check()
+    assert time.monotonic() - started < 20  # MLflow itself tries for 100 s
+
+
+def test_a_full_disk_is_no_refusal_of_the_registry(tmp_path):
+    engine = create_engine(f"sqlite:///{tmp_path}/small.db")
+
+    def fill():
+        with answered("sqlite:///small.db"), engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 2")
+            connection.exec_driver_sql("CREATE TABLE large (value BLOB)")
+            connection.exec_driver_sql("INSERT INTO large VALUES (zeroblob(1000000))")
+
+    with pytest.raises(MachineError, match="the disk is full"):
+        fill()
 
 
 MAKE = """

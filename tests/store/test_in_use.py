@@ -76,6 +76,25 @@ def test_another_process_holds_it_until_it_is_killed(tmp_path):
     assert not folder.exists()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_fork_that_outlives_its_parent_holds_nothing(tmp_path):
+    folder = cache(tmp_path, "a", 100, 1)
+    held = FolderInUse(folder)
+    started, start = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(start, b"x")
+        signal.pause()
+    os.read(started, 1)
+    try:
+        assert not remove_if_unused(folder)
+        held.release()
+        assert remove_if_unused(folder)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_who_wants_it_waits_until_it_is_removed(tmp_path):
     folder = cache(tmp_path, "a", 100, 1)
     begun, got = threading.Event(), []

@@ -38,6 +38,7 @@ from transferflow.cli.help import DATA, MODELS, OPERATIONS, SPECS, apply_plain_f
 from transferflow.cli.usage import usage_hint
 from transferflow.errors import StopSignal, TransferflowError
 from transferflow.logs import get_logger
+from transferflow.machine import machine_error
 from transferflow.text import printable
 
 INTERRUPTED = 130
@@ -138,8 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + stop.number
     except SystemExit as stop:
         return _after_exit(stop, words)
-    except Exception as error:  # a bug: the user gets one line, the developer the traceback
-        return _report_unexpected(error, debug)
+    except Exception as error:
+        return _after_fault(error, debug)
     finally:
         logger.setLevel(level)  # `--quiet` and `--verbose` hold for one command
     return 0
@@ -197,9 +198,19 @@ def _print_traceback() -> None:
     errors().print(traceback.format_exc(), end="")
 
 
-def _report_unexpected(error: Exception, debug: bool) -> int:
+def _after_fault(error: Exception, debug: bool) -> int:
+    """Exit code of what nobody expected: a fault of the machine, or a bug."""
     if debug:
         _print_traceback()
+    named = machine_error(error)
+    if named is not None:
+        print_problems(named.problems)
+        return named.exit_code
+    return _report_unexpected(error, debug)
+
+
+def _report_unexpected(error: Exception, debug: bool) -> int:
+    """Say in one line what a bug raised; the traceback is for developers."""
     text = printable(str(error)).strip()
     first_line = text.splitlines()[0] if text else "no message"
     errors().print(f"unexpected error: {type(error).__name__}: {first_line}", style="bold red", markup=False)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferflow.errors import RegistryError, root_reason
+from transferflow.machine import machine_error
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,10 +38,17 @@ def build_client(tracking_uri: str) -> MlflowClient:
 
 
 @contextmanager
-def answered(location: str, hint: str = CHECK_SERVER) -> Iterator[None]:
-    """Turn whatever MLflow, its database or the network raises into a `RegistryError`.
+def answered(location: str, hint: str = CHECK_SERVER, place: Path | None = None) -> Iterator[None]:
+    """Turn whatever MLflow, its database or the network raises into an error in our own words.
 
-    A full disk and the like stay what they are: they have nothing to do with the registry.
+    Args:
+        location: Where the registry is.
+        hint: What to do if it refuses.
+        place: Its folder, if it has one on this machine.
+
+    Raises:
+        MachineError: If the disk is full and the like.
+        RegistryError: If the registry refuses, or does not answer.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)  # read by MLflow when it is imported
@@ -50,7 +60,10 @@ def answered(location: str, hint: str = CHECK_SERVER) -> Iterator[None]:
         logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
     try:
         yield
-    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, RequestException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        fault = machine_error(error, place)
+        if fault is not None:
+            raise fault from error
         raise RegistryError(
             "the model registry refused or did not answer",
             where=location,

@@ -33,7 +33,7 @@ from transferflow.registry.mlflow_versions import (
     version_of,
     versions_tagged,
 )
-from transferflow.registry.own_database import DATABASE, is_ready, make_ready
+from transferflow.registry.own_database import DATABASE, is_ready, make_ready, require_whole
 from transferflow.spec.wording import did_you_mean
 from transferflow.store import default_home
 from transferflow.store.locks import KeyLock
@@ -216,6 +216,8 @@ class MlflowRegistry:
 
     @cached_property
     def _client(self) -> MlflowClient:
+        if self._is_own:
+            require_whole(self._folder)
         return build_client(self._uri)
 
     @contextmanager
@@ -223,10 +225,11 @@ class MlflowRegistry:
         """A client of the registry, its errors in our own words.
 
         Raises:
+            MachineError: If the disk is full and the like.
             RegistryError: If the registry refuses or does not answer.
         """
-        hint = _OWN_HINT if self._is_own else CHECK_SERVER
-        with answered(self._uri, hint):
+        hint, place = (_OWN_HINT, self._folder) if self._is_own else (CHECK_SERVER, None)
+        with answered(self._uri, hint, place):
             if self._is_own and not is_ready(self._folder):
                 with self.writing():
                     make_ready(self._folder)

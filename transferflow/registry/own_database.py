@@ -11,6 +11,8 @@ one that no version can open. So every step is done on a copy, which is renamed 
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -29,6 +31,7 @@ from transferflow.store.litter import litter_of
 logger = get_logger("registry")
 
 DATABASE, VERSION = "mlflow.db", "mlflow.version"
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"))
 """Columns in which MLflow keeps absolute paths of files."""
 
@@ -36,6 +39,28 @@ _LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"))
 def is_ready(folder: Path) -> bool:
     """Whether the database is there, of the installed MLflow's version, and knows where it lies."""
     return _version_of(folder) == version("mlflow") and not _other_places(folder)
+
+
+def require_whole(folder: Path) -> None:
+    """Refuse a database that is damaged, before MLflow tries for minutes to open it.
+
+    Raises:
+        RegistryError: If it is damaged.
+        OSError: If it is a folder.
+        sqlite3.Error: If it can't be opened or read.
+    """
+    database = folder / DATABASE
+    if database.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(database))
+    try:
+        with closing(_open(database)) as connection:
+            found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+            raise
+        raise _damaged(database, str(error)) from error
+    if found != "ok":
+        raise _damaged(database, found.splitlines()[-1])
 
 
 def make_ready(folder: Path) -> None:
@@ -78,13 +103,7 @@ def _migrate(database: Path) -> None:
     finally:
         beside.unlink(missing_ok=True)
     if _holds_models(database):
-        raise RegistryError(
-            "the registry's database is damaged",
-            where=str(database),
-            found=problem,
-            hint=f"restore it from a copy, or move it away with `mv {database} {database}.broken`: finished "
-            "trainings are reused, and their specs register them again",
-        )
+        raise _damaged(database, problem)
     logger.warning("the registry's database was half made (%s): it holds no model and is made anew", problem)
     database.replace(database.with_name(f"{DATABASE}.broken"))
     _make(database)
@@ -116,6 +135,16 @@ def _holds_models(database: Path) -> bool:
             )
     except sqlite3.Error:
         return True  # it can't be told
+
+
+def _damaged(database: Path, found: str) -> RegistryError:
+    return RegistryError(
+        "the registry's database is damaged",
+        where=str(database),
+        found=found,
+        hint=f"restore it from a copy, or move it away with `mv {database} {database}.broken`: finished "
+        "trainings are reused, and their specs register them again",
+    )
 
 
 def _move_along(folder: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from transferflow.machine import machine_faults_named
 from transferflow.registry.mlflow_keeping import MlflowKeeping
 from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.stages.progress import is_watched
@@ -84,8 +86,20 @@ def build_context(
         offline: Never download weights, in this whole process.
         wait: Whether to wait for another process that makes the same artifact.
         verify: Whether to hash every file of the data set.
+
+    Raises:
+        MachineError: If the home folder is a file, or would lie below one, or may not be looked into.
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub and by our own downloads alike
     folder = home.absolute() if home else default_home()
+    _require_folder(folder)
     return RunContext(folder, tracking_uri, interactive=is_watched(), wait=wait, verify=verify)
+
+
+def _require_folder(folder: Path) -> None:
+    with machine_faults_named(folder):
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not there.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+        (folder / "artifacts").exists()  # raises where this user may not look

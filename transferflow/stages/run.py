@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar, assert_never
 
+from transferflow.machine import machine_faults_named
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.stage import evaluate
 from transferflow.stages.outcome import STAGES, StageName, StageOutcome
 from transferflow.stages.plan.preflight import (
+    require_home,
     require_layers,
     require_possible_devices,
     require_registry,
@@ -36,12 +38,14 @@ def walk_stages(
     Returns:
         The outcomes, in the order of the stages.
     """
-    require_transforms(spec)
-    require_layers(spec, context)
-    require_possible_devices(spec, context)
-    require_registry(context)
-    require_weights(spec, context)
-    context.store.sweep()
+    with machine_faults_named(context.home):
+        require_home(context)
+        require_transforms(spec)
+        require_layers(spec, context)
+        require_possible_devices(spec, context)
+        require_registry(context)
+        require_weights(spec, context)
+        context.store.sweep()
     outcomes: tuple[Outcome, ...] = ()
     for stage in STAGES:
         outcomes = (*outcomes, run(stage, outcomes))
@@ -63,7 +67,22 @@ def run_stage(
         context: Where and how it runs.
         before: The outcomes of the stages before it, in their order.
         inspect_in: Opens the files of a data set, see `prepare`.
+
+    Raises:
+        MachineError: If the disk or the memory is full, or a file may not be written.
+        TransferflowError: Whatever the stage raises.
     """
+    with machine_faults_named(context.home):
+        return _run_stage(stage, spec, context, before, inspect_in)
+
+
+def _run_stage(
+    stage: StageName,
+    spec: ExperimentSpec,
+    context: RunContext,
+    before: Sequence[StageOutcome],
+    inspect_in: InspectIn | None,
+) -> StageOutcome:
     match stage:
         case "prepare":
             return prepare(spec, context, inspect_in)

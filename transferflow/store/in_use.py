@@ -55,12 +55,13 @@ else:
 
 
 class FolderInUse:
-    """Keeps a folder from being removed for as long as this object, or a process forked with it, lives."""
+    """Keeps a folder from being removed for as long as this object and its process live."""
 
     def __init__(self, folder: Path) -> None:
         """Wait for whoever is removing the folder, hold it from then on, and note that it is used now."""
         descriptor = _open(folder)
         self._release = weakref.finalize(self, os.close, descriptor)
+        _held.add(self)
         _share(descriptor)
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
@@ -68,6 +69,16 @@ class FolderInUse:
     def release(self) -> None:
         """Let it be removed."""
         self._release()
+
+
+def _let_go_of_all() -> None:
+    for held in list(_held):
+        held.release()
+
+
+_held: weakref.WeakSet[FolderInUse] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_of_all)  # or an orphan would hold what nobody uses
 
 
 @contextmanager

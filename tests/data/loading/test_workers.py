@@ -1,4 +1,7 @@
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -29,3 +32,27 @@ def test_cpus_that_the_process_may_not_use_do_not_count():
 )
 def test_decide_workers(asked, cheap, cpus, expected):
     assert decide_workers(asked, cheap, cpus) == expected
+
+
+ORPHAN = """
+import multiprocessing, os, signal, time
+from transferflow.data.loading.workers import start_worker
+parent = os.getpid()
+
+def work():
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    start_worker(0)
+    print("works for nobody", flush=True)
+
+multiprocessing.get_context("fork").Process(target=work).start()
+os.kill(parent, signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_worker_whose_parent_is_gone_before_it_starts_ends():
+    done = subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout == b""
+    assert done.stderr == b""

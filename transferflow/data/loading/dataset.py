@@ -24,6 +24,7 @@ from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.data.transforms.sample import Resized, Sample
 from transferflow.data.transforms.training import TrainTransform
 from transferflow.errors import DataError, TransferflowError
+from transferflow.machine import machine_error
 from transferflow.spec.sections.truth import BoxTruth, MaskTruth, Truth
 from transferflow.store import digest
 
@@ -92,6 +93,11 @@ class ImageDataset(Dataset[Any]):
             samples = [self[key] for key in keys]
         except TransferflowError as error:
             return error
+        except (OSError, MemoryError) as error:
+            named = machine_error(error)
+            if named is None:
+                raise
+            return named
         return RawBatch(
             [place for _, place in keys],
             torch.from_numpy(np.stack([s.image for s in samples])),

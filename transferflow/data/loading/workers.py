@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -34,6 +35,10 @@ def start_worker(number: int) -> None:
     # What the parent registered for its own threads' end (Prefect does) fails in a fork, which has none of
     # them; the worker would end with an error that torch reports in the middle of whatever runs then.
     getattr(threading, "_threading_atexits", []).clear()
+    # torch ends a worker whose parent is gone; one whose parent went before the worker looked would stay.
+    parent = multiprocessing.parent_process()
+    if parent is not None and parent.pid != os.getppid():
+        os._exit(1)
     # ctrl-C reaches every process of the terminal; the parent alone decides what becomes of it. SIGTERM is
     # torch's own here: it is how the parent ends a worker that hangs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tempfile import TemporaryFile
+
 from transferflow.data.transforms.named import check_transforms
 from transferflow.errors import PlanError, Problem
 from transferflow.models.weights.files import WeightFile
@@ -9,6 +11,24 @@ from transferflow.models.weights.lock import active_lock, for_each_file, verifie
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import download_bar, logger
+
+_PROBE_BYTES = 1 << 16
+"""Least room that a run needs: its records alone take more."""
+
+
+def require_home(context: RunContext) -> None:
+    """Refuse a run whose results could not be kept, before anything else is done.
+
+    Raises:
+        OSError: What the disk says to a file in the home folder.
+    """
+    context.home.mkdir(parents=True, exist_ok=True)
+    try:
+        with TemporaryFile(dir=context.home) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+            probe.flush()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(context.home)) from error
 
 
 def require_registry(context: RunContext) -> None:
