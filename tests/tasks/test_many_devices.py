@@ -60,7 +60,7 @@ def trained(specs, load, tmp_path, monkeypatch):
     for plan, _ in launches:
         assert (plan.devices, plan.device, plan.max_restarts) == (2, "cpu", 3)
         assert importlib.util.find_spec(plan.words[-1])
-    launch(Launch((SCRIPT,), 2, "cpu", 0, tmp_path / "ranks"), {"jobs": [job for _, job in launches]})
+    launch(Launch((SCRIPT,), 2, "cpu", 0), {"jobs": [job for _, job in launches]})
     return {name: [tmp_path / "result" / number / name for number in ("1", "2")] for name in specs}
 
 

@@ -21,7 +21,7 @@ SCRIPT = str(Path(__file__).with_name("ranks_run.py"))
 
 
 def run(folder, *cases, restarts=0):
-    plan = Launch((SCRIPT,), 2, "cpu", restarts, folder / "ranks")
+    plan = Launch((SCRIPT,), 2, "cpu", restarts)
     launch(plan, {"folder": str(folder), "cases": cases})
 
 

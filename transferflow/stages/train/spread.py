@@ -11,6 +11,7 @@ import torch
 
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.build import load_snapshot
+from transferflow.machine import machine_faults_named
 from transferflow.registry.base import RegisteredVersion
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import training_devices, trains_nothing
@@ -59,7 +60,6 @@ def fit_on_devices(
         devices=devices,
         device=pick_device(spec.training.device).type,
         max_restarts=spec.training.max_restarts,
-        folder=work / "ranks",
     )
     launch(plan, hand_over(spec, context, snapshot, start, work, folder))
 
@@ -70,15 +70,16 @@ def fit_handed_over(job: Mapping[str, Any], ranks: Ranks) -> None:
     start = None
     if job["start"] is not None:
         start = RegisteredVersion(**job["start"] | {"aliases": tuple(job["start"]["aliases"])})
-    fit(
-        ExperimentSpec.model_validate(job["spec"]),
-        context,
-        load_snapshot(Path(job["snapshot"])),
-        start,
-        Path(job["work"]),
-        Path(job["folder"]),
-        ranks,
-    )
+    with machine_faults_named(context.home):
+        fit(
+            ExperimentSpec.model_validate(job["spec"]),
+            context,
+            load_snapshot(Path(job["snapshot"])),
+            start,
+            Path(job["work"]),
+            Path(job["folder"]),
+            ranks,
+        )
 
 
 def hand_over(

@@ -9,6 +9,7 @@ because each crash is told with its reason.
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -140,7 +141,7 @@ def _launch_config(exchange: Exchange, devices: int) -> LaunchConfig:
 
 def main(folder: str, devices: str, restarts: str, *words: str) -> int:
     """Run as a command; see the module."""
-    end_with_parent()
+    end_with_parent(last=lambda: shutil.rmtree(folder, ignore_errors=True))
     logging.disable()  # the elastic agent's own tables: what is to be said goes through the exchange
     from torch.distributed.elastic.multiprocessing.api import SignalException  # torch takes seconds
 

@@ -24,7 +24,7 @@ from transferflow.store import write_atomic
 
 @dataclass(frozen=True)
 class Exchange:
-    """One launch's folder, which belongs to whoever owns the training's key."""
+    """One launch's folder."""
 
     folder: Path
 
@@ -37,10 +37,7 @@ class Exchange:
         return self.folder / "log.jsonl"
 
     def write_job(self, job: Mapping[str, Any]) -> None:
-        """Begin: nothing of a former launch stays."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for left in (*self.folder.glob("crash-*.txt"), self._error, self._log):
-            left.unlink(missing_ok=True)
+        """Begin."""
         write_atomic(self.folder / "job.json", json.dumps(job))
 
     def read_job(self) -> dict[str, Any]:

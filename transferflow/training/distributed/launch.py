@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,14 +35,12 @@ class Launch:
         devices: How many ranks.
         device: Type of the device of each: `cpu` or `cuda`.
         max_restarts: How often they may be started again after a crash.
-        folder: Where they exchange the job, log lines and errors; kept, for the traceback of a crash.
     """
 
     words: Sequence[str]
     devices: int
     device: str
     max_restarts: int
-    folder: Path
 
 
 def launch(plan: Launch, job: Mapping[str, Any]) -> None:
@@ -56,16 +55,20 @@ def launch(plan: Launch, job: Mapping[str, Any]) -> None:
         TrainingError: If ranks crashed more often than is allowed.
         InterruptedRunError: If SIGTERM or ctrl-C stops it, once rank 0 has saved where it stands.
     """
-    exchange = Exchange(plan.folder)
+    # Not below the home: an error must get through that its disk is full.
+    with tempfile.TemporaryDirectory(prefix="transferflow-ranks-", ignore_cleanup_errors=True) as folder:
+        _launch(plan, Exchange(Path(folder)), job)
+
+
+def _launch(plan: Launch, exchange: Exchange, job: Mapping[str, Any]) -> None:
     level = get_logger().getEffectiveLevel()
     exchange.write_job({"device": plan.device, "level": level, "job": job})
-    words = [sys.executable, "-P", "-m", AGENT, str(plan.folder), str(plan.devices), str(plan.max_restarts)]
+    words = [sys.executable, "-P", "-m", AGENT, str(exchange.folder)]
+    words += [str(plan.devices), str(plan.max_restarts), *plan.words]
     with StopSignals() as signals:
         lines = exchange.lines()
         # A session of its own: ctrl-C in the terminal reaches this process alone, which decides.
-        agent = subprocess.Popen(
-            [*words, *plan.words], env=_environment(plan.devices), start_new_session=True
-        )
+        agent = subprocess.Popen(words, env=_environment(plan.devices), start_new_session=True)
         try:
             _wait(agent, lines)
         except BaseException as reason:

@@ -11,17 +11,21 @@ from collections.abc import Callable
 _POLL_SECONDS = 0.2
 
 
-def end_with_parent(also: Callable[[], bool] = lambda: False) -> None:
+def end_with_parent(
+    also: Callable[[], bool] = lambda: False, last: Callable[[], object] = lambda: None
+) -> None:
     """From now on, end this process as soon as its parent is gone.
 
     Args:
         also: Another reason to end.
+        last: What to do before.
     """
     parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent and not also():
             time.sleep(_POLL_SECONDS)
+        last()
         end_at_once()
 
     threading.Thread(target=watch, daemon=True).start()
