@@ -79,6 +79,12 @@ def test_wheel_has_every_package_and_its_data(installed):
     assert (installed / "transferflow" / "py.typed").exists()
     assert list((installed / "transferflow" / "report" / "templates").iterdir())
     assert len(list((installed / "transferflow" / "spec" / "presets").glob("*.yaml"))) == 5
+    repository = Path("transferflow") / "cli" / "repository"
+    ours, theirs = (
+        sorted(file.relative_to(base) for file in (base / repository).rglob("*") if file.is_file())
+        for base in (ROOT, installed)
+    )
+    assert ours == theirs
 
 
 def test_our_pipelines_are_found_beside_a_foreign_folder_of_that_name(installed, tmp_path):

@@ -81,7 +81,7 @@ def test_the_script_says_what_a_branch_would_train_again(repository):
     assert "### `specs/child.yaml`: changed" in said  # by what it extends
     assert "### `specs/other.yaml`: gone" in said
 
-    example.write_text(text.replace("epochs: 10", "epochs: 0"))
+    example.write_text(text.replace("epochs: 10", "epochs: -1"))
     broken = plan(repository)
     assert (broken.returncode, "training.epochs" in broken.stderr) == (2, True)
 
