@@ -56,6 +56,28 @@ def test_boxes_that_leave_their_image_and_are_no_corners():
     assert not check(record((10, 10, 70, 60), (50, 30, 80, 40), (1, 1, 9, 9)))
 
 
+@pytest.mark.parametrize(("allowed", "kinds"), [(0.01, ["boxes_leave"]), (0.7, [])])
+def test_most_boxes_leave_their_image(allowed, kinds):
+    """Percent in a format of pixels, or annotations of a larger image: they were cut, with warnings alone."""
+    boxes = [(10, 10, 50, 95)] * 7 + [(1, 1, 9, 9)] * 5
+    found = check(record(*boxes), allowed=allowed)
+    assert [finding.kind for finding in found] == kinds
+    if found:
+        assert found[0].severity == "error"
+        assert found[0].reason.startswith(
+            "7 of 12 boxes leave their image: are they of images of another size"
+        )
+
+
+def test_corners_in_a_format_of_centres():
+    """`0.1 0.1 0.9 0.9` of two corners, read as a centre and a size."""
+    written = [(0.1, 0.1, 0.9, 0.9), (0.6, 0.7, 0.8, 0.9), (0.2, 0.1, 0.7, 0.6)]
+    boxes = [(x - w / 2, y - h / 2, x + w / 2, y + h / 2) for x, y, w, h in written]
+    (found,) = check(record(*boxes, frame=FRACTIONS))
+    assert (found.kind, found.severity) == ("box_corners", "error")
+    assert found.reason.endswith("this format gives the centre and width and height")
+
+
 def test_equal_boxes_are_left_out_and_counted():
     one = record((1, 1, 9, 9), (1.0001, 1, 9, 9), (1, 1, 9, 8), (1, 1, 9, 9))
     kept, (found,) = drop_equal_boxes([one, record((1, 1, 9, 9))])

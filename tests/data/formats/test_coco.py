@@ -140,6 +140,8 @@ def test_an_annotation_id_used_twice(coco, list_data):
     [
         ("{", r"a\.json:1:2.*not JSON|not JSON"),
         ("[]", "not COCO"),
+        ('[{"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "score": 0.5}]', "these are predictions"),
+        ('{"images": {"1": {}}, "annotations": [], "categories": []}', "a JSON dict under 'images'"),
         ('{"images": []}', "no list 'categories'"),
         ('{"images": [], "annotations": [], "categories": [{"id": 1}]}', r"categories\[0\]"),
         ('{"images": [], "annotations": [], "categories": []}', "no image"),
@@ -150,6 +152,24 @@ def test_files_that_are_no_coco(tmp_path, list_data, content, message):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(DataError, match=message):
         list_data(tmp_path, "detection", format="coco", annotations="a.json")
+
+
+@pytest.mark.parametrize(
+    ("category", "reason"),
+    [
+        (0, "category 0 is not among the categories, which have the ids "),
+        ("cat", "category_id 'cat' is a name, where an id is expected: it has "),
+    ],
+)
+def test_categories_that_are_none(coco, list_data, category, reason):
+    root = coco({1: {}}, [box(1, [1, 1, 2, 2], category)])
+    file = root / "a.json"
+    whole = json.loads(file.read_text())
+    whole["categories"][0]["name"] = "cat"
+    file.write_text(json.dumps(whole))
+    (finding,) = list_data(root, "detection", format="coco", annotations="a.json").findings
+    assert (finding.kind, finding.severity) == ("unknown_label", "error")
+    assert finding.reason.startswith(reason)
 
 
 def test_a_file_per_split_and_groups(coco, list_data):

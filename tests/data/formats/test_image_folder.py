@@ -168,3 +168,22 @@ def test_metadata_that_groups_nothing_is_left_alone(tmp_path, paint, list_data, 
     listing = list_data(tmp_path, format="image_folder")
     assert [record.group for record in listing.records] == [None]
     assert kinds(listing) == {"ignored_files"}
+
+
+def test_masks_and_thumbnails_beside_images_are_no_images_of_their_class(tmp_path, paint, list_data):
+    """As in sets of ultrasound images: `benign (1).png` beside `benign (1)_mask.png`."""
+    for name in ("a/1.png", "a/1_mask.png", "a/2.png", "b/3.png", "b/3_thumb.jpg", "b/other_mask.png"):
+        paint(tmp_path / name)
+    found = list_data(tmp_path, format="image_folder").findings
+    assert [(f.kind, f.severity, f.where) for f in found] == [
+        ("derived_files", "error", "a/1_mask.png"),
+        ("derived_files", "error", "b/3_thumb.jpg"),
+    ]
+    assert found[0].reason.startswith("1 of 6 images are named like another one, with `_mask` behind")
+
+
+def test_files_of_other_kinds_are_told_where_there_is_no_image(tmp_path, list_data):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "a.npy").touch()
+    with pytest.raises(DataError, match=r"other files: 1 \.npy"):
+        list_data(tmp_path, format="image_folder")

@@ -125,6 +125,8 @@ def test_parquet_is_read_like_csv(root, list_data):
         (b"path,path\nimg/a.png,x\n", "two columns of the same name: 'path'"),
         (b"path,,,label\nimg/a.png,,,x\n", "several columns without a name"),
         (b"path,label\nimg/a.png,\xff\xfe\n", "not UTF-8"),
+        ("path,label\nimg/a.png,x\n".encode("utf-16"), "not UTF-8"),
+        ("path,label\nimg/a.png,x\n".encode("utf-16-le"), "UTF-16, as it seems"),
         (b'path,label\nimg/a.png,"x\n', "can't be read as CSV"),
     ],
 )
@@ -186,6 +188,8 @@ def test_a_column_that_the_spec_names_has_to_be_there(root, list_data, key):
         ("Image Path;label", "put `columns: {path: Image Path}` into `data`"),
         ("path,cat,dog", "labels stand in one column"),
         ("pat,label", "did you mean `pat`?"),
+        ("# made by a tool", "the first line is a comment"),
+        ("path|label", "columns are separated by commas, semicolons or tabs, not by `|`"),
         ("PK\x03\x04junk", "this is an Excel workbook"),
     ],
 )

@@ -120,7 +120,7 @@ def test_label_paths(path, images, expected):
         ("0 .1 .1 .1", "3 numbers behind the class; allowed: 4 of a box"),
         ("0 .1 .1 .1 .1 .9", "the fifth is a confidence, as predictions have it"),
         ("0 .1 .1 .1 .1 .9 .9 .9", "7 numbers behind the class; allowed: 4 of a box"),
-        ("3 .1 .1 .1 .1", "class 3 has no name; there are 0 to 2"),
+        ("3 .1 .1 .1 .1", "class 3 has no name; there are 0 to 2, counted from 0"),
         ("-1 .1 .1 .1 .1", "class -1"),
         ("cat .1 .1 .1 .1", "not a class number"),
         ("0.5 .1 .1 .1 .1", "not a class number"),

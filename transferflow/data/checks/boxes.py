@@ -3,51 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from transferflow.data.files.boxes import FRACTIONS, ROUNDING, Seen, box_source
 from transferflow.data.records import Box, Finding, Record, Severity
 
 _MANY = 0.5
+_LEAST = 10
+"""Boxes below which nothing is said of most of them."""
 _PLACES = 3
 """Digits of a pixel to which two boxes are compared."""
 
 
+@dataclass
+class _Counts:
+    """Of all boxes: those that look odd."""
+
+    total: int = 0
+    tiny: list[tuple[Record, Box]] = field(default_factory=list)
+    fractions: int = 0
+    outside: int = 0
+    corners: int = 0
+
+
 def check_boxes(records: Sequence[Record], seen: Sequence[Seen], allowed: float) -> Iterator[Finding]:
-    """Find boxes under a pixel, and boxes that are corners where sizes are expected.
+    """Find boxes under a pixel, boxes that are corners where sizes are expected, and units that do not fit.
 
     Args:
         records: With boxes as their format has them.
         seen: Their images.
         allowed: `data.max_bad_fraction`: a share of the boxes here.
     """
-    tiny: list[tuple[Record, Box]] = []
-    fractions, total, outside, corners = 0, 0, 0, 0
+    counts = _count(records, seen)
+    yield from _tiny(counts, allowed)
+    if counts.outside > max(_MANY, allowed) * counts.total:
+        yield from _misfits(counts, next(record for record in records if record.boxes))
+
+
+def _count(records: Sequence[Record], seen: Sequence[Seen]) -> _Counts:
+    counts = _Counts()
     for record, image in zip(records, seen, strict=True):
         scale = (image.width, image.height) if record.frame == FRACTIONS else (1, 1)
         width, height = image.stored if image.turns(record.frame) else (image.width, image.height)
+        x_end, y_end = width / scale[0], height / scale[1]
         for box in record.boxes:
-            total += 1
+            counts.total += 1
             if (box.x_max - box.x_min) * scale[0] < 1 or (box.y_max - box.y_min) * scale[1] < 1:
-                tiny.append((record, box))
-            fractions += record.frame != FRACTIONS and max(box.x_max, box.y_max) <= 1
-            x_end, y_end = width / scale[0], height / scale[1]
-            outside += box.x_max > x_end + ROUNDING / scale[0] or box.y_max > y_end + ROUNDING / scale[1]
-            corners += _fits_as_corners(box, x_end, y_end)
-    if tiny:
-        record, box = tiny[0]
-        severity: Severity = "error" if len(tiny) > allowed * total else "warning"
-        reason = f"{len(tiny)} of {total} boxes are less than a pixel wide or high, in {record.path} first"
-        if fractions > _MANY * len(tiny):
-            reason += ": they are fractions of the image, where pixels are expected"
-        yield Finding("tiny_box", severity, box_source(record, box), reason)
-    if outside > _MANY * total and corners == total:
-        record = next(record for record in records if record.boxes)
-        reason = (
-            f"{outside} of {total} boxes leave their image, and all fit as two corners: this format gives a "
-            "corner and width and height"
-        )
-        yield Finding("box_corners", "error", box_source(record, record.boxes[0]), reason)
+                counts.tiny.append((record, box))
+            counts.fractions += record.frame != FRACTIONS and max(box.x_max, box.y_max) <= 1
+            x_out, y_out = max(-box.x_min, box.x_max - x_end), max(-box.y_min, box.y_max - y_end)
+            counts.outside += x_out > ROUNDING / scale[0] or y_out > ROUNDING / scale[1]
+            counts.corners += _fits_as_corners(_as_written(box, record), x_end, y_end)
+    return counts
+
+
+def _tiny(counts: _Counts, allowed: float) -> Iterator[Finding]:
+    if not counts.tiny:
+        return
+    record, box = counts.tiny[0]
+    count = len(counts.tiny)
+    severity: Severity = "error" if count > allowed * counts.total else "warning"
+    reason = f"{count} of {counts.total} boxes are less than a pixel wide or high, in {record.path} first"
+    if counts.fractions > _MANY * count:
+        reason += ": they are fractions of the image, where pixels are expected"
+    yield Finding("tiny_box", severity, box_source(record, box), reason)
+
+
+def _misfits(counts: _Counts, record: Record) -> Iterator[Finding]:
+    """Why most boxes leave their image; `record` is the first that has any."""
+    where = box_source(record, record.boxes[0])
+    leave = f"{counts.outside} of {counts.total} boxes leave their image"
+    if counts.corners == counts.total:
+        first = "the centre" if record.frame == FRACTIONS else "a corner"
+        reason = f"{leave}, and all fit as two corners: this format gives {first} and width and height"
+        yield Finding("box_corners", "error", where, reason)
+    elif counts.total >= _LEAST:
+        reason = f"{leave}: are they of images of another size, in another unit or in another order?"
+        yield Finding("boxes_leave", "error", where, reason)
+
+
+def _as_written(box: Box, record: Record) -> Box:
+    """The numbers of the file, where the format gives centres: they come first, before width and height."""
+    if record.frame != FRACTIONS:
+        return box
+    width, height = box.x_max - box.x_min, box.y_max - box.y_min
+    x, y = box.x_min + width / 2, box.y_min + height / 2
+    return replace(box, x_min=x, y_min=y, x_max=x + width, y_max=y + height)
 
 
 def _fits_as_corners(box: Box, x_end: float, y_end: float) -> bool:

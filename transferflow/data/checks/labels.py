@@ -17,6 +17,8 @@ from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, Nu
 from transferflow.spec.wording import did_you_mean
 
 _FEW = 5
+_DECIMAL = re.compile(r"[-+]?\d*\.\d+")
+_MANY_NUMBERS = 10
 _WHOLE = re.compile(r"(?P<whole>-?[0-9]+)(\.0+)?")
 _MISSING = frozenset({"nan", "null", "nat", "n/a", "#n/a", "<na>"})
 _SUGGESTED = 100
@@ -141,6 +143,13 @@ def check_names(
         if label.casefold() in _MISSING:
             reason = f"the label {label!r} ({counts[label]} times) is a class, and reads like a missing value"
             yield Finding("missing_word", "warning", first[label], reason)
+    measured = [label for label in counts if _DECIMAL.fullmatch(label)]
+    if isinstance(truth, LabelTruth) and len(measured) > _MANY_NUMBERS and len(measured) > len(counts) / 2:
+        reason = (
+            f"{len(measured)} of {len(counts)} labels are numbers with decimals, such as {measured[0]!r}: "
+            "`task: {kind: regression}` learns a number; classes have few names"
+        )
+        yield Finding("numeric_labels", "error", first[measured[0]], reason)
     if len(known) == 1 and _is_exclusive(truth):
         reason = f"there is one class alone, which every image and pixel would be of: {_short(classes)}"
         yield Finding("one_class", "error", "data.classes", reason)

@@ -12,6 +12,10 @@ from transferflow.data.formats.masks import MaskFiles
 from transferflow.data.records import Finding, Record
 
 _SHOWN = 20
+_FEW = 3
+"""Values that follow each other by chance."""
+_NOISE = 200
+"""Values that are nearly all that a byte can hold."""
 
 
 def check_masks(
@@ -54,9 +58,24 @@ def _unknown_findings(reader: MaskFiles, unknown: Counter[int], first: Mapping[i
         reason = f"{reader.show(value)} is in {count} masks, and is no class; allowed: {allowed}"
         findings.append(Finding("mask_value", "error", first[value], reason))
     if len(unknown) > _SHOWN:
-        reason = f"{len(unknown)} values are no classes (JPEG masks have such noise); {_SHOWN} are listed"
+        reason = f"{len(unknown)} values are no classes; {_SHOWN} are listed"
         findings.append(Finding("mask_value", "error", "masks", reason))
-    return findings
+    return findings + _why_unknown(unknown, first)
+
+
+def _why_unknown(unknown: Mapping[int, int], first: Mapping[int, str]) -> list[Finding]:
+    """What masks of many unknown values may be."""
+    lossy = sorted(mask for mask in set(first.values()) if mask.lower().endswith((".jpg", ".jpeg")))
+    if lossy:
+        reason = "JPEG changes the values of pixels: save masks as PNG, from where they were drawn"
+        return [Finding("lossy_mask", "error", lossy[0], reason)]
+    if _FEW < len(unknown) < _NOISE and set(unknown) == set(range(min(unknown), max(unknown) + 1)):
+        reason = (
+            f"the values {min(unknown)} to {max(unknown)} follow each other: do they number objects? "
+            "a mask holds the class of each pixel, not the object"
+        )
+        return [Finding("object_numbers", "error", first[min(unknown)], reason)]
+    return []
 
 
 def _allowed(reader: MaskFiles) -> str:

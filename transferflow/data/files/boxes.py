@@ -90,6 +90,8 @@ def fit_boxes(
     if not seen.matches(record.frame):
         width, height = record.frame or (0, 0)
         reason = f"{record.path} has {seen.width} x {seen.height} pixels, its annotations {width} x {height}"
+        if (height, width) == (seen.width, seen.height):
+            reason += " (are width and height swapped?)"
         return None, [Finding("size_mismatch", "quarantine", record.source, reason)]
     fitted, left = [], []
     for box in record.boxes:

@@ -17,6 +17,7 @@ from transferflow.data.formats.exact import (
     exact_number,
     exact_text,
     exact_whole,
+    show_value,
 )
 from transferflow.data.formats.json_problem import json_problem
 from transferflow.data.records import Finding
@@ -129,8 +130,14 @@ def _load_json(file: Path, name: str) -> Mapping[str, Any]:
             where=name,
             found=f"a JSON {type(whole).__name__}",
             allowed="an object with images, annotations and categories",
+            hint="these are predictions, which annotations may not be" if _are_predictions(whole) else "",
         )
     return whole
+
+
+def _are_predictions(whole: object) -> bool:
+    first = whole[0] if isinstance(whole, list) and whole else None
+    return isinstance(first, dict) and "score" in first and "image_id" in first
 
 
 def _entries(whole: Mapping[str, Any], key: str, name: str) -> list[Any]:
@@ -139,7 +146,9 @@ def _entries(whole: Mapping[str, Any], key: str, name: str) -> list[Any]:
         raise DataError(
             f"the annotations have no list {key!r}",
             where=name,
-            found=", ".join(list(whole)[:_SHOWN]) or "an empty object",
+            found=f"a JSON {type(entries).__name__} under {key!r}"
+            if key in whole
+            else ", ".join(list(whole)[:_SHOWN]) or "an empty object",
             allowed="images, annotations and categories",
         )
     return entries
@@ -235,11 +244,19 @@ def _annotations(
         elif image not in images:
             orphans.append((index, image))
         elif category is None or category not in categories:
-            reason = f"category {entry.get('category_id')!r} is not among the categories"
+            reason = _unknown_category(entry.get("category_id"), categories)
             findings.append(Finding("unknown_label", "error", where, reason))
         else:
             found[image].append(_annotation(entry, categories[category], index))
     return found, tuple(orphans)
+
+
+def _unknown_category(value: object, categories: Mapping[ImageId, str]) -> str:
+    named = next((key for key, name in categories.items() if name == value), None)
+    if named is not None:
+        return f"category_id {value!r} is a name, where an id is expected: it has {named!r}"
+    ids = ", ".join(map(repr, list(categories)[:_SHOWN]))
+    return f"category {show_value(value)} is not among the categories, which have the ids {ids}"
 
 
 def _annotation(entry: Mapping[str, Any], label: str, index: int) -> CocoAnnotation:

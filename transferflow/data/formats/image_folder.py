@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from transferflow.data.files.fence import Fence
@@ -15,6 +15,9 @@ from transferflow.data.records import Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
 from transferflow.spec.class_names import plain_name
 from transferflow.spec.sections.data import ImageFolderData
+
+_DERIVED = ("_mask", "_label", "_gt", "_seg", "_thumb", "_thumbnail")
+_SHOWN = 5
 
 
 def list_image_folder(data: ImageFolderData, fence: Fence) -> Listing:
@@ -45,10 +48,15 @@ def _no_class_folder(root: Path, scan: Scan) -> DataError:
     return DataError(
         "no image stands in a class folder",
         where="data.root",
-        found=f"{root}: {len(scan.files)} images in no folder; folders: {folders}",
+        found=f"{root}: {len(scan.files)} images in no folder; folders: {folders}{_others(scan)}",
         allowed="root/CLASS/image.jpg, or root/train/CLASS/image.jpg with val and test beside train",
         hint=hint,
     )
+
+
+def _others(scan: Scan) -> str:
+    counts = ", ".join(f"{count} {suffix}" for suffix, count in scan.ignored.most_common(_SHOWN))
+    return f"; other files: {counts}" if counts else ""
 
 
 def records_of_folders(scan: Scan, classes: Collection[str]) -> tuple[list[Record], list[Finding]]:
@@ -77,7 +85,7 @@ def records_of_folders(scan: Scan, classes: Collection[str]) -> tuple[list[Recor
                 Record(id=path, path=path, labels=label, split=None if is_lone else split, source=path)
             )
     findings = [*scan.findings, *_layout_findings(scan, loose, beside), *_one_folder(records, depth)]
-    findings += spellings.findings()
+    findings += [*spellings.findings(), *_derived_files(records)]
     if is_lone and records:
         findings.append(lone_split_finding(next(iter(splits.values())), records))
     if not splits:
@@ -89,6 +97,20 @@ def records_of_folders(scan: Scan, classes: Collection[str]) -> tuple[list[Recor
             if plain_name(name) not in labels
         ]
     return records, findings
+
+
+def _derived_files(records: Sequence[Record]) -> Iterator[Finding]:
+    """Masks and thumbnails beside the images that they are made from: they would be images of the class."""
+    paths = [(record.path, record.path.rpartition(".")[0]) for record in records]
+    stems = {stem for _, stem in paths}
+    for ending in _DERIVED:
+        found = [path for path, stem in paths if stem.endswith(ending) and stem.removesuffix(ending) in stems]
+        if found:
+            reason = (
+                f"{len(found)} of {len(records)} images are named like another one, with `{ending}` behind: "
+                "masks and thumbnails are no images of a class; move them out of the folder"
+            )
+            yield Finding("derived_files", "error", found[0], reason)
 
 
 def _one_folder(records: Sequence[Record], depth: int) -> list[Finding]:

@@ -93,6 +93,8 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             first = stream.readline(MAX_CELL)
+            if "\0" in first:
+                raise _not_utf8(file, 1, "UTF-16, as it seems")
             stream.seek(0)
             delimiter = max(_DELIMITERS, key=first.count)
             reader = csv.reader(stream, delimiter=delimiter, strict=True)
@@ -100,16 +102,17 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
                 start, number = number + 1, reader.line_num
                 yield start, cells
     except UnicodeDecodeError as error:
-        raise DataError(
-            "the table is not UTF-8 text",
-            where=f"{file}:{_line_that_is_no_text(file)}",
-            found=str(error.reason),
-            hint="save it as UTF-8",
-        ) from error
+        raise _not_utf8(file, _line_that_is_no_text(file), str(error.reason)) from error
     except (csv.Error, OSError) as error:
         raise DataError(
             "the table can't be read as CSV", where=f"{file}:{number + 1}", found=str(error)
         ) from error
+
+
+def _not_utf8(file: Path, line: int, found: str) -> DataError:
+    return DataError(
+        "the table is not UTF-8 text", where=f"{file}:{line}", found=found, hint="save it as UTF-8"
+    )
 
 
 def _line_that_is_no_text(file: Path) -> int:

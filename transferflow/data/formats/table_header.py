@@ -33,6 +33,10 @@ def missing_column_hint(column: str, key: str, header: Sequence[str]) -> str:
     first = header[0] if header else ""
     if first.startswith(_ZIP):
         return "this is an Excel workbook: save it as CSV, and name that file"
+    if first.startswith("#"):
+        return "the first line is a comment: the names of the columns have to come first"
+    if len(header) == 1 and "|" in first:
+        return "columns are separated by commas, semicolons or tabs, not by `|`"
     if len(header) == 1 and len(first.split()) > 1:
         return "columns are separated by commas, semicolons or tabs, not by blanks"
     if any(PurePosixPath(cell).suffix.lower() in IMAGE_SUFFIXES for cell in header):

@@ -54,7 +54,8 @@ def _box(node: Node, read_name: Callable[[str, int], str], first: float) -> Box:
     corners = node.find("bndbox")
     label = read_name(node.value("name"), node.line)
     if corners is None or not label:
-        raise VocError("bad_box", "an object needs `name` and `bndbox`", node.line)
+        lacking = "`name`" if corners is not None else "`bndbox`" if label else "`name` and `bndbox`"
+        raise VocError("bad_box", f"an object needs `name` and `bndbox`; here is no {lacking}", node.line)
     try:
         x_min, y_min, x_max, y_max = (float(corners.value(t)) for t in ("xmin", "ymin", "xmax", "ymax"))
     except ValueError:

@@ -42,9 +42,11 @@ def parse_line(line: str, number: int, names: Mapping[int, str]) -> LabelLine | 
         index = exact_whole(cells[0])
         values = tuple(float(cell) for cell in cells[1:])
     except (InexactError, ValueError):
+        if cells[0] in names.values():
+            return f"{shown} names its class, where YOLO has the number of the class, counted from 0"
         return f"{shown} is not a class number and coordinates"
     if index not in names:
-        return f"class {index} has no name; there are {min(names)} to {max(names)}"
+        return f"class {index} has no name; there are {min(names)} to {max(names)}, counted from 0"
     return LabelLine(names[index], values, number)
 
 
