@@ -16,6 +16,8 @@ from safetensors.torch import save
 from torch import nn
 
 from transferflow.cli.main import main
+from transferflow.errors import PlanError
+from transferflow.stages.context import build_context
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +99,27 @@ def test_a_run_uses_passwords_and_keeps_none(
     assert CANARY not in out + err
     assert (tmp_path / "transferflow_home" / "reports" / "colours.html").is_file()
     assert holders(tmp_path) == []
+
+
+@pytest.mark.parametrize("later", [[], ["--set", "backbone.weights=none"]])
+@pytest.mark.parametrize("command", ["plan", "run", "deploy"])
+def test_a_value_with_a_password_is_refused_though_another_follows(
+    command, later, write_spec, tmp_path, capfd
+):
+    """Prefect keeps a flow run's parameters, all values as they were said."""
+    spec = write_spec("none")
+    value = f"backbone.weights=https://me:{CANARY}@host/weights.pth"
+    assert main([command, spec, "--set", value, *later]) == 2
+    out, err = capfd.readouterr()
+    assert "netrc" in out + err
+    assert CANARY not in out + err
+    assert holders(tmp_path) == []
+
+
+def test_a_run_that_is_asked_elsewhere_keeps_no_password_either(tmp_path):
+    with pytest.raises(PlanError, match="MLFLOW_TRACKING_USERNAME") as caught:
+        build_context(tmp_path, f"https://me:{CANARY}@host")
+    assert CANARY not in str(caught.value)
 
 
 @pytest.mark.parametrize("command", ["validate", "plan", "run"])

@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 
 from transferflow.cli.help import SURROUNDINGS
-from transferflow.errors import PlanError, TransferflowError
+from transferflow.errors import TransferflowError
 from transferflow.logs import get_logger
+from transferflow.registry.address import require_no_secret
 from transferflow.spec.load import read_document, with_places
-from transferflow.text import holds_secret
 
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a YAML file.")]
 Override = Annotated[
@@ -34,25 +34,11 @@ Home = Annotated[
         help="Artifacts and cache; default: $TRANSFERFLOW_HOME or .transferflow.",
     ),
 ]
-
-
-def _without_secret(uri: str | None) -> str | None:
-    """Refuse a password on the command line: histories, process lists and Prefect's server would keep it."""
-    if uri is not None and holds_secret(uri):
-        raise PlanError(
-            "an address with a user, a password or a token",
-            where="--tracking-uri",
-            found=uri,
-            hint="set MLFLOW_TRACKING_URI to it, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
-        )
-    return uri
-
-
 TrackingUri = Annotated[
     str | None,
     typer.Option(
         "--tracking-uri",
-        callback=_without_secret,
+        callback=require_no_secret,
         metavar="URI",
         rich_help_panel=SURROUNDINGS,
         help="MLflow server; default: $MLFLOW_TRACKING_URI or local files.",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from transferflow.machine import machine_faults_named
+from transferflow.registry.address import require_no_secret
 from transferflow.registry.mlflow_keeping import MlflowKeeping
 from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.stages.progress import is_watched
@@ -89,7 +90,9 @@ def build_context(
 
     Raises:
         MachineError: If the home folder is a file, or would lie below one, or may not be looked into.
+        PlanError: If the address holds a password, which whoever keeps what was said would keep too.
     """
+    require_no_secret(tracking_uri)
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read by huggingface_hub and by our own downloads alike
     folder = home.absolute() if home else default_home()

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from transferflow.errors import Problem
 from transferflow.limits import MAX_OVERRIDES, MAX_SPEC_DEPTH
 from transferflow.spec.merging.merge import merge
+from transferflow.spec.rules.secrets import ADDRESS_MESSAGE
 from transferflow.spec.yaml.reader import read_yaml
 from transferflow.spec.yaml.tree import Entry, ListNode, MapNode, Node, Place, ScalarNode, shorten
+from transferflow.text import holds_secret
 
 _SEGMENT = re.compile(r"""\s*(?:"([^"]+)"|'([^']+)'|([^\s.="']+))\s*""")
 
@@ -49,6 +51,8 @@ def read_path(text: str) -> list[str]:
 
 def _read(text: str) -> tuple[MapNode | None, list[Problem]]:
     place = Place(f"--set {shorten(text)}")
+    if holds_secret(text):  # said here, as a later value for the same key would hide it
+        return None, [Problem(ADDRESS_MESSAGE, str(place))]
     path, value_text = _split(text)
     if value_text is None or not path:
         what = "is not of the form KEY.PATH=VALUE"

@@ -8,7 +8,7 @@ from transferflow.spec.sections.base import Found
 from transferflow.spec.sections.whole import Sections
 from transferflow.text import holds_secret
 
-_MESSAGE = (
+ADDRESS_MESSAGE = (
     "an address with a user, a password or a token: reports, registries and bundles keep the spec, and would "
     "show it. Leave it out: http(s) takes it from ~/.netrc, s3, gs and others from the environment or "
     "fsspec's configuration"
@@ -18,7 +18,7 @@ _MESSAGE = (
 def _no_secrets(spec: Sections) -> Iterator[Found]:
     for path, text in _texts(spec.model_dump(mode="json", exclude_unset=True), ()):
         if holds_secret(text):
-            yield path, _MESSAGE
+            yield path, ADDRESS_MESSAGE
 
 
 def _texts(value: object, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
