@@ -23,6 +23,7 @@ _WHOLE = re.compile(r"(?P<whole>-?[0-9]+)(\.0+)?")
 _MISSING = frozenset({"nan", "null", "nat", "n/a", "#n/a", "<na>"})
 _SUGGESTED = 100
 """Findings for which a near name is looked for; nobody reads so many."""
+_NO_IMAGES = Finding("no_images", "error", "data.root", "no image can be used")
 _NOTHING: Mapping[SplitName, str] = {
     "train": "there is nothing to learn",
     "val": "no epoch can be told to be the best",
@@ -33,7 +34,7 @@ _NOTHING: Mapping[SplitName, str] = {
 def check_labels(data: Data, truth: Truth, classes: Sequence[str], found: Inspected) -> list[Finding]:
     """Check that labels are known, and that every class is in every split."""
     if not found.records:
-        return [Finding("no_images", "error", "data.root", "no image can be used")]
+        return [_NO_IMAGES]
     counts = class_counts(truth, classes, found)
     labelled = [(r.source or r.path, found.labels_of(row)) for row, r in enumerate(found.records)]
     needed = needed_classes(data, counts)
@@ -90,8 +91,18 @@ def class_counts(truth: Truth, classes: Sequence[str], found: Inspected) -> dict
     return counts
 
 
-def check_listed_names(truth: Truth, listing: Listing) -> list[Finding]:
-    """Check the labels that a listing has before any file is opened; those of masks are not known yet."""
+def check_listed(data: Data, truth: Truth, listing: Listing) -> list[Finding]:
+    """Check what a listing says, before any file is opened: that enough of it is left, and its labels."""
+    if not listing.records:
+        return [_NO_IMAGES]
+    return [
+        *check_share(listing.findings, listing, data.max_bad_fraction),
+        *_check_listed_names(truth, listing),
+    ]
+
+
+def _check_listed_names(truth: Truth, listing: Listing) -> list[Finding]:
+    """Check the labels that a listing has; those of masks are not known yet."""
     labelled = [(r.source or r.path, r.labels or tuple(b.label for b in r.boxes)) for r in listing.records]
     findings = list(check_names(truth, listing.classes, labelled))
     if not isinstance(truth, LabelTruth):

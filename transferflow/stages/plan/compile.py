@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from transferflow.data.checks.findings import refuse_errors
-from transferflow.data.checks.labels import check_listed_names
+from transferflow.data.checks.labels import check_listed
 from transferflow.data.listing import load_listing
 from transferflow.data.loading.loader import batches_in_epoch
 from transferflow.data.records import SPLITS, DatasetSnapshot, Listing
@@ -128,7 +128,7 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
     snapshot = load_snapshot(artifact.path) if artifact else None
     classes = snapshot.classes if snapshot else listing.classes
     require_known_classes(spec, classes)
-    refuse_errors([*listing.findings, *check_listed_names(spec.task.truth, listing)])
+    refuse_errors([*listing.findings, *check_listed(spec.data, spec.task.truth, listing)])
     parts = build_parts(spec, classes, pretrained=False, device="meta")
     training = compile_training_plan(spec, parts)
     stages = _stages(spec, context, prepared, snapshot)
