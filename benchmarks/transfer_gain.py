@@ -7,7 +7,8 @@ Both start from the same spec, images, epochs and augmentation, and differ in th
 start trains every layer at the head's rate and lets batch norm gather its own statistics: freezing random
 layers, or slowing them down, would make it look worse than it is.
 
-Prints JSON: the test metric of each run, mean and range of both starts, and what transfer gains.
+Prints JSON: the gate's metric of each run on the test images, mean and range of both starts, and what
+transfer gains.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import time
 from pathlib import Path
 
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import gate_metric
 from transferflow.spec.load import load_spec
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.stage import evaluate, read_evaluation
@@ -28,7 +30,6 @@ from transferflow.stages.prepare import prepare
 from transferflow.stages.train.stage import train
 
 SPECS = ("specs/quickstart.yaml", "specs/tree-crowns.yaml", "specs/nuclei.yaml", "specs/brain-tissue.yaml")
-METRICS = {"classification": "accuracy", "detection": "map50", "segmentation": "miou"}
 
 
 def random_start(spec: ExperimentSpec) -> ExperimentSpec:
@@ -53,7 +54,7 @@ def run(spec: ExperimentSpec, home: Path) -> dict[str, float]:
     trained = train(spec, context, prepared)
     seconds = time.perf_counter() - started
     evaluated = evaluate(spec, context, prepared, trained)
-    found = read_evaluation(evaluated.folder).metrics[METRICS[spec.task.kind]].value
+    found = read_evaluation(evaluated.folder).metrics[gate_metric(spec)].value
     return {"seed": spec.training.seed, "value": round(found, 4), "train_seconds": round(seconds, 1)}
 
 
@@ -78,7 +79,7 @@ def compare(path: Path, seeds: list[int], overrides: list[str]) -> dict[str, obj
     means = {start: statistics.mean(entry["value"] for entry in runs) for start, runs in found.items()}
     return {
         "spec": path.name,
-        "metric": METRICS[spec.task.kind],
+        "metric": gate_metric(spec),
         "transfer": summary(found["transfer"]),
         "random": summary(found["random"]),
         "gain": round(means["transfer"] - means["random"], 4),

@@ -136,6 +136,7 @@ def report_data(classes=10, images=500, *, names=None, multilabel=False, hostile
         traits=Classification.traits,
         evaluation=evaluation,
         classes=names,
+        metrics=MULTI_LABEL if multilabel else SINGLE_LABEL,
         main_metric="accuracy",
         training=TrainingSummary(history(), "accuracy", 6, layers(), (0, 3), (proof,), True),
         data=DataSummary(
@@ -162,7 +163,7 @@ def report_data(classes=10, images=500, *, names=None, multilabel=False, hostile
     )
 
 
-def shared_parts(evaluation, classes, task, traits, main_metric, worst):
+def shared_parts(evaluation, classes, task, traits, metrics, worst, main_metric=None):
     """The classification report's other sections under another task's evaluation."""
     data = report_data(len(classes), 30)
     counts = {split: dict.fromkeys(classes, n) for split, n in data.data.counts.items()}
@@ -175,7 +176,8 @@ def shared_parts(evaluation, classes, task, traits, main_metric, worst):
         specificity=None,
         evaluation=evaluation,
         classes=classes,
-        main_metric=main_metric,
+        metrics=metrics,
+        main_metric=main_metric or metrics.main,
         worst=worst,
         data=replace(data.data, class_counts=counts),
     )
@@ -218,7 +220,7 @@ def detection_report(images=40, hostile=""):
                 (truth.id,),
             )
         )
-    return shared_parts(evaluation, classes, "detection", Detection.traits, "map50", tuple(worst))
+    return shared_parts(evaluation, classes, "detection", Detection.traits, DETECTION, tuple(worst), "map50")
 
 
 def segmentation_report(images=12):
@@ -237,7 +239,9 @@ def segmentation_report(images=12):
         ]
         worst.append(Picture(tuple(panels), f"mIoU {image_iou(counts[-1:])[0]:.3f}", (f"{number}.png",)))
     evaluation = evaluate_segmentation(counts, classes, metrics=SEGMENTATION.names, bootstrap=100, seed=0)
-    return shared_parts(evaluation, classes, "segmentation", Segmentation.traits, "miou", tuple(worst[:4]))
+    return shared_parts(
+        evaluation, classes, "segmentation", Segmentation.traits, SEGMENTATION, tuple(worst[:4])
+    )
 
 
 @pytest.fixture(scope="session")
@@ -256,8 +260,7 @@ def regression_report(images=200, offset=1e4):
     run = {"metrics": REGRESSION.names, "bootstrap": 100, "seed": 0}
     evaluation = evaluate_regression(truth + 2 * rng.normal(size=images), truth, "steps", **run)
     worst = tuple(Picture((Panel(coins()),), f"{t:.6g}, predicted 5", ("a.png",)) for t in truth[:3])
-    report = shared_parts(evaluation, ("steps",), "regression", Regression.traits, "mae", worst)
-    return replace(report, lower_is_better=REGRESSION.lower_is_better, unbounded=REGRESSION.unbounded)
+    return shared_parts(evaluation, ("steps",), "regression", Regression.traits, REGRESSION, worst)
 
 
 @pytest.fixture(scope="session")

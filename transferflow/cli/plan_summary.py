@@ -9,7 +9,6 @@ from operator import itemgetter
 from transferflow.report.contents import LayerRow
 from transferflow.spec.deciding import training_devices
 from transferflow.spec.sections.guide import positive_class
-from transferflow.spec.sections.truth import NumberTruth
 from transferflow.stages.plan.compile import Plan
 from transferflow.stages.plan.last_training import LastTraining
 from transferflow.training.job import FreezePhase
@@ -73,7 +72,7 @@ def _images(plan: Plan) -> str:
     note = "" if plan.exact else " (as listed; prepare opens the files)"
     left_out = f", {plan.left_out:,} left out" if plan.left_out else ""
     classes = f"{len(plan.classes)} class{'' if len(plan.classes) == 1 else 'es'}"
-    if isinstance(plan.spec.task.truth, NumberTruth):
+    if plan.spec.task.truth.is_number:
         classes = f"the number is {plan.classes[0]}"
     positive = positive_class(plan.spec.task, plan.classes)
     if positive is not None:

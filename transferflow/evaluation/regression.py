@@ -14,8 +14,8 @@ from transferflow.evaluation.results import Evaluation, require_images, require_
 from transferflow.evaluation.statistics.bootstrap import FloatArray, Statistic, ratio
 from transferflow.evaluation.statistics.clusters import decide_clusters
 from transferflow.evaluation.statistics.intervals import metric_values
+from transferflow.spec.sections.metrics import REGRESSION
 
-KNOWN_METRICS = ("mae", "rmse", "r2")
 DRAWN_IMAGES = 2000
 """The scatter shows at most so many images, evenly picked by their truth."""
 
@@ -87,7 +87,7 @@ def build_regression_statistic(predicted: FloatArray, truth: FloatArray, names: 
     Raises:
         EvaluationError: No image, arrays that do not fit, a number that is not finite, or an unknown metric.
     """
-    require_known(names, KNOWN_METRICS, "regression")
+    require_known(names, REGRESSION.names, "regression")
     require_images(len(truth))
     if predicted.shape != truth.shape:
         raise EvaluationError(

@@ -10,6 +10,7 @@ from transferflow.data.records import SplitName
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Picture
 from transferflow.evaluation.results import Evaluation
+from transferflow.spec.sections.metrics import TaskMetrics
 from transferflow.training.job import PhaseProof
 
 
@@ -120,8 +121,7 @@ class ReportData:
         training: How it was trained.
         data: What it was trained and measured on.
         lineage: Where the numbers come from.
-        lower_is_better: Metrics of which less is better.
-        unbounded: Metrics that are not from 0 to 1, and so have no bar.
+        metrics: The task's metrics, and how they are read.
         positive: The class that sensitivity is about, where there is one, see `guide.positive_class`.
         specificity: The fixed one at which sensitivity is measured; `None` where none is.
         facts: Short facts under the title: backbone, device, time.
@@ -136,12 +136,11 @@ class ReportData:
     traits: ReportTraits
     evaluation: Evaluation
     classes: tuple[str, ...]
+    metrics: TaskMetrics
     main_metric: str
     training: TrainingSummary
     data: DataSummary
     lineage: Lineage
-    lower_is_better: frozenset[str] = frozenset({"ece", "loss"})
-    unbounded: frozenset[str] = frozenset()
     positive: str | None = None
     specificity: float | None = None
     facts: tuple[tuple[str, str], ...] = ()

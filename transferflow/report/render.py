@@ -49,7 +49,7 @@ def render_report(data: ReportData) -> str:
         "class_note": class_note(data),
         "worst": [inline_picture(picture) for picture in data.worst],
         "examples": [inline_picture(picture) for picture in data.examples],
-        "training_charts": training_charts(data.training, data.lower_is_better),
+        "training_charts": training_charts(data.training, data.metrics.lower_is_better),
         "layer_table": layer_table(data.training),
         "parameter_share": parameter_share(data.training.layers),
         "proof_table": proof_table(data.training),

@@ -12,7 +12,6 @@ from transferflow.evaluation.results import Evaluation
 from transferflow.report.contents import DataSummary, LayerRow, ReportData, TrainingSummary
 from transferflow.report.wording import (
     DASH,
-    METRIC_MEANINGS,
     count,
     count_short,
     fraction,
@@ -22,7 +21,7 @@ from transferflow.report.wording import (
     number,
     rate,
 )
-from transferflow.spec.sections.metrics import SENSITIVITY
+from transferflow.spec.sections.metrics import METRICS, SENSITIVITY
 from transferflow.tasks.rendering.drawing import class_colour
 
 
@@ -59,7 +58,7 @@ def metric_meaning(data: ReportData, name: str) -> str:
     """What a metric says, in half a sentence."""
     if name == SENSITIVITY and data.positive:
         return f"share of the images of {data.positive} that are found"
-    return METRIC_MEANINGS.get(name, "")
+    return METRICS[name].meaning if name in METRICS else ""
 
 
 def metric_cards(data: ReportData) -> list[MetricCard]:
@@ -69,19 +68,19 @@ def metric_cards(data: ReportData) -> list[MetricCard]:
     cards = []
     for name in names:
         metric = metrics[name]
-        better = "; lower is better" if name in data.lower_is_better else ""
+        better = "; lower is better" if name in data.metrics.lower_is_better else ""
         meaning = metric_meaning(data, name)
         note = metric.reason or (meaning if better in meaning else f"{meaning}{better}")
         bar = None
-        if name not in data.unbounded and math.isfinite(metric.value) and 0 <= metric.value <= 1:
+        if name not in data.metrics.unbounded and math.isfinite(metric.value) and 0 <= metric.value <= 1:
             low = metric.low if metric.low is not None else metric.value
             high = metric.high if metric.high is not None else metric.value
             bar = (100 * low, 100 * metric.value, 100 * high)
         cards.append(
             MetricCard(
                 metric_title(data, name),
-                in_unit(metric.value) if name in data.unbounded else number(metric.value),
-                interval(metric, in_unit if name in data.unbounded else number),
+                in_unit(metric.value) if name in data.metrics.unbounded else number(metric.value),
+                interval(metric, in_unit if name in data.metrics.unbounded else number),
                 note,
                 name == data.main_metric,
                 bar,

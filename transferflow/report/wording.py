@@ -6,66 +6,20 @@ import math
 from collections.abc import Callable
 
 from transferflow.evaluation.results import MetricValue
+from transferflow.spec.sections.metrics import METRICS
 
 DASH = "\u2013"
 """Stands where there is no value."""
 
-METRIC_LABELS = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_f1": "Macro F1",
-    "auroc": "AUROC",
-    "average_precision": "Average precision",
-    "ece": "Calibration error",
-    "sensitivity_at_specificity": "Sensitivity at specificity",
-    "map": "mAP",
-    "map50": "mAP50",
-    "map75": "mAP75",
-    "map_small": "mAP small",
-    "map_medium": "mAP medium",
-    "map_large": "mAP large",
-    "average_recall": "Average recall",
-    "miou": "mIoU",
-    "iou": "IoU",
-    "dice": "Dice",
-    "pixel_accuracy": "Pixel accuracy",
-    "boundary_f1": "Boundary F1",
-    "mae": "Mean absolute error",
-    "rmse": "RMSE",
-    "r2": "R²",
-    "f1": "F1",
-    "ap": "AP",
-    "ap50": "AP50",
-    "ap75": "AP75",
-}
-METRIC_MEANINGS = {
-    "accuracy": "share of test images whose class is right",
-    "balanced_accuracy": "mean recall over the classes",
-    "macro_f1": "mean F1 over the classes",
-    "auroc": "chance that a positive image ranks above a negative one",
-    "average_precision": "mean precision over all recalls",
-    "ece": "mean gap between confidence and accuracy; lower is better",
-    "sensitivity_at_specificity": "share of a class's images that are found, mean over the classes",
-    "map": "mean average precision over IoU 0.50 to 0.95",
-    "map50": "mean average precision at IoU 0.50",
-    "map75": "mean average precision at IoU 0.75",
-    "map_small": "objects below 32 x 32 pixels",
-    "map_medium": "objects of 32 x 32 to 96 x 96 pixels",
-    "map_large": "objects above 96 x 96 pixels",
-    "average_recall": "mean recall over IoU 0.50 to 0.95, at most 100 boxes an image",
-    "miou": "mean overlap of predicted and true regions",
-    "dice": "mean Dice coefficient over the classes",
-    "pixel_accuracy": "share of pixels whose class is right",
-    "boundary_f1": "how well the outlines agree",
-    "mae": "mean distance from the truth, in its unit",
-    "rmse": "root of the mean squared distance from the truth, in its unit",
-    "r2": "share of the variance that is explained; 0: no better than the mean",
-}
+_CLASS_LABELS = {"f1": "F1", "iou": "IoU", "ap": "AP", "ap50": "AP50", "ap75": "AP75"}
+"""Columns of the table of classes that are no metrics of a split."""
 
 
 def metric_label(name: str) -> str:
     """A metric's name in words."""
-    return METRIC_LABELS.get(name, name.replace("_", " "))
+    if name in METRICS:
+        return METRICS[name].label
+    return _CLASS_LABELS.get(name, name.replace("_", " "))
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -176,7 +176,7 @@ def test_what_the_spec_has_already_is_said(problems_of: ProblemsOf) -> None:
         (metrics.SEGMENTATION, "auc", ""),
     ],
 )
-def test_metrics_of_other_names(task: metrics.MetricNames, word: str, meant: str) -> None:
+def test_metrics_of_other_names(task: metrics.TaskMetrics, word: str, meant: str) -> None:
     assert known_metric(word, task.names) == meant
 
 

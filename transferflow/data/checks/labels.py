@@ -83,7 +83,7 @@ def class_counts(truth: Truth, classes: Sequence[str], found: Inspected) -> dict
         labels: Sequence[str] = found.labels_of(row)
         if boxes:
             labels = [box.label for box in boxes if not box.crowd]
-        elif isinstance(truth, NumberTruth):
+        elif truth.is_number:
             labels = classes
         for label in labels:
             if label in counts[split]:
@@ -127,7 +127,7 @@ def check_names(
         classes: Class names in order.
         labelled: Place and labels of each image.
     """
-    if isinstance(truth, NumberTruth):
+    if truth.is_number:
         yield from _check_numbers(labelled)
         return
     known = set(classes)

@@ -19,7 +19,7 @@ from transferflow.data.records import Finding, Listing, Record
 from transferflow.errors import DataError
 from transferflow.spec.class_names import plain_name
 from transferflow.spec.sections.data import Columns, DicomData, TableData
-from transferflow.spec.sections.truth import LabelTruth, NumberTruth, Truth
+from transferflow.spec.sections.truth import Truth
 
 _MANY_WORDS = 50
 """A column of more words says no splits."""
@@ -55,7 +55,7 @@ def list_rows(
     reader.findings += [*reader.unread_splits(), *reader.spellings.findings()]
     if not reader.records and not any(f.severity != "warning" for f in reader.findings):
         raise DataError("the table has no rows", where=str(file), hint="put a row per image below the header")
-    if isinstance(truth, NumberTruth):
+    if truth.is_number:
         classes: tuple[str, ...] = (columns.label,)
     else:
         classes = data.classes or tuple(sorted({label for r in reader.records for label in r.labels}))
@@ -126,8 +126,8 @@ class _RowReader:
         self.findings: list[Finding] = []
         self._columns = columns
         self._required_group = data.split.group_by is not None
-        self._separator = data.label_separator if isinstance(truth, LabelTruth) and truth.several else None
-        self._is_number = isinstance(truth, NumberTruth)
+        self._separator = data.label_separator if truth.several else None
+        self._is_number = truth.is_number
         self._members = Members(fence)
         self._name = name
         self._seen: dict[str, str] = {}

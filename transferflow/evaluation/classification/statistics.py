@@ -21,10 +21,11 @@ from transferflow.evaluation.classification.ranking import (
 )
 from transferflow.evaluation.results import require_images, require_known
 from transferflow.evaluation.statistics.bootstrap import FloatArray, Statistic, nan_mean, ratio
+from transferflow.spec.sections.metrics import MULTI_LABEL, SENSITIVITY, SINGLE_LABEL
 
 MULTILABEL_THRESHOLD = 0.5
-RANK_METRICS = ("auroc", "average_precision", "sensitivity_at_specificity")
-KNOWN_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "ece", *RANK_METRICS)
+RANK_METRICS = ("auroc", "average_precision", SENSITIVITY)
+_KNOWN = tuple(dict.fromkeys((*SINGLE_LABEL.names, *MULTI_LABEL.names)))
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def build_statistic(sample: ClassificationSample, names: Sequence[str], specific
     Raises:
         EvaluationError: A name is unknown.
     """
-    require_known(names, KNOWN_METRICS, "classification")
+    require_known(names, _KNOWN, "classification")
     count = build_class_counter(sample)
     right = right_share(sample)
     ece = calibration_statistic(*confidence_and_correct(sample))

@@ -9,6 +9,7 @@ import numpy as np
 from transferflow.evaluation.detection.matching import IOU_THRESHOLDS, ClassMatches
 from transferflow.evaluation.results import require_known
 from transferflow.evaluation.statistics.bootstrap import FloatArray, Statistic, nan_mean, ratio
+from transferflow.spec.sections.metrics import DETECTION
 
 RECALL_POINTS = np.linspace(0, 1, 101)
 AREA_OF_METRIC = {
@@ -29,7 +30,7 @@ def needed_areas(metrics: Sequence[str]) -> tuple[str, ...]:
     Raises:
         EvaluationError: A metric is unknown.
     """
-    require_known(metrics, AREA_OF_METRIC, "detection")
+    require_known(metrics, DETECTION.names, "detection")
     return tuple(dict.fromkeys(AREA_OF_METRIC[name] for name in metrics))
 
 

@@ -15,8 +15,8 @@ from transferflow.evaluation.segmentation.counts import MaskCounts
 from transferflow.evaluation.statistics.bootstrap import FloatArray, Statistic, nan_mean, ratio
 from transferflow.evaluation.statistics.clusters import decide_clusters
 from transferflow.evaluation.statistics.intervals import metric_values
+from transferflow.spec.sections.metrics import SEGMENTATION
 
-KNOWN_METRICS = ("miou", "dice", "pixel_accuracy", "boundary_f1")
 HISTOGRAM_BINS = 20
 _MEANS = {"miou": "iou", "dice": "dice", "boundary_f1": "boundary_f1"}
 
@@ -90,7 +90,7 @@ def build_segmentation_statistic(counts: Sequence[MaskCounts], metrics: Sequence
         EvaluationError: No image, or an unknown metric.
     """
     require_images(len(counts))
-    require_known(metrics, KNOWN_METRICS, "segmentation")
+    require_known(metrics, SEGMENTATION.names, "segmentation")
     sums = _stack(counts)
 
     def statistic(weights: FloatArray) -> FloatArray:

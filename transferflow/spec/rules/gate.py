@@ -25,7 +25,7 @@ def _bounds(spec: Sections) -> Iterator[tuple[tuple[str, ...], str, Gate | Metri
 def _bounds_suit_their_metric(spec: Sections) -> Iterator[Found]:
     names = spec.task.metrics
     for path, metric, bound in _bounds(spec):
-        in_the_unit = metric in names.unbounded & names.lower_is_better
+        in_the_unit = metric in names.in_the_unit
         if bound.minimum is not None and in_the_unit:
             message = (
                 f"{metric} is an error in the unit of the data: set `maximum`, the largest that may pass"

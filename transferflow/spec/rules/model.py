@@ -19,7 +19,6 @@ from transferflow.spec.sections.head import LinearHead, SegmentationHead, ZeroSh
 from transferflow.spec.sections.optimizer import AdamW, Cosine
 from transferflow.spec.sections.task import ClassificationTask
 from transferflow.spec.sections.training import Training
-from transferflow.spec.sections.truth import NumberTruth
 from transferflow.spec.sections.whole import Sections
 
 _NO_WEIGHTS = "none"
@@ -116,7 +115,7 @@ def _text_needs_clip(spec: Sections) -> Iterator[Found]:
 
 
 def _classes_are_for_tasks_with_classes(spec: Sections) -> Iterator[Found]:
-    if not isinstance(spec.task.truth, NumberTruth):
+    if not spec.task.truth.is_number:
         return
     why = f"{spec.task.kind} has no classes"
     if spec.data.classes is not None:

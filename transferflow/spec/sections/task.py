@@ -21,7 +21,7 @@ from transferflow.spec.sections.metrics import (
     REGRESSION,
     SEGMENTATION,
     SINGLE_LABEL,
-    MetricNames,
+    TaskMetrics,
 )
 from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, NumberTruth
 
@@ -74,7 +74,7 @@ class ClassificationTask(Section):
         return LabelTruth(several=self.multilabel)
 
     @property
-    def metrics(self) -> MetricNames:
+    def metrics(self) -> TaskMetrics:
         """Metrics that it has."""
         return MULTI_LABEL if self.multilabel else SINGLE_LABEL
 
@@ -91,7 +91,7 @@ class DetectionTask(Section):
         small_data_freezes=False,
         settings=frozenset(),
     )
-    metrics: ClassVar[MetricNames] = DETECTION
+    metrics: ClassVar[TaskMetrics] = DETECTION
     truth: ClassVar[BoxTruth] = BoxTruth()
     kind: Literal["detection"]
 
@@ -108,7 +108,7 @@ class SegmentationTask(Section):
         small_data_freezes=False,
         settings=frozenset({"class_weights"}),
     )
-    metrics: ClassVar[MetricNames] = SEGMENTATION
+    metrics: ClassVar[TaskMetrics] = SEGMENTATION
     kind: Literal["segmentation"]
     ignore_index: Annotated[StrictInt, Field(ge=0, le=255)] | None = None
     """Mask value that counts neither in the loss nor in the metrics; left out: 255, where the masks hold
@@ -132,7 +132,7 @@ class RegressionTask(Section):
         small_data_freezes=True,
         settings=frozenset(),
     )
-    metrics: ClassVar[MetricNames] = REGRESSION
+    metrics: ClassVar[TaskMetrics] = REGRESSION
     truth: ClassVar[NumberTruth] = NumberTruth()
     kind: Literal["regression"]
     loss: Literal["mse", "huber"] = "mse"

@@ -1,6 +1,11 @@
 """What is known to be right about an image, by its form: what a data set holds and a model learns.
 
-A task says which form it needs (`task.truth`); the data layer knows these forms, and no task.
+A task says which form it needs (`task.truth`); the data layer knows these forms, and no task. Each form says
+of itself what the readers, checks and transforms ask: the type checker misses the answer of a new one.
+
+- `moving`: what lies on the pixels, and so moves with the image when it is varied.
+- `several`: whether a cell of a table may hold several labels, or none.
+- `is_number`: whether an image has a number, and no classes.
 """
 
 from __future__ import annotations
@@ -10,7 +15,6 @@ from typing import ClassVar, Literal
 
 _USUAL_VOID = 255
 Moving = Literal["boxes", "mask"] | None
-"""What lies on the pixels, and so moves with the image when it is varied."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class LabelTruth:
     """
 
     moving: ClassVar[Moving] = None
+    is_number: ClassVar[bool] = False
     several: bool = False
 
 
@@ -30,6 +35,8 @@ class BoxTruth:
     """Boxes with a class each."""
 
     moving: ClassVar[Moving] = "boxes"
+    several: ClassVar[bool] = False
+    is_number: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ class MaskTruth:
     """
 
     moving: ClassVar[Moving] = "mask"
+    several: ClassVar[bool] = False
+    is_number: ClassVar[bool] = False
     ignore_index: int | None = None
 
     @property
@@ -55,6 +64,8 @@ class NumberTruth:
     """A number for a whole image."""
 
     moving: ClassVar[Moving] = None
+    several: ClassVar[bool] = False
+    is_number: ClassVar[bool] = True
 
 
 Truth = LabelTruth | BoxTruth | MaskTruth | NumberTruth

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, assert_never
 
 from transferflow.data.checks.findings import refuse_errors
 from transferflow.data.checks.labels import check_listed
@@ -173,22 +173,37 @@ def _expected_counts(listing: Listing, spec: ExperimentSpec) -> dict[str, int]:
 def _stages(
     spec: ExperimentSpec, context: RunContext, prepared: Mapping[str, Any], snapshot: DatasetSnapshot | None
 ) -> tuple[StagePlan, ...]:
-    store = context.store
-    first = _stage(store, spec, "prepare", prepared)
+    """The stages in their order, each keyed with the key of the one before it."""
+    first = _stage(context.store, spec, STAGES[0], prepared)
     if snapshot is None:
-        return (
-            first,
-            *(StagePlan(stage, None, False, (), False) for stage in STAGES[1:]),
-        )
-    trained = complete_train_inputs(spec, context, snapshot).inputs
-    evaluated = evaluate_inputs(spec, snapshot, digest(trained))
-    registered = register_inputs(spec, digest(evaluated), context.registry.identity)
-    return (
-        first,
-        _stage(store, spec, "train", trained),
-        _stage(store, spec, "evaluate", evaluated),
-        _stage(store, spec, "register", registered),
-    )
+        return (first, *(StagePlan(stage, None, False, (), False) for stage in STAGES[1:]))
+    stages, before = [first], digest(prepared)
+    for stage in STAGES[1:]:
+        inputs = _inputs(stage, spec, context, snapshot, prepared, before)
+        stages.append(_stage(context.store, spec, stage, inputs))
+        before = digest(inputs)
+    return tuple(stages)
+
+
+def _inputs(
+    stage: StageName,
+    spec: ExperimentSpec,
+    context: RunContext,
+    snapshot: DatasetSnapshot,
+    prepared: Mapping[str, Any],
+    before: str,
+) -> Mapping[str, Any]:
+    match stage:
+        case "prepare":
+            return prepared
+        case "train":
+            return complete_train_inputs(spec, context, snapshot).inputs
+        case "evaluate":
+            return evaluate_inputs(spec, snapshot, before)
+        case "register":
+            return register_inputs(spec, before, context.registry.identity)
+        case _:
+            assert_never(stage)
 
 
 def _stage(

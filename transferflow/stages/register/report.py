@@ -64,6 +64,7 @@ def build_report(challenger: Challenger, verdict: VerdictSummary | None) -> Repo
         traits=task.traits,
         evaluation=read_evaluation(challenger.evaluated.folder),
         classes=snapshot.classes,
+        metrics=spec.task.metrics,
         main_metric=gate_metric(spec),
         training=_training(history),
         data=DataSummary(
@@ -73,8 +74,6 @@ def build_report(challenger: Challenger, verdict: VerdictSummary | None) -> Repo
             samples=_samples(show_file, read_rows(snapshot, "train")),
         ),
         lineage=_lineage(challenger),
-        lower_is_better=spec.task.metrics.lower_is_better,
-        unbounded=spec.task.metrics.unbounded,
         positive=positive_class(spec.task, snapshot.classes),
         specificity=spec.evaluation.specificity,
         facts=_facts(spec, history),
