@@ -29,7 +29,7 @@ def plan_facts(plan: Plan) -> Iterator[tuple[str, str]]:
         least, more = divmod(plan.spec.training.batch_size, devices)
         share = f"{least} or {least + 1}" if more else f"{least}"
         yield "devices", f"{devices}, {share} images of each batch on each"
-    if not plan.stages[1].reused:
+    if plan.will_train:
         yield from _last_training(plan.last, plan.spec.training.epochs)
 
 

@@ -82,7 +82,8 @@ def run(
         else:
             outcomes = run_here(loaded, context, quiet)
     print_summary(spec, outcomes)
-    if fail_on and str(outcomes[-1].summary["verdict"]) in FAILING[fail_on]:
+    verdict = next(outcome.summary["verdict"] for outcome in outcomes if outcome.stage == "register")
+    if fail_on and verdict in FAILING[fail_on]:
         raise typer.Exit(NOT_PROMOTED)
 
 

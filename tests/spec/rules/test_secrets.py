@@ -41,4 +41,4 @@ def test_a_password_is_found_wherever_it_stands(problems_of: ProblemsOf, good: s
 def test_a_password_on_the_command_line_is_refused_too(write: Callable[..., Path], good: str) -> None:
     path = write(good)
     _, problems = check_document(read_document(path, (f"data.root=https://me:{SECRET}@host/x",)))
-    assert [problem.where for problem in problems] == ["--set data.root=https://***@host/x: data.root"]
+    assert [problem.where for problem in problems] == ["--set data.root=https://***@host/x"]

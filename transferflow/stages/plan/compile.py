@@ -65,6 +65,7 @@ class Plan:
     Attributes:
         spec: The spec.
         stages: prepare, train, evaluate, register.
+        will_train: Whether the training is not in the store yet.
         classes: Class names in order.
         images: Images per split.
         exact: Whether `images` comes from a snapshot; otherwise files were listed and not opened.
@@ -78,6 +79,7 @@ class Plan:
 
     spec: ExperimentSpec
     stages: tuple[StagePlan, ...]
+    will_train: bool
     classes: tuple[str, ...]
     images: Mapping[str, int]
     exact: bool
@@ -135,12 +137,13 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
     images: Mapping[str, int] = (
         {split: snapshot.counts[split] for split in SPLITS} if snapshot else _expected_counts(listing, spec)
     )
-    will_train = not stages[1].reused
+    will_train = not all(stage.reused for stage in stages if stage.stage == "train")
     if will_train:
         require_devices(spec)
     return Plan(
         spec=spec,
         stages=stages,
+        will_train=will_train,
         classes=classes,
         images=images,
         exact=snapshot is not None,
