@@ -101,7 +101,7 @@ def changed_nodes(node: ast.expr | ast.stmt) -> Iterator[tuple[ast.expr, ast.exp
 
 
 def _is_text(*sides: ast.expr) -> bool:
-    """Whether a `+` joins texts, or a `/` makes a path: a change of those is a type error, no matter of tests."""
+    """Whether a `+` joins texts, or a `/` makes a path: a change of those is a type error, of no use here."""
     parts = [part for side in sides for part in ast.walk(side)]
     return any(isinstance(part, ast.Constant) and isinstance(part.value, str) for part in parts) or any(
         isinstance(side, ast.Name) and side.id.isupper() for side in sides
