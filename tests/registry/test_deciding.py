@@ -98,6 +98,11 @@ def test_the_champion_is_beaten_only_when_the_interval_says_so(low, high, margin
     assert "95% interval" in verdict.reasons[-1]
 
 
+@pytest.mark.parametrize(("low", "kind"), [(0.001, PROMOTE), (-0.001, HOLD)])
+def test_left_out_the_margin_asks_for_any_gain_that_is_sure(low, kind):
+    assert decide_verdict(GateRule("auroc"), 0.9, compared(0.01, low, 0.02)).kind is kind
+
+
 def test_a_champion_that_cannot_be_measured_holds_the_challenger():
     verdict = decide_verdict(GateRule("auroc"), 0.99, NotComparable("version 1", "its classes differ"))
     assert verdict.kind is HOLD

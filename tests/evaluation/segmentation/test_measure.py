@@ -10,11 +10,13 @@ import torch
 import torchmetrics.functional.classification as tm
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
+from sklearn.metrics import accuracy_score, jaccard_score
 
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.results import evaluation_to_json, load_evaluation
 from transferflow.evaluation.segmentation.counts import BOUNDARY_SHARE, count_mask
 from transferflow.evaluation.segmentation.measure import (
+    build_segmentation_statistic,
     evaluate_segmentation,
     image_iou,
     segmentation_statistic,
@@ -150,6 +152,23 @@ def test_the_statistic_of_one_metric_and_the_value_of_each_image():
     assert single == pytest.approx([evaluate(pairs()).metrics["dice"].value] * 2)
     alone = [evaluate([item]).metrics["miou"].value for item in pairs()]
     assert image_iou(counts) == pytest.approx(alone)
+
+
+def test_pooled_values_of_any_draw_equal_scikit_learns():
+    items = [(p, t) for p, t in pairs(3, ignored=False)]
+    statistic = build_segmentation_statistic(
+        [count_mask(p, t, 3, IGNORE) for p, t in items], ["pixel_accuracy", "miou"]
+    )
+    draws = np.array([[1.0, 1, 1], [3, 0, 0], [0, 1, 2]])
+    expected = []
+    for draw in draws.astype(int):
+        drawn = [item for item, times in zip(items, draw, strict=True) for _ in range(times)]
+        predicted, truth = (
+            np.concatenate([side.ravel() for side in sides]) for sides in zip(*drawn, strict=True)
+        )
+        overlap = jaccard_score(truth, predicted, average="macro", labels=np.unique([truth, predicted]))
+        expected.append([accuracy_score(truth, predicted), overlap])
+    assert statistic(draws) == pytest.approx(np.array(expected))
 
 
 def test_curves_are_plain_json():

@@ -203,7 +203,15 @@ def test_every_file_of_a_spec_is_in_its_identity(tmp_path, lock):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{}", '{"format": 9}', '{"format": 1, "weights": [{}]}', "[1]", pytest.param("[" * 9999, id="deep")],
+    [
+        "",
+        "{}",
+        '{"format": 9}',
+        '{"format": 2, "weights": []}',
+        '{"format": 1, "weights": [{}]}',
+        "[1]",
+        pytest.param("[" * 9999, id="deep"),
+    ],
 )
 def test_a_broken_lock_file(text, lock):
     lock.write_text(text)

@@ -99,6 +99,15 @@ def test_a_zero_shot_head_has_other_settings(problems_of: ProblemsOf, override: 
             "0 is the value of the class sky",
         ),
         (("task={kind: detection}", "data={format: yolo, root: d, fit: crop}"), "data.fit", "would lose"),
+        (
+            (
+                "data.image_size=64",
+                "augmentation={transforms: [{one_of: [{name: HorizontalFlip}, "
+                "{name: RandomCrop, args: {height: 65}}]}]}",
+            ),
+            "augmentation.transforms.0.one_of.1.args.height",
+            "RandomCrop of 65 is larger than",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(

@@ -3,11 +3,16 @@
 import re
 
 import pyarrow.parquet as pq
+import pytest
 
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.evaluation.results import load_evaluation
 from transferflow.registry.base import RegisteredVersion
+from transferflow.registry.gate import VerdictKind
+from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.champion import decide_resamples, trained_on
+from transferflow.stages.register.decision import decide
+from transferflow.tasks.bundle import load_bundle
 
 
 def split_contents(outcome, *splits):
@@ -48,6 +53,25 @@ def test_what_is_not_known_is_not_taken_for_nothing(two_runs):
     assert trained_on(context, same, ours) == frozenset()
     for elsewhere in ({}, tags | {"prepare_key": "0" * 64}):
         assert trained_on(context, RegisteredVersion("colours", 1, "run", (), elsewhere), ours) is None
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_the_champion_itself_is_known_by_its_evaluation(two_runs, tmp_path, same):
+    """Any other evaluation goes through the gate: here it is too large."""
+    context, (first, second) = two_runs
+    prepared, trained, evaluated, _ = second
+    spec = load_bundle(trained.folder).spec
+    gate = spec.registration.gate.model_copy(
+        update={"max_size_mb": 0.001, "against_champion": None, "also": ()}
+    )
+    spec = spec.model_copy(update={"registration": spec.registration.model_copy(update={"gate": gate})})
+    challenger = Challenger(spec, load_snapshot(prepared.folder), prepared, trained, evaluated)
+    key = (second if same else first)[2].key
+    champion = RegisteredVersion("colours", 1, "run", (), {"evaluation_key": key})
+    assert champion.evaluation_key == key
+    verdict = decide(challenger, context, context.registry, champion, tmp_path)
+    assert verdict.kind is (VerdictKind.PROMOTE if same else VerdictKind.REJECT)
+    assert (verdict.reasons == ("it is the champion already",)) is same
 
 
 def test_ends_far_out_in_the_tails_take_more_resamples():
