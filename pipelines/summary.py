@@ -10,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.refresh.look import Look
 from transferflow.stages.register.standing import describe_standing
+from transferflow.text import four_digits
 
 _SHOWN = 50
 
@@ -94,7 +95,7 @@ def summary_page(name: str, outcomes: Sequence[StageOutcome]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "" if value is None else four_digits(value)
 
 
 def _plain(text: str) -> str:

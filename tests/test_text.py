@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferflow.text import holds_secret, one_line, printable, to_csv, without_secrets
+from transferflow.text import four_digits, holds_secret, one_line, printable, to_csv, without_secrets
 
 SECRETS = {
     "https://me:hunter2@host/a.pth": "https://***@host/a.pth",
@@ -92,3 +92,17 @@ def test_a_formula_becomes_text_and_a_number_stays_a_number(start):
 def test_a_csv_has_a_line_per_row_and_no_control_characters():
     text = to_csv(("a", "b"), [("one\ntwo\r\x1b[2J", None), ('say "x", y', 3)])
     assert text.splitlines() == ["a,b", "one\\ntwo\\r\\x1b[2J,", '"say ""x"", y",3']
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.97123456, "0.9712"),
+        (0.0, "0.0000"),
+        (-0.25, "-0.2500"),
+        (1234.5, "1234.5000"),
+        (0.0000123456, "1.235e-05"),
+    ],
+)
+def test_a_measured_value_keeps_its_digits_in_any_unit(value, shown):
+    assert four_digits(value) == shown

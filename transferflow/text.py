@@ -43,6 +43,11 @@ def printable(text: str, limit: int | None = None) -> str:
     return _UNUSUAL.sub(_escaped, _cut_blanked(text, limit))
 
 
+def four_digits(value: float) -> str:
+    """A measured value of any unit: four decimals, or four digits where they would be mostly zeros."""
+    return f"{value:.4g}" if 0 < abs(value) < 0.01 else f"{value:.4f}"
+
+
 def one_line(value: object, limit: int = MAX_LINE) -> str:
     """The same for a place of one line: new lines and tabs are escaped too, and what is too long is cut."""
     return _UNUSUAL_IN_A_LINE.sub(_escaped, _cut_blanked(str(value), limit))

@@ -95,6 +95,32 @@ def test_a_run_shows_logs_artifacts_and_results(finished, client):
     assert run.state.result() == [outcome.to_json() for outcome in outcomes]  # read from a JSON file
 
 
+def test_a_number_per_image_goes_through_the_flow(project, client):
+    """Regression, from features of a frozen backbone: errors are told in the unit of the column."""
+    rows = [
+        f"{n.parent.name}/{n.name},{int(n.stem) / 1e6}" for n in sorted((project / "data").rglob("*.png"))
+    ]
+    (project / "data" / "sizes.csv").write_text("\n".join(["path,metres", *rows]))
+    text = (project / SPEC).read_text().replace("name: tiny", "name: sizes")
+    text = text.replace("{kind: classification}", "{kind: regression}")
+    text = text.replace(
+        "image_folder, root: data,", "csv, root: data, file: sizes.csv, columns: {label: metres},"
+    )
+    text = (
+        text.replace("epochs: 1", "epochs: 2") + "freeze: {policy: backbone}\naugmentation: {preset: none}\n"
+    )
+    (project / "sizes.yaml").write_text(text)
+    outcomes = run_flow(Path("sizes.yaml"), [], RunContext(project / "home"))
+    run = last_run(client)
+    assert (run.name, run.state.name) == ("sizes", "Completed")
+    assert any("the backbone is frozen" in line for line in logs_of(client, run))
+    only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+    page = {a.key: a.data for a in client.read_artifacts(artifact_filter=only)}["sizes-summary"]
+    (row,) = [line for line in page.splitlines() if line.startswith("| mae |")]
+    error = outcomes[2].summary["metrics"]["mae"]["value"]
+    assert float(row.split("|")[2]) == pytest.approx(error, rel=1e-3)
+
+
 def test_a_bad_spec_fails_the_run_with_its_message_and_no_traceback(project, client):
     with pytest.raises(SpecError, match=r"nothing\.yaml"):
         run_flow(Path("nothing.yaml"), [], RunContext(project / "home"))

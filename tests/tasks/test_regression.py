@@ -15,12 +15,16 @@ from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import PlanError
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.data import FullRange
+from transferflow.stages.context import RunContext
+from transferflow.stages.prepare import prepare
 from transferflow.stages.split_images import eval_transform_of
+from transferflow.stages.train.stage import train
 from transferflow.tasks import build
 from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.bundle import load_bundle, save_bundle
 from transferflow.tasks.regression import SCHEMA
 from transferflow.tasks.rendering.viewable import show_row
+from transferflow.training.features import decide_feature_cache
 
 SHOW = partial(show_row, channels=3, intensity=FullRange())
 
@@ -102,6 +106,32 @@ def test_a_head_that_starts_at_zero_answers_the_training_mean(discs, load, build
     loaded = load_bundle(tmp_path / "bundle")  # the unit is part of the weights
     table = task.predict(loaded.model, inputs_of(spec, snapshot, parts, "val", tmp_path))
     assert table["value"].to_pylist() == pytest.approx([numbers(snapshot, "train").mean()] * len(table))
+
+
+def test_a_frozen_backbone_trains_the_same_head_from_features_computed_once(discs, tmp_path, monkeypatch):
+    changes = {
+        "freeze": {"policy": "backbone"},
+        "augmentation": {"preset": "none"},
+        "training": discs.training.model_dump() | {"epochs": 3},
+    }
+    spec = ExperimentSpec.model_validate(discs.model_dump(mode="json", exclude_unset=True) | changes)
+    decided, results = [], []
+
+    def decide(*arguments, **options):
+        decided.append(decide_feature_cache(*arguments, **options))
+        return decided[-1] and not results
+
+    monkeypatch.setattr("transferflow.stages.train.job.decide_feature_cache", decide)
+    for name in ("cached", "plain"):
+        context = RunContext(tmp_path / name)
+        trained = train(spec, context, prepare(spec, context))
+        results.append((load_bundle(trained.folder).model.state_dict(), trained.summary["best_value"]))
+    assert decided == [True, True]
+    (cached, best), (plain, best_plain) = results
+    assert cached.keys() == plain.keys()
+    for name, tensor in plain.items():
+        torch.testing.assert_close(cached[name], tensor, rtol=1e-4, atol=1e-5)
+    assert best == pytest.approx(best_plain, rel=1e-4)
 
 
 class Same(torch.nn.Module):

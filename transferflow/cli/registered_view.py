@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from transferflow.text import printable
+from transferflow.text import four_digits, printable
 
 if TYPE_CHECKING:
     from transferflow.registry.base import AuditEvent, RegisteredVersion
@@ -32,7 +32,7 @@ def versions_table(found: Sequence[tuple[RegisteredVersion, Mapping[str, float]]
 
 def _deciding(version: RegisteredVersion, measured: Mapping[str, float]) -> str:
     name = version.tags.get("metric", "")
-    return f"{name} {measured[name]:.4f}" if name in measured else ""
+    return f"{name} {four_digits(measured[name])}" if name in measured else ""
 
 
 def version_json(
@@ -73,8 +73,8 @@ def version_text(
 
 def _metric_line(name: str, measured: Mapping[str, float]) -> str:
     low, high = (measured.get(name + end) for end in _ENDS)
-    interval = "" if low is None or high is None else f"  (95 % {low:.4f} to {high:.4f})"
-    return f"{name:<26} {measured[name]:.4f}{interval}"
+    interval = "" if low is None or high is None else f"  (95 % {four_digits(low)} to {four_digits(high)})"
+    return f"{name:<26} {four_digits(measured[name])}{interval}"
 
 
 def _event_line(event: AuditEvent) -> str:

@@ -27,7 +27,7 @@ from transferflow.cli.options import (
 )
 from transferflow.logs import get_logger
 from transferflow.spec.load import load_spec
-from transferflow.text import printable
+from transferflow.text import four_digits, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -161,8 +161,12 @@ def print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
     out = output()
     out.print()
     for name, metric in by_stage["evaluate"].summary["metrics"].items():
-        interval = "" if metric["low"] is None else f"  (95 % {metric['low']:.4f} to {metric['high']:.4f})"
-        value = "not defined" if metric["value"] is None else f"{metric['value']:.4f}"
+        interval = (
+            ""
+            if metric["low"] is None
+            else f"  (95 % {four_digits(metric['low'])} to {four_digits(metric['high'])})"
+        )
+        value = "not defined" if metric["value"] is None else four_digits(metric["value"])
         note = f"  {printable(metric['reason'])}" if metric["reason"] else ""
         out.print(f"{name:<28} {value}{interval}{note}")
     registered = by_stage["register"].summary

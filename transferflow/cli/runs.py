@@ -14,7 +14,7 @@ from rich.table import Table
 from transferflow.cli.console import output
 from transferflow.cli.help import examples
 from transferflow.cli.options import Home, Json
-from transferflow.text import printable
+from transferflow.text import four_digits, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +117,7 @@ def _metric(run: RunRecord) -> str:
     if value is None or math.isnan(value.value):
         return f"{run.metric} not measured"
     interval = "" if value.low is None else f" ({value.low:.3f} to {value.high:.3f})"
-    return f"{run.metric} {value.value:.4f}{interval}"
+    return f"{run.metric} {four_digits(value.value)}{interval}"
 
 
 def _duration(seconds: float | None) -> str:

@@ -18,6 +18,7 @@ from transferflow.registry.gate import (
     Verdict,
     VerdictKind,
 )
+from transferflow.text import four_digits
 
 SHOWN_COLUMNS = ("support", "objects", "pixels")
 """Columns of a table of classes that count what the test images show of each."""
@@ -104,7 +105,7 @@ def _meets_minimum(rule: GateRule, value: float) -> tuple[bool, tuple[str, ...]]
     worst = "most" if rule.lower_is_better else "least"
     met = value <= rule.minimum if rule.lower_is_better else value >= rule.minimum
     verb = "meets" if met else "misses"
-    return met, (f"{rule.metric} {value:.4f} {verb} the gate of at {worst} {rule.minimum:g}",)
+    return met, (f"{rule.metric} {four_digits(value)} {verb} the gate of at {worst} {rule.minimum:g}",)
 
 
 def _against(rule: GateRule, compared: Compared | None, who: str) -> _Part:
@@ -155,7 +156,7 @@ def _gain_interval(rule: GateRule, compared: ChampionComparison) -> tuple[float,
 def _measured(rule: GateRule, compared: ChampionComparison, who: str) -> str:
     exact = "" if compared.p_value is None else f", McNemar's exact test p = {compared.p_value:.2g}"
     return (
-        f"{rule.metric} against the {who} ({compared.champion}, {compared.champion_value:.4f}): "
+        f"{rule.metric} against the {who} ({compared.champion}, {four_digits(compared.champion_value)}): "
         f"{compared.difference:+.4f}, {100 * rule.confidence:.5g}% interval "
         f"{compared.low:+.4f} to {compared.high:+.4f}{exact}"
     )
@@ -244,7 +245,7 @@ def _class_floor(name: str, least: float, per_class: Mapping[str, Mapping[str, f
     unknown = [label for label, value in values.items() if math.isnan(value)]
     if below:
         worst = ", ".join(
-            f"{label} {value:.4f}" for label, value in sorted(below.items(), key=lambda x: x[1])
+            f"{label} {four_digits(value)}" for label, value in sorted(below.items(), key=lambda x: x[1])
         )
         return _Part(VerdictKind.REJECT, (f"{name} misses the gate of at least {least:g} in: {worst}",))
     if unknown:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from transferflow.logs import get_logger
+from transferflow.text import four_digits
 from transferflow.training.job import Hook
 
 logger = get_logger("training")
@@ -25,10 +26,10 @@ def describe_epoch(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
     """One line: number, training loss, as many metrics as fit, rate, time and speed."""
     width = len(str(epochs))
     start = [f"epoch {epoch + 1:>{width}}/{epochs}"]
-    start += [f"train loss {values['train_loss']:.4f}"] if "train_loss" in values else []
+    start += [f"train loss {four_digits(values['train_loss'])}"] if "train_loss" in values else []
     end = [f"lr {values['lr']:.1e}", f"{values['seconds']:.1f} s"]
     end.append(f"{values['images_per_second']:.0f} images/s")
-    metrics = [f"{name} {values[name]:.4f}" for name in _metrics(values)]
+    metrics = [f"{name} {four_digits(values[name])}" for name in _metrics(values)]
     shown = metrics[:1]
     while end and len("  ".join([*start, *shown, *end])) > NARROW:
         end.pop(0)  # a long name of the metric that decides is worth more

@@ -18,6 +18,7 @@ from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.progress import logger
 from transferflow.stages.told import tell_inputs
 from transferflow.stages.train.key import complete_train_inputs
+from transferflow.text import four_digits
 
 
 def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> StageOutcome:
@@ -82,7 +83,7 @@ def describe_kept(spec: ExperimentSpec, history: Mapping[str, Any]) -> str:
         history: The stage's `history.json`.
     """
     metric, done = history["metric"], len(history["epochs"])
-    value = f"validation {metric} {history['best_value']:.4f}"
+    value = f"validation {metric} {four_digits(history['best_value'])}"
     if trains_nothing(spec):
         return f"the weights as they came: nothing is trained ({value})"
     whose = ", the gate's metric" if metric == gate_metric(spec) else ""
