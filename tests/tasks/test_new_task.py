@@ -22,9 +22,9 @@ from transferflow.stages.split_images import build_split_images, eval_transform_
 from transferflow.stages.train.job import compile_job
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.alignment import align_same
-from transferflow.tasks.base import ImagePredictions, SplitPredictions, VisionTask
+from transferflow.tasks.base import ImagePredictions, Losses, SplitPredictions, VisionTask
 from transferflow.tasks.output.numbers import NumberOutput
-from transferflow.tasks.rendering.viewable import load_viewable
+from transferflow.tasks.rendering.viewable import show_row
 from transferflow.tasks.whole_image import build_on_backbone, predict_images
 from transferflow.training.loop.run import train
 
@@ -57,9 +57,10 @@ class Place:
         pass
 
     def build_losses(self, snapshot):
-        return lambda model, batch: {
-            "loss": F.mse_loss(model(batch.images).float().squeeze(1), batch.targets.float())
-        }
+        def losses(model, batch):
+            return {"loss": F.mse_loss(model(batch.images).float().squeeze(1), batch.targets.float())}
+
+        return Losses(losses)
 
     def predict(self, model, inputs):
         ids, found = predict_images(model, inputs, 1)
@@ -89,7 +90,7 @@ class Place:
         found, truth = self._pairs(predictions)
         rows = read_rows(predictions.snapshot, predictions.split)
         chosen = pick_cases(choice, -np.abs(found - truth), limit)
-        return [Picture((Panel(show(rows[n].absolute_path)),), f"{found[n]:.2f}") for n in chosen]
+        return [Picture((Panel(show(rows[n])),), f"{found[n]:.2f}") for n in chosen]
 
     def answered_classes(self, table):
         return None
@@ -156,7 +157,7 @@ def test_a_task_that_nobody_knows_is_shown_and_printed(setting, tmp_path):
     rows = read_rows(snapshot, "test")
     table = pa.table({"id": [row.id for row in rows], "value": [float(n) for n in range(len(rows))]})
     found = SplitPredictions(table, snapshot, "test", tmp_path)
-    show = partial(load_viewable, channels=3, intensity=spec.data.intensity)
+    show = partial(show_row, channels=3, intensity=spec.data.intensity)
     worst, next_worst = task.show_cases(found, show, choice="worst", limit=2)
     assert (worst.title, next_worst.title) == (f"{len(rows) - 1:.2f}", f"{len(rows) - 2:.2f}")
     sizes = {row.id: (row.width, row.height) for row in rows}

@@ -21,46 +21,54 @@ if TYPE_CHECKING:
     from transferflow.tasks.bundle import Bundle
 
 
+Asked = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL", help="NAME (its champion), NAME@ALIAS, NAME/VERSION, or a bundle's folder."
+    ),
+]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="Print JSON, for machines. Boxes and masks come as COCO; its category ids count from 1, "
+        "whatever the training file had: match categories by name.",
+    ),
+]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+Top = Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many classes to show per image.")]
+MinScore = Annotated[
+    float | None,
+    typer.Option(
+        "--min-score",
+        metavar="SCORE",
+        min=0,
+        max=1,
+        help="Leave out boxes below this score; default: the score of the best F1 on validation images.",
+    ),
+]
+Tile = Annotated[
+    int | None,
+    typer.Option("--tile", metavar="PIXELS", min=32, help="Longer side of tiles, for large images."),
+]
+OutputFolder = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="FOLDER", help="For masks and overlays; not used in classification."
+    ),
+]
+
+
 def predict(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL", help="NAME (its champion), NAME@ALIAS, NAME/VERSION, or a bundle's folder."
-        ),
-    ],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.")],
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            help="Print JSON, for machines. Boxes and masks come as COCO; its category ids count from 1, "
-            "whatever the training file had: match categories by name.",
-        ),
-    ] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    top: Annotated[
-        int, typer.Option("--top", metavar="N", min=1, help="How many classes to show per image.")
-    ] = 3,
-    min_score: Annotated[
-        float | None,
-        typer.Option(
-            "--min-score",
-            metavar="SCORE",
-            min=0,
-            max=1,
-            help="Leave out boxes below this score; default: the score of the best F1 on validation images.",
-        ),
-    ] = None,
-    tile: Annotated[
-        int | None,
-        typer.Option("--tile", metavar="PIXELS", min=32, help="Longer side of tiles, for large images."),
-    ] = None,
-    folder: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="FOLDER", help="For masks and overlays; not used in classification."
-        ),
-    ] = Path("predictions"),
+    model: Asked,
+    images: Images,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    top: Top = 3,
+    min_score: MinScore = None,
+    tile: Tile = None,
+    folder: OutputFolder = Path("predictions"),
     home: Home = None,
     tracking_uri: TrackingUri = None,
     quiet: Quiet = False,
