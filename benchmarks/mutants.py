@@ -5,9 +5,9 @@
     python benchmarks/mutants.py mutants.json --again           # the survivors once more, after mending tests
 
 One mutant per module in turn, so that they are spread. Each runs in a copy of the tree against the tests
-nearest to its module: the file that mirrors it, those that import it, then the folder that mirrors its own. A
-kill counts only if the test that failed passes on the code as it is. Whole-suite tools (mutmut, cosmic-ray)
-would run every test for every mutant: hours, here.
+nearest to its module: the file that mirrors it, those that import it, the folder that mirrors its own, then
+those that import what imports it. A kill counts only if the test that failed passes on the code as it is.
+Whole-suite tools (mutmut, cosmic-ray) would run every test for every mutant: hours, here.
 
 Prints what survived as a diff, and last the share that was killed. Needs no network; one process.
 """
@@ -37,6 +37,8 @@ HEAVY = ("torch", "torchvision", "timm", "albumentations", "mlflow", "pyarrow.pa
          "sklearn.metrics", "scipy.stats", "pydantic", "typer.testing", "pytest")  # fmt: skip
 """Loaded once; each mutant is tested in a fork, which loads our own code anew."""
 TEST_SECONDS = 240
+IMPORTS = (("from ", " import"), ("import ", "\n"), ('"', '"'), ('"', "."))
+"""How a module is named where it is used: imports, and names of what a test puts in its place."""
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq,
@@ -171,23 +173,29 @@ def tests_for(file: str, root: Path) -> list[list[str]]:
     path = Path(file)
     inner = Path(*path.parts[1:]) if path.parts[0] == "transferflow" else path
     mirrored = root / "tests" / inner.parent / f"test_{inner.name}"
-    module = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
-    names = {module, f"transferflow.{module}"}
-    importers = [
-        test
-        for test in sorted((root / "tests").rglob("test_*.py"))
-        if any(f"{name} import" in (text := test.read_text()) or f"import {name}" in text for name in names)
+    tests = sorted((root / "tests").rglob("test_*.py"))
+    code = [module for package in PACKAGES for module in sorted((root / package).rglob("*.py"))]
+    users = [
+        module for user in importers(file, code) for module in importers(str(user.relative_to(root)), tests)
     ]
     folder = root / "tests" / inner.parent
     while not any(folder.glob("test_*.py")):
         folder = folder.parent
     groups, seen = [], set()
-    for group in ([mirrored] if mirrored.exists() else [], importers, sorted(folder.glob("test_*.py"))):
+    nearest = [mirrored] if mirrored.exists() else []
+    for group in (nearest, importers(file, tests), sorted(folder.glob("test_*.py")), sorted(users)):
         new = [str(test.relative_to(root)) for test in group if test not in seen]
         seen.update(group)
         if new:
             groups.append(new)
     return groups
+
+
+def importers(file: str, among: list[Path]) -> list[Path]:
+    """Which of the files import a module."""
+    module = ".".join(Path(file).with_suffix("").parts).removesuffix(".__init__")
+    said = [f"{word}{name}{end}" for name in (module, f"transferflow.{module}") for word, end in IMPORTS]
+    return [test for test in among if any(text in test.read_text() for text in said)]
 
 
 def run_tests(tests: list[str], root: Path) -> tuple[str, str]:
