@@ -69,6 +69,8 @@ def test_a_narrow_terminal_cuts_no_number(
     assert "from the first to the last step" in out
     assert "…" not in out
     assert max(map(len, out.splitlines()[:-1])) <= 80  # the last line is a path
+    assert main(["plan", spec]) == 0
+    assert "from the first to the last step" not in capsys.readouterr().out  # only where it is asked for
 
 
 @pytest.mark.parametrize(

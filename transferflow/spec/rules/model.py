@@ -154,7 +154,7 @@ def _without_an_epoch_the_head_must_fit(spec: Sections) -> Iterator[Found]:
         return
     head = spec.head
     knows = isinstance(head, LinearHead) and (head.starts_with_classes or head.warm_start is not None)
-    if not knows or isinstance(spec.task.truth, NumberTruth):
+    if not knows or spec.task.truth.is_number:
         message = (
             "0 trains nothing, and this head starts without knowing a class; what fits: head.init prototypes "
             "or text, head.warm_start champion, or head.kind zero_shot, all for classification"
