@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,8 +16,13 @@ from pydantic import TypeAdapter
 from transferflow.data.listing import load_listing
 from transferflow.spec.load import load_spec
 from transferflow.spec.sections.data import Data
-from transferflow.spec.sections.task import Task
+from transferflow.spec.sections.task import TASKS, Task
 
+FORMATS = {
+    name
+    for variant in get_args(get_args(Data)[0])
+    for name in get_args(variant.model_fields["format"].annotation)
+}
 PAGE = Path(__file__).parent.parent / "docs" / "formats.md"
 BLOCK = re.compile(r"(?:`([^`\n]+)`:\n\n)?```([\w-]+)\n(.*?)```", re.DOTALL)
 
@@ -75,6 +81,8 @@ def test_the_specs_of_the_readme_are_right(tmp_path):
 
 def test_every_format_has_an_example():
     formats = {example[2]["data"]["format"] for example in EXAMPLES}
-    assert formats | {"parquet"} == {
-        *("image_folder", "csv", "parquet", "coco", "voc", "yolo", "mask_folder", "dicom")
-    }
+    assert formats | {"parquet"} == FORMATS
+
+
+def test_every_format_serves_a_task():
+    assert {name for traits in TASKS.values() for name in traits.formats} == FORMATS
