@@ -238,15 +238,21 @@ def judge(mutant: Mutant, root: Path) -> None:
         mutant.outcome = "gone"
         return
     mutant.outcome, mutant.by = "survived", ""
+    broken: list[str] = []
     for group in tests_for(mutant.file, root):
-        file.write_text(changed)
-        result, name = run_tests(group, root)
-        file.write_text(source)
-        if result == "passed":
-            continue
-        if run_tests([name] if name else group, root)[0] == "passed":  # so it fails for the mutant alone
-            mutant.outcome, mutant.by = "killed", name or result
-            return
+        while True:
+            file.write_text(changed)
+            result, name = run_tests([*group, *(f"--deselect={test}" for test in broken)], root)
+            file.write_text(source)
+            if result == "passed":
+                break
+            if run_tests([name] if name else group, root)[0] == "passed":  # so it fails for the mutant alone
+                mutant.outcome, mutant.by = "killed", name or result
+                return
+            if not name or name in broken:
+                break
+            broken.append(name)
+            print(f"fails on the code as it is: {name}", file=sys.stderr)
 
 
 def copy_tree(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from transferflow.report.figures.charts import INK, Chart, color, drawing, short, svg_of
 from transferflow.report.wording import metric_label
@@ -12,7 +12,7 @@ SHOWN_CLASSES = 25
 
 
 def class_bars(
-    per_class: Mapping[str, Mapping[str, float]], main: str, marks: Sequence[str], label: str
+    per_class: Mapping[str, Mapping[str, float]], main: str, marks: tuple[str, str], label: str
 ) -> list[Chart]:
     """Bars of one per-class metric with marks for others; empty when no class has a value.
 
@@ -29,9 +29,8 @@ def class_bars(
     with drawing(4.8, max(1.3, 0.9 + 0.24 * len(worst))) as (figure, axes):
         places = range(len(worst))
         axes.barh(places, [row[main] for _, row in worst], 0.7, color=color(0), alpha=0.85, label=label)
-        for number, mark in enumerate(marks):
+        for mark, marker in zip(marks, ("|", "x"), strict=True):
             values = [row.get(mark, math.nan) for _, row in worst]
-            marker = ("|", "x")[number % 2]
             label_of_mark = metric_label(mark)
             # Not clipped: a mark at 0 would be cut in half.
             axes.scatter(
