@@ -97,18 +97,21 @@ def test_a_run_shows_logs_artifacts_and_results(finished, client):
 
 def test_a_number_per_image_goes_through_the_flow(project, client):
     """Regression, from features of a frozen backbone: errors are told in the unit of the column."""
-    rows = [
-        f"{n.parent.name}/{n.name},{int(n.stem) / 1e6}" for n in sorted((project / "data").rglob("*.png"))
-    ]
-    (project / "data" / "sizes.csv").write_text("\n".join(["path,metres", *rows]))
-    text = (project / SPEC).read_text().replace("name: tiny", "name: sizes")
-    text = text.replace("{kind: classification}", "{kind: regression}")
-    text = text.replace(
-        "image_folder, root: data,", "csv, root: data, file: sizes.csv, columns: {label: metres},"
+    files = sorted((project / "data").rglob("*.png"))
+    rows = [f"{file.relative_to(project)},{int(file.stem) / 1e6}" for file in files]
+    (project / "sizes.csv").write_text("\n".join(["path,metres", *rows]))
+    table = "format: csv, root: ., file: sizes.csv, columns: {label: metres},"
+    text = (project / SPEC).read_text() + (
+        "freeze: {policy: phases, phases: [{epochs: 1, train: [head]}]}\naugmentation: {preset: none}\n"
     )
-    text = (
-        text.replace("epochs: 1", "epochs: 2") + "freeze: {policy: backbone}\naugmentation: {preset: none}\n"
-    )
+    for old, new in (
+        ("name: tiny", "name: sizes"),
+        ("{kind: classification}", "{kind: regression}"),
+        ("format: image_folder, root: data,", table),
+        ("training: {epochs: 1", "training: {epochs: 2"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
     (project / "sizes.yaml").write_text(text)
     outcomes = run_flow(Path("sizes.yaml"), [], RunContext(project / "home"))
     run = last_run(client)

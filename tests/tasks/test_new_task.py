@@ -124,7 +124,6 @@ def test_a_task_that_nobody_knows_trains_predicts_and_is_compared(setting, tmp_p
     before = images["test"].predict(task, parts.model.eval(), snapshot.classes, tmp_path)
     job = compile_job(
         spec,
-        snapshot,
         task,
         parts,
         compile_training_plan(spec, parts),

@@ -110,7 +110,7 @@ def test_a_head_that_starts_at_zero_answers_the_training_mean(discs, load, build
 
 def test_a_frozen_backbone_trains_the_same_head_from_features_computed_once(discs, tmp_path, monkeypatch):
     changes = {
-        "freeze": {"policy": "backbone"},
+        "freeze": {"policy": "phases", "phases": [{"epochs": 1, "train": ["head"]}]},
         "augmentation": {"preset": "none"},
         "training": discs.training.model_dump() | {"epochs": 3},
     }
