@@ -48,6 +48,7 @@ UNTOUCHED = {
         "rounding, but for what is drawn at random and batch norm that trains, which see one device's images",
         "training.max_restarts": "a training that goes on is the one that was not cut off",
         "training.workers": "batches are the same for any number",
+        "training.activation_cache": "computed once or in each epoch, it is the same; views are in the key",
         "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
         "training.on_nan": "decides between an error and the rest of the training; steps left out are said",
         "evaluation.metrics": "what is reported; what chooses the epoch is an input by itself",
@@ -65,6 +66,7 @@ UNTOUCHED = {
         "rounding, but for what is drawn at random and batch norm that trains, which see one device's images",
         "training.max_restarts": "a training that goes on is the one that was not cut off",
         "training.workers": "batches are the same for any number",
+        "training.activation_cache": "computed once or in each epoch, it is the same; views are in the key",
         "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
         "training.on_nan": "decides between an error and the rest of the training; steps left out are said",
         "registration.model": "a name",
@@ -81,6 +83,7 @@ UNTOUCHED = {
         "rounding, but for what is drawn at random and batch norm that trains, which see one device's images",
         "training.max_restarts": "a training that goes on is the one that was not cut off",
         "training.workers": "batches are the same for any number",
+        "training.activation_cache": "computed once or in each epoch, it is the same; views are in the key",
         "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
         "training.on_nan": "decides between an error and the rest of the training; steps left out are said",
         "deployment.*": "where and when a spec runs",
@@ -208,6 +211,7 @@ BASES = {
     "numbers": {
         "task": {"kind": "regression"},
         "data": {"format": "csv", "root": "r", "file": "a.csv"},
+        "training": {"activation_cache": {"views": 2}},
         "registration": {"gate": {"maximum": 2.0, "also": [{"metric": "rmse", "maximum": 2.0}]}},
     },
     "dicom": {

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from conftest import BATCH, IMAGES, RandomLoader, TinyModel, compile_job
 from safetensors.torch import save_file
 from torch import nn
 
+from transferflow.data.loading.batch import Batch
 from transferflow.data.loading.shares import Share
 from transferflow.spec.sections.freeze import FreezePhases, Phase
+from transferflow.training.job import EpochLoader
 from transferflow.training.loop.run import train
 from transferflow.training.ranks import ALONE
-from transferflow.training.sharing import SharedLoader
 
 PHASES = FreezePhases(
     policy="phases",
@@ -22,6 +25,23 @@ PHASES = FreezePhases(
 )
 WEIGHTS = torch.tensor([1.0, 5.0, 0.2])
 MODEL = TinyModel()
+
+
+@dataclass(frozen=True)
+class SharedLoader:
+    """This process's share of each batch of a loader that makes whole ones."""
+
+    whole: EpochLoader
+    share: Share
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        for batch in self.whole.epoch(number, first):
+            part, counts = self.share.part(len(batch), self.batch_size)
+            yield replace(batch[part], counts=counts)
 
 
 class Loader(RandomLoader):

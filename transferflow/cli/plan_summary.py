@@ -9,6 +9,7 @@ from operator import itemgetter
 from transferflow.report.contents import LayerRow
 from transferflow.spec.deciding import training_devices
 from transferflow.spec.sections.guide import positive_class
+from transferflow.stages.plan.caching import SUGGESTED_VIEWS, PhaseCache
 from transferflow.stages.plan.compile import Plan
 from transferflow.stages.plan.last_training import LastTraining
 from transferflow.training.job import FreezePhase
@@ -24,6 +25,7 @@ def plan_facts(plan: Plan) -> Iterator[tuple[str, str]]:
     if any(row.lr_high is not None for row in plan.training.rows):
         yield "rates", _rates(plan)
         yield "course", _course(plan)
+        yield from _caches(plan)
     devices = training_devices(plan.spec)
     if devices > 1:
         least, more = divmod(plan.spec.training.batch_size, devices)
@@ -133,6 +135,39 @@ def _course(plan: Plan) -> str:
         f"{epochs}, {training.batch_size} images a step; {optimizer.kind}, "
         f"weight decay {optimizer.weight_decay:g}; {schedule.kind} rates{warm_up}"
     )
+
+
+def _caches(plan: Plan) -> Iterator[tuple[str, str]]:
+    """What frozen layers compute once; nothing where nothing is frozen."""
+    phases = plan.training.freeze.phases
+    said = [
+        f"{_since(phase, phases)}{_cache(cache)}"
+        for phase, cache in zip(phases, plan.caches, strict=False)
+        if phase.frozen
+    ]
+    if said:
+        yield "once", "; ".join(said)
+
+
+def _cache(cache: PhaseCache) -> str:
+    if cache.reason:
+        return f"nothing: {cache.reason}"
+    share = f"{_percent(cache.share)} of the forward pass"
+    if cache.views is None:
+        text = f"{share} of the validation images, as training images are varied"
+        if cache.views_times > 1.05:
+            views = f"`training.activation_cache: {{views: {SUGGESTED_VIEWS}}}`"
+            text += f"; {views} would compute {cache.views_times:.1f} times less"
+        return text
+    of = "" if cache.views == 1 else f" of {cache.views} variations of each image"
+    return f"{share}{of}, {_size(cache.bytes)}: {cache.times:.1f} times less to compute"
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{max(1, count // 1000)} KB"
 
 
 def _last_training(last: LastTraining, epochs: int) -> Iterator[tuple[str, str]]:

@@ -54,6 +54,11 @@ class RunContext:
         return self.home / "cache" / "decoded"
 
     @property
+    def activations(self) -> Path:
+        """Folder of what frozen parts of models have computed, which all runs share."""
+        return self.home / "cache" / "activations"
+
+    @property
     def reports(self) -> Path:
         """Folder of each spec's latest report and figures."""
         return self.home / "reports"

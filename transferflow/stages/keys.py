@@ -13,9 +13,10 @@ from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.metrics import SENSITIVITY
+from transferflow.spec.sections.training import ActivationViews
 from transferflow.stages.outcome import StageName
 
-VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 7, "evaluate": 4, "register": 3}
+VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 8, "evaluate": 4, "register": 3}
 _TRAINED_ON: tuple[SplitName, ...] = ("train", "val")
 
 
@@ -38,6 +39,8 @@ def train_inputs(
         del sections["training"][machine]
     if not spec.training.sync_batch_norm:
         del sections["training"]["sync_batch_norm"]  # it came later, and changes no earlier key
+    if not isinstance(spec.training.activation_cache, ActivationViews):
+        del sections["training"]["activation_cache"]  # which then changes no result
     sections["kept_by"] = _kept_by(spec)
     sections["data"] = spec.data.model_dump(
         mode="json", include={"channels", "image_size", "fit", "intensity"}

@@ -11,7 +11,6 @@ from transferflow.data.loading.cache import CacheFolder
 from transferflow.data.loading.loader import Loader, build_loader
 from transferflow.data.loading.shares import WHOLE, Share
 from transferflow.data.records import DatasetSnapshot, SplitName
-from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.transforms.evaluation import EvalTransform, build_eval_transform
 from transferflow.data.transforms.training import TrainTransform
 from transferflow.models.layers import Preprocessing
@@ -92,7 +91,7 @@ class SplitImages:
             folder: Where large arrays (masks) go.
             batches: First and end of the batches to predict; left out: all of them.
         """
-        sizes = {row.id: (row.width, row.height) for row in read_rows(self.snapshot, self.split)}
+        sizes = {row.id: (row.width, row.height) for row in self.loader.dataset.rows}
         first, end = batches or (0, None)
         return PredictionInputs(self.loader.epoch(0, first, end), sizes, self.transform, classes, folder)
 

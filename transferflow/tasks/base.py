@@ -67,6 +67,11 @@ class ModelParts:
     preprocessing: Preprocessing
 
 
+def ask_model(model: nn.Module, batch: Batch) -> Any:  # noqa: ANN401 - as the model nests its outputs
+    """What a model makes of a batch's images, on its device and in float32."""
+    return model(batch.images.to(next(model.parameters()).device))
+
+
 @dataclass(frozen=True)
 class PredictionInputs:
     """Images to predict on, and what it takes to express the answer in their own pixels.
@@ -77,6 +82,7 @@ class PredictionInputs:
         transform: The eval transform that the batches went through; knows its inverse.
         classes: Class names in order.
         folder: Where large arrays (masks) go.
+        ask: Gives a model's outputs for a batch.
     """
 
     batches: Iterable[Batch]
@@ -84,6 +90,7 @@ class PredictionInputs:
     transform: EvalTransform
     classes: tuple[str, ...]
     folder: Path
+    ask: Callable[[nn.Module, Batch], Any] = ask_model
 
 
 @dataclass(frozen=True)

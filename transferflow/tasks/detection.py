@@ -112,12 +112,11 @@ class Detection:
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per box, in pixels of the original image; an image without boxes has no row."""
-        device = next(model.parameters()).device
         first = int(self._has_background)
         tables = [SCHEMA.empty_table()]
         with torch.inference_mode():
             for batch in inputs.batches:
-                for image, found in zip(batch.ids, model(list(batch.images.to(device))), strict=True):
+                for image, found in zip(batch.ids, inputs.ask(model, batch), strict=True):
                     tables.append(_rows(image, found, first, inputs))
         return pa.concat_tables(tables)
 

@@ -142,11 +142,10 @@ class Segmentation:
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id` and `mask`, a PNG of class indices at the original size."""
-        device = next(model.parameters()).device
         rows: list[dict[str, str]] = []
         with torch.inference_mode():
             for batch in inputs.batches:
-                logits = model(batch.images.to(device))["out"].float()
+                logits = inputs.ask(model, batch)["out"].float()
                 for image, scores in zip(batch.ids, logits, strict=True):
                     mask = classify_pixels(scores, inputs, image)
                     rows.append({"id": image, "mask": write_mask(inputs.folder, image, mask)})

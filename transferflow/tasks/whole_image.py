@@ -43,11 +43,10 @@ def build_on_backbone(
 
 def predict_images(model: nn.Module, inputs: PredictionInputs, outputs: int) -> tuple[list[str], Tensor]:
     """Ids of the images, and the model's outputs for them: float32, images x `outputs`, on the CPU."""
-    device = next(model.parameters()).device
     ids: list[str] = []
     found = [torch.zeros(0, outputs)]
     with torch.inference_mode():
         for batch in inputs.batches:
             ids.extend(batch.ids)
-            found.append(model(batch.images.to(device)).float().cpu())
+            found.append(inputs.ask(model, batch).float().cpu())
     return ids, torch.cat(found)

@@ -43,7 +43,7 @@ def tensor_digests(
         chosen -= statistics
     elif batch_norm == "all_frozen":
         chosen |= statistics
-    return {name: _digest(tensor) for name, tensor in model.state_dict().items() if name in chosen}
+    return {name: digest_tensor(tensor) for name, tensor in model.state_dict().items() if name in chosen}
 
 
 def require_same_model(ranks: Ranks, model: nn.Module, proof: PhaseProof) -> None:
@@ -58,7 +58,7 @@ def require_same_model(ranks: Ranks, model: nn.Module, proof: PhaseProof) -> Non
         TrainingError: At rank 0, if another one has other weights.
     """
     if ranks.world > 1:
-        weights = {name: _digest(parameter) for name, parameter in model.named_parameters()}
+        weights = {name: digest_tensor(parameter) for name, parameter in model.named_parameters()}
         mine = json.dumps({"frozen tensors": proof.after, "weights": digest(weights)})
         for rank, other in enumerate(ranks.gather(mine.encode())):
             if other != mine.encode():
@@ -166,7 +166,8 @@ def _running_statistics(model: nn.Module) -> list[str]:
     ]
 
 
-def _digest(tensor: Tensor) -> str:
+def digest_tensor(tensor: Tensor) -> str:
+    """sha256 (hex) of a tensor's type, shape and values."""
     flat = tensor.detach().to("cpu").contiguous().reshape(-1)
     head = f"{tensor.dtype}{tuple(tensor.shape)}".encode()
     return hashlib.sha256(head + flat.view(torch.uint8).numpy().tobytes()).hexdigest()

@@ -149,7 +149,9 @@ def test_the_variation_of_an_image_does_not_depend_on_the_others(make):
 def test_the_order_is_known_before_an_image_is_read(make):
     loader = make(augmentation={"preset": "similar_domain"})
     for epoch in (0, 4):
-        assert list(loader.order(epoch)) == [batch.ids for batch in loader.epoch(epoch)]
+        assert [tuple(loader.dataset.rows[p].id for _, p in keys) for keys in loader.plan.of(epoch)] == [
+            batch.ids for batch in loader.epoch(epoch)
+        ]
 
 
 def test_the_seed_changes_the_order(make):
@@ -353,8 +355,8 @@ def test_the_cache_serves_when_the_files_are_gone(make):
 def test_an_epoch_from_a_batch_on_reads_no_image_before_it(make, workers):
     expected = list(make(cache=False, workers=0).epoch(3))
     loader = make(cache=False, workers=workers)
-    before, after = list(loader.order(3))[:2], list(loader.order(3))[2:]
-    needed = {image for ids in after for image in ids}
+    before, after = expected[:2], expected[2:]
+    needed = {image for batch in after for image in batch.ids}
     for row in loader.dataset.rows:
         if row.id not in needed:
             row.absolute_path.unlink()

@@ -2,14 +2,10 @@
 
 import itertools
 
-import numpy as np
 import pytest
-import torch
 
-from transferflow.data.loading.batch import Batch
 from transferflow.data.loading.loader import EpochBatches
-from transferflow.data.loading.shares import WHOLE, Share
-from transferflow.training.sharing import SharedLoader
+from transferflow.data.loading.shares import Share
 
 
 def dealt(images, full, of):
@@ -60,19 +56,3 @@ def test_an_epoch_ends_before_a_batch():
     batches = EpochBatches(10, 4, seed=0, shuffle=False)
     batches.first, batches.end = 1, 2
     assert list(batches) == [[(0, 4), (0, 5), (0, 6), (0, 7)]]
-
-
-class Whole:
-    def __len__(self):
-        return 1
-
-    def epoch(self, number, first=0):
-        yield Batch(torch.arange(3.0)[:, None], torch.arange(3), ("a", "b", "c"))
-
-
-def test_a_batch_that_is_whole_already_is_cut():
-    first, second = (next(SharedLoader(Whole(), Share(number, 2), 8).epoch(0)) for number in range(2))
-    assert (first.ids, first.counts) == (("a", "b", "c"), True)
-    assert second.counts is False
-    assert len(SharedLoader(Whole(), WHOLE, 8)) == 1
-    np.testing.assert_array_equal(first.images[:, 0], [0, 1, 2])

@@ -51,7 +51,7 @@ def detector_losses(model, images):
         (torchvision("resnet18"), 64, {"conv1": "maxpool", "layer3": "layer3", "layer4": ""}),
         (torchvision("vit_b_16"), 32, {"encoder_layer_6": "encoder.layers.encoder_layer_6"}),
         (torchvision("convnext_tiny"), 32, {"features.7": "avgpool"}),
-        (timm("vit_tiny_patch16_224"), 32, {"patch_embed": "norm_pre", "blocks.6": "blocks.6"}),
+        (timm("vit_tiny_patch16_224"), 32, {"patch_embed": "patch_embed", "blocks.6": "blocks.6"}),
         (timm("swin_tiny_patch4_window7_224"), 224, {"layers.1": "layers.1"}),
         (timm("densenet121"), 32, {"features.denseblock2": "features.transition2"}),
         (timm("nf_regnet_b0"), 32, {"stages.1": None}),

@@ -20,25 +20,38 @@ class Batch:
             x_min y_min x_max y_max in pixels of the batch image) and `labels` (int64 N, first class 0).
         ids: Record id of each image.
         counts: Whether its images count; `False`: another process has them too, see `Share.part`.
+        activations: What a frozen part of the model has computed of the images (B x …, each), in place of
+            `images`, which then have a shape and no pixels; nothing where the model begins with the images.
     """
 
     images: Tensor
     targets: Tensor | list[dict[str, Tensor]]
     ids: tuple[str, ...]
     counts: bool = True
+    activations: tuple[Tensor, ...] = ()
 
     def to(self, device: torch.device, memory_format: torch.memory_format = torch.contiguous_format) -> Batch:
         """Return the batch on `device`."""
-        images = self.images.to(device, non_blocking=True, memory_format=memory_format)
+        if self.activations:
+            images = torch.zeros((), device=device).expand(self.images.shape)
+        else:
+            images = self.images.to(device, non_blocking=True, memory_format=memory_format)
         if isinstance(self.targets, Tensor):
             targets: Tensor | list[dict[str, Tensor]] = self.targets.to(device, non_blocking=True)
         else:
             targets = [{k: v.to(device, non_blocking=True) for k, v in t.items()} for t in self.targets]
-        return replace(self, images=images, targets=targets)
+        activations = tuple(tensor.to(device, non_blocking=True) for tensor in self.activations)
+        return replace(self, images=images, targets=targets, activations=activations)
 
     def __getitem__(self, part: slice) -> Batch:
         """Some of its images."""
-        return replace(self, images=self.images[part], targets=self.targets[part], ids=self.ids[part])
+        return replace(
+            self,
+            images=self.images[part],
+            targets=self.targets[part],
+            ids=self.ids[part],
+            activations=tuple(tensor[part] for tensor in self.activations),
+        )
 
     def __len__(self) -> int:
         return len(self.ids)

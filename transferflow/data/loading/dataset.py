@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -51,6 +51,25 @@ class RawBatch:
     masks: Tensor | None
     boxes: list[Tensor]
     labels: list[Tensor]
+
+    def truth(self, at: int) -> tuple[Tensor, ...]:
+        """What moves with an image of the batch: its mask, or its boxes and labels."""
+        if self.masks is not None:
+            return (self.masks[at],)
+        return (self.boxes[at], self.labels[at]) if self.boxes else ()
+
+    @classmethod
+    def without_images(cls, places: list[int], truths: Sequence[Sequence[Tensor]]) -> Self:
+        """A batch of truths alone, as `truth` gave them."""
+        masks = [truth[0] for truth in truths if len(truth) == 1]
+        boxes = [truth for truth in truths if len(truth) == 2]
+        return cls(
+            places,
+            torch.empty(0, dtype=torch.uint8),
+            torch.stack(masks) if masks else None,
+            [truth[0] for truth in boxes],
+            [truth[1] for truth in boxes],
+        )
 
 
 class ImageDataset(Dataset[Any]):
@@ -110,23 +129,54 @@ class ImageDataset(Dataset[Any]):
 
     def use_cache(self, place: CacheFolder) -> bool:
         """Decode and resize all images now, unless the cache has them; `False` if they do not fit."""
-        masks = self._masks
-        settings = digest(
-            {
-                "version": _DECODER_VERSION,
-                "channels": self._base.channels,
-                "intensity": self._base.intensity.model_dump(mode="json"),
-                "interpolation": self._base.interpolation,
-                "mode": self._base.mode,
-                "resize": self._base.resize,
-                "masks": masks and [masks.classes, store_coding(masks.coding)],
-            }
-        )
         bands = self._base.channels + (self._masks is not None)
         sizes = (int(np.prod(self._base.resized((row.height, row.width)))) * bands for row in self.rows)
         keys = [_cache_key(row) for row in self.rows]
-        self._cache = build_cache(place, settings, keys, sizes, self._decode)
+        self._cache = build_cache(place, digest(self._decoding()), keys, sizes, self._decode)
         return self._cache is not None
+
+    def _decoding(self) -> dict[str, object]:
+        """What decides, besides the files, what an image is once decoded and resized."""
+        masks = self._masks
+        return {
+            "version": _DECODER_VERSION,
+            "channels": self._base.channels,
+            "intensity": self._base.intensity.model_dump(mode="json"),
+            "interpolation": self._base.interpolation,
+            "mode": self._base.mode,
+            "resize": self._base.resize,
+            "masks": masks and [masks.classes, store_coding(masks.coding)],
+        }
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether an image looks different in another epoch."""
+        return self._variation is not None and bool(self._variation.steps)
+
+    def appearance(self) -> str:
+        """Digest of what decides, besides `content_key`, what an image and its truth are."""
+        steps = self._variation.steps if self._variation is not None else ()
+        return digest(
+            {
+                "decoding": self._decoding(),
+                "transform": self._base.to_json(),
+                "steps": [step.model_dump(mode="json") for step in steps],
+                "seed": self._seed if steps else None,
+                "classes": self._numbers if self._boxes else None,
+            }
+        )
+
+    def content_key(self, key: Key) -> str:
+        """What decides, besides `appearance`, what the image at `key` and its truth are."""
+        epoch, place = key
+        row = self.rows[place]
+        parts = [_cache_key(row)]
+        if self._boxes:
+            boxes = [[b.x_min, b.y_min, b.x_max, b.y_max, b.label, b.crowd] for b in row.boxes]
+            parts.append(digest([boxes, row.width, row.height]))
+        if self.is_varied:
+            parts.append(digest([epoch, row.id]))
+        return ":".join(parts)
 
     def _resized(self, place: int) -> Resized:
         found = None

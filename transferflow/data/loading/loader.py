@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal, assert_never
@@ -52,29 +52,40 @@ class EpochBatches(Sampler[list[Key]]):
     ) -> None:
         self.epoch = self.first = 0
         self.end: int | None = None
-        self._images, self._batch_size, self._seed, self._shuffle = images, batch_size, seed, shuffle
+        self.images, self.batch_size = images, batch_size
+        self._seed, self._shuffle = seed, shuffle
         self._share = share
 
     def __len__(self) -> int:
-        return batches_in_epoch(self._images, self._batch_size, train=self._shuffle)
+        return batches_in_epoch(self.images, self.batch_size, train=self._shuffle)
 
     def __iter__(self) -> Iterator[list[Key]]:
         for keys in islice(self.of(self.epoch), self.first, self.end):
-            yield keys[self._share.part(len(keys), self._batch_size)[0]]
+            yield keys[self._share.part(len(keys), self.batch_size)[0]]
 
     def counts(self, number: int) -> bool:
         """Whether the images of this process's share of a batch count, see `Share.part`."""
-        images = min(self._batch_size, self._images - number * self._batch_size)
-        return self._share.part(images, self._batch_size)[1]
+        images = min(self.batch_size, self.images - number * self.batch_size)
+        return self._share.part(images, self.batch_size)[1]
 
     def of(self, epoch: int) -> Iterator[list[Key]]:
         """Whole batches of one epoch."""
-        order = np.arange(self._images)
+        order = np.arange(self.images)
         if self._shuffle:
-            order = np.random.default_rng((self._seed, epoch)).permutation(self._images)
+            order = np.random.default_rng((self._seed, epoch)).permutation(self.images)
         for number in range(len(self)):
-            places = order[number * self._batch_size : (number + 1) * self._batch_size]
+            places = order[number * self.batch_size : (number + 1) * self.batch_size]
             yield [(epoch, int(place)) for place in places]
+
+
+class ChosenBatches(Sampler[list[Key]]):
+    """Whatever batches are to be read next."""
+
+    def __init__(self) -> None:
+        self.batches: Iterable[list[Key]] = ()
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.batches)
 
 
 @dataclass(frozen=True)
@@ -133,12 +144,14 @@ class Loader:
         workers: int,
     ) -> None:
         self.dataset = dataset
-        self._batches, self._targets, self._seed = batches, targets, seed
+        self.plan = batches
+        self._chosen = ChosenBatches()
+        self._targets, self._seed = targets, seed
         self._mixing = transform if isinstance(transform, TrainTransform) else None
         self._base = transform.base if isinstance(transform, TrainTransform) else transform
         self._loader: DataLoader[Any] = DataLoader(
             dataset,
-            batch_sampler=batches,
+            batch_sampler=self._chosen,
             num_workers=workers,
             collate_fn=_as_it_is,
             worker_init_fn=start_worker if workers else None,
@@ -149,12 +162,17 @@ class Loader:
         )
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self.plan)
 
-    def order(self, number: int) -> Iterator[tuple[str, ...]]:
-        """Record ids of each batch of one epoch, without reading an image."""
-        for keys in self._batches.of(number):
-            yield tuple(self.dataset.rows[place].id for _, place in keys)
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images of a batch."""
+        return (self._base.channels, *self._base.image_size)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images of a batch are mixed with each other."""
+        return self._mixing is not None and bool(self._mixing.mixup or self._mixing.cutmix)
 
     def epoch(self, number: int, first: int = 0, end: int | None = None) -> Iterator[Batch]:
         """Iterate over one epoch (numbered from 0); finish it before starting another one.
@@ -167,12 +185,18 @@ class Loader:
         Raises:
             DataError: If an image can no longer be read, or a loader process dies.
         """
-        self._batches.epoch, self._batches.first, self._batches.end = number, first, end
-        for step, raw in enumerate(self._raw(), first):
+        self.plan.epoch, self.plan.first, self.plan.end = number, first, end
+        for step, raw in enumerate(self.read(self.plan), first):
             batch = self._finish(raw, derive_seed(self._seed, number, "mix", step))
-            yield batch if self._batches.counts(step) else replace(batch, counts=False)
+            yield batch if self.plan.counts(step) else replace(batch, counts=False)
 
-    def _raw(self) -> Iterator[RawBatch]:
+    def read(self, batches: Iterable[list[Key]]) -> Iterator[RawBatch]:
+        """Read any images in any batches; finish before reading others.
+
+        Raises:
+            DataError: If an image can no longer be read, or a loader process dies.
+        """
+        self._chosen.batches = batches
         try:
             for raw in self._loader:
                 if isinstance(raw, TransferflowError):
@@ -181,11 +205,29 @@ class Loader:
         except RuntimeError as error:
             raise describe_death(error) or error from None
 
+    def normalize(self, raw: RawBatch) -> Tensor:
+        """Images of a batch as the model sees them: float32, B x C x H x W."""
+        return self._base.normalize(raw.images)
+
+    def played(
+        self, places: Sequence[int], truths: Sequence[Sequence[Tensor]], activations: tuple[Tensor, ...]
+    ) -> Batch:
+        """A batch whose images have been through a part of the model already.
+
+        Args:
+            places: Place of each image among the rows.
+            truths: What `RawBatch.truth` gave for each.
+            activations: What that part of the model computed.
+        """
+        images = torch.zeros(()).expand(len(places), *self.shape)
+        targets = self._targets.of(RawBatch.without_images(list(places), truths))
+        return Batch(images, targets, tuple(self.dataset.rows[place].id for place in places), activations)
+
     def _finish(self, raw: RawBatch, seed: int) -> Batch:
-        images = self._base.normalize(raw.images)
+        images = self.normalize(raw)
         ids = tuple(self.dataset.rows[place].id for place in raw.places)
         mixing = self._mixing
-        if mixing is None or not (mixing.mixup or mixing.cutmix):
+        if mixing is None or not self.mixes:
             return Batch(images, self._targets.of(raw), ids)
         shares = self._targets.shares_of(raw)
         images, shares = mix_batch(images, shares, mixup=mixing.mixup, cutmix=mixing.cutmix, seed=seed)

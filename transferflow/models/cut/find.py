@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.flop_counter import flop_registry
@@ -120,7 +121,7 @@ class _Watch:
         number = self._counts[path]
         self._counts[path] += 1
         self.is_over = self.is_over or _trains(output)
-        if not self.is_over:
+        if not self.is_over and not _hands_on(module):
             parent = self._open[-1] if self._open else 0
             self._ended[this] = _Ended(path, number, parent, output, self.operations)
 
@@ -151,6 +152,11 @@ def _operations(watch: _Watch) -> _Operations:
 def _mixes_images(module: nn.Module) -> bool:
     """Whether it normalises by what is in the batch."""
     return is_batch_norm(module) and (module.training or getattr(module, "running_mean", None) is None)
+
+
+def _hands_on(module: nn.Module) -> bool:
+    """Whether it returns what it is given, which takes no time; one that draws ends the prefix by itself."""
+    return isinstance(module, nn.Identity | _DropoutNd)
 
 
 def _trains(output: object) -> bool:

@@ -8,6 +8,7 @@ from transferflow.spec.deciding import deployed_devices
 from transferflow.spec.habits.values import known_metric
 from transferflow.spec.sections.base import Found
 from transferflow.spec.sections.task import TASKS, Setting
+from transferflow.spec.sections.training import ActivationViews
 from transferflow.spec.sections.truth import BoxTruth, LabelTruth
 from transferflow.spec.sections.whole import Sections
 from transferflow.spec.wording import did_you_mean
@@ -107,6 +108,13 @@ def _settings_belong_to_the_task(spec: Sections) -> Iterator[Found]:
             yield (section, name), f"{name} is for {tasks}, not {spec.task.kind}"
 
 
+def _views_are_not_mixed(spec: Sections) -> Iterator[Found]:
+    mixing = [name for name in ("mixup", "cutmix") if getattr(spec.augmentation, name) > 0]
+    if isinstance(spec.training.activation_cache, ActivationViews) and mixing:
+        message = f"{mixing[0]} mixes images anew in each batch: no views of them can be kept; leave one out"
+        yield ("training", "activation_cache"), message
+
+
 TRAINING_RULES = (
     _metrics_belong_to_the_task,
     _deciding_metrics_are_measured,
@@ -115,4 +123,5 @@ TRAINING_RULES = (
     _new_images_of_a_class_need_classes,
     _gpus_are_the_devices,
     _batches_are_for_all_devices,
+    _views_are_not_mixed,
 )

@@ -37,6 +37,13 @@ class Checkpoint(Section):
     """Checkpoints that are kept: a damaged one costs what was trained since the one before it."""
 
 
+class ActivationViews(Section):
+    """Compute a number of random variations of each image once, and train on them in turn."""
+
+    views: Annotated[Count, Field(le=1000)]
+    """Variations of each image; epoch n sees the one of epoch n modulo this number."""
+
+
 class Training(Section):
     """The training loop."""
 
@@ -67,6 +74,12 @@ class Training(Section):
     """Stop early."""
     ema: Annotated[Fraction, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights, which is then what is kept."""
+    activation_cache: Annotated[
+        Annotated[Literal["auto", "off"], Tag("rule")] | Annotated[ActivationViews, Tag("views")],
+        Discriminator(ChosenByForm("mapping", "views", "rule")),
+    ] = "auto"
+    """What frozen layers compute of an image is computed once and kept; `auto`: where it does not change the
+    result; with `views: 4` also where images are varied at random, of which each then has 4 variations."""
     class_weights: (
         Annotated[
             Annotated[Literal["balanced"], Tag("rule")]

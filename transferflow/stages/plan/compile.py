@@ -14,6 +14,8 @@ from transferflow.data.loading.loader import batches_in_epoch
 from transferflow.data.records import SPLITS, DatasetSnapshot, Listing
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.data.split import assign_splits
+from transferflow.data.transforms.evaluation import EvalTransform
+from transferflow.data.transforms.training import build_train_transform
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.former import complete_prepare_inputs, plain_inputs
@@ -24,6 +26,7 @@ from transferflow.stages.keys import (
 )
 from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import STAGES, StageName
+from transferflow.stages.plan.caching import PhaseCache, plan_caches
 from transferflow.stages.plan.defaults import resolved_values
 from transferflow.stages.plan.last_training import LastTraining, load_last_training
 from transferflow.stages.plan.preflight import require_right_weights, require_transforms
@@ -72,6 +75,7 @@ class Plan:
         left_out: Files that prepare put into quarantine; 0 where it has not run.
         parts: The model on the meta device.
         training: Freeze state and rates per layer group.
+        caches: What each phase computes once; nothing where training is reused.
         last: What the spec's last training took.
         resolved: Every default that was taken, and what `auto` came to, by key path.
         warnings: What a careful colleague would point out.
@@ -86,6 +90,7 @@ class Plan:
     left_out: int
     parts: ModelParts
     training: TrainingPlan
+    caches: tuple[PhaseCache, ...]
     last: LastTraining
     resolved: Mapping[str, Any]
     warnings: tuple[str, ...]
@@ -109,6 +114,7 @@ class Plan:
                 {"first_epoch": p.first_epoch, "frozen": sorted(p.frozen), "lr_scale": p.lr_scale}
                 for p in self.training.freeze.phases
             ],
+            "activation_cache": [asdict(cache) for cache in self.caches],
             "resolved": dict(self.resolved),
             "warnings": list(self.warnings),
         }
@@ -140,6 +146,8 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
     will_train = not all(stage.reused for stage in stages if stage.stage == "train")
     if will_train:
         require_devices(spec)
+    warnings = collect_warnings(spec, parts, training.rows, images, will_train)
+    transform = eval_transform_of(spec, parts.preprocessing)
     return Plan(
         spec=spec,
         stages=stages,
@@ -150,10 +158,23 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
         left_out=snapshot.quarantined if snapshot else 0,
         parts=parts,
         training=training,
+        caches=_caches(spec, parts, training, images, transform) if will_train else (),
         last=load_last_training(context.store, spec.name),
-        resolved=resolved_values(spec, eval_transform_of(spec, parts.preprocessing)),
-        warnings=collect_warnings(spec, parts, training.rows, images, will_train),
+        resolved=resolved_values(spec, transform),
+        warnings=warnings,
     )
+
+
+def _caches(
+    spec: ExperimentSpec,
+    parts: ModelParts,
+    training: TrainingPlan,
+    images: Mapping[str, int],
+    transform: EvalTransform,
+) -> tuple[PhaseCache, ...]:
+    varied = build_train_transform(spec.augmentation, transform, spec.task.truth.moving)
+    shape = (transform.channels, *transform.image_size)
+    return plan_caches(spec, parts, training.freeze, images, shape, is_varied=bool(varied.steps))
 
 
 def epoch_rates(plan: Plan) -> tuple[RateRow, ...]:

@@ -27,6 +27,7 @@ from transferflow.tasks.bundle import save_bundle
 from transferflow.training.device import pick_device
 from transferflow.training.hooks import build_hook
 from transferflow.training.job import TrainingResult, TrainJob
+from transferflow.training.loop.build import arithmetic_of
 from transferflow.training.loop.run import train as run_loop
 from transferflow.training.ranks import ALONE, Ranks
 
@@ -69,8 +70,8 @@ def fit(
             parts,
             plan,
             validation,
+            context=context,
             folder=work,
-            cache=context.decoded_images,
             hooks=[build_hook(context.interactive)] if ranks.rank == 0 else (),
             ranks=ranks,
         )
@@ -92,7 +93,7 @@ def _as_it_is(job: TrainJob) -> TrainingResult:
         best_epoch=0,
         best_value=values[job.settings.metric],
         proofs=(),
-        precision="fp32",
+        precision=arithmetic_of(job.model, job.settings, device).precision,
         device=device.type,
         stopped_early=False,
         phases=job.freeze.phases,

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from transferflow.data.loading.shares import Share
 from transferflow.data.transforms.training import build_train_transform
-from transferflow.models.classifier import ImageClassifier
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.optimizer import AdamW, Sgd
+from transferflow.spec.sections.training import ActivationViews
+from transferflow.stages.context import RunContext
 from transferflow.stages.split_images import SplitImages, split_loader
 from transferflow.stages.train.training_plan import TrainingPlan
 from transferflow.stages.train.validation import build_validation
+from transferflow.stages.train.validation_inputs import build_validation_inputs
 from transferflow.tasks.base import ModelParts, VisionTask
-from transferflow.training.features import cache_features, decide_feature_cache
+from transferflow.training.activations.decide import Setting
+from transferflow.training.activations.job import cache_activations
+from transferflow.training.activations.room import Room
 from transferflow.training.job import Checkpointing, Hook, LoopSettings, OptimizerSettings, TrainJob
 from transferflow.training.ranks import ALONE, Ranks
-from transferflow.training.sharing import SharedLoader
 
 
 def compile_job(
@@ -29,8 +31,8 @@ def compile_job(
     plan: TrainingPlan,
     validation: SplitImages,
     *,
+    context: RunContext,
     folder: Path,
-    cache: Path,
     hooks: Sequence[Hook],
     ranks: Ranks = ALONE,
 ) -> TrainJob:
@@ -38,7 +40,9 @@ def compile_job(
     snapshot = validation.snapshot
     train_transform = build_train_transform(spec.augmentation, validation.transform, spec.task.truth.moving)
     share = Share(ranks.rank, ranks.world)
-    train_loader = split_loader(spec, snapshot, "train", train_transform, cache, share)
+    train_loader = split_loader(spec, snapshot, "train", train_transform, context.decoded_images, share)
+    settings, room, setting = _loop_settings(spec), _room(spec, context), cache_setting(spec)
+    shown = build_validation_inputs(validation, parts.model, plan.freeze, settings, room, setting)
     losses = task.build_losses(snapshot)
     job = TrainJob(
         model=parts.model,
@@ -47,9 +51,9 @@ def compile_job(
         freeze=plan.freeze,
         train_loader=train_loader,
         losses=losses,
-        validate=build_validation(task, validation, folder / "validation", spec.training.seed, ranks),
+        validate=build_validation(task, shown, folder / "validation", spec.training.seed, ranks),
         optimizer=optimizer_settings(spec),
-        settings=_loop_settings(spec),
+        settings=settings,
         folder=folder,
         checkpointing=_checkpointing(spec),
         loss_counts=losses.counts,
@@ -57,15 +61,18 @@ def compile_job(
         hooks=hooks,
         ranks=ranks,
     )
-    if isinstance(parts.model, ImageClassifier) and decide_feature_cache(
-        parts.groups, plan.freeze, is_random=train_transform.is_random, epochs=spec.training.epochs
-    ):
-        whole = split_loader(spec, snapshot, "train", train_transform, cache)
-        cached = cache_features(job, whole)
-        return replace(
-            cached, train_loader=SharedLoader(cached.train_loader, share, spec.training.batch_size)
-        )
-    return job
+    return cache_activations(job, train_loader, room, setting)
+
+
+def cache_setting(spec: ExperimentSpec) -> Setting:
+    """What the spec says of the activation cache, flat."""
+    asked = spec.training.activation_cache
+    return asked.views if isinstance(asked, ActivationViews) else asked
+
+
+def _room(spec: ExperimentSpec, context: RunContext) -> Room:
+    cache = spec.data.cache
+    return Room(None, 0) if cache is None else Room(context.activations, round(cache.max_gb * 2**30))
 
 
 def _loop_settings(spec: ExperimentSpec) -> LoopSettings:

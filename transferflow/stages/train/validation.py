@@ -9,13 +9,13 @@ import pyarrow as pa
 from torch import nn
 
 from transferflow.data.loading.shares import Share
-from transferflow.stages.split_images import SplitImages
+from transferflow.stages.train.validation_inputs import ValidationInputs
 from transferflow.tasks.base import SplitPredictions, VisionTask
 from transferflow.training.ranks import Ranks
 
 
 def build_validation(
-    task: VisionTask, validation: SplitImages, folder: Path, seed: int, ranks: Ranks
+    task: VisionTask, validation: ValidationInputs, folder: Path, seed: int, ranks: Ranks
 ) -> Callable[[nn.Module], Mapping[str, float]]:
     """Build what measures a model in eval mode on its device; all ranks call it and get the same.
 
@@ -33,7 +33,8 @@ def build_validation(
             found: dict[str, float] = ranks.share(None)
             return found
         table = pa.concat_tables(pa.ipc.open_stream(data).read_all() for data in parts if data)
-        predictions = SplitPredictions(table, validation.snapshot, validation.split, folder)
+        images = validation.images
+        predictions = SplitPredictions(table, images.snapshot, images.split, folder)
         result = task.evaluate(predictions, resamples=0, seed=seed)
         return dict(ranks.share({name: metric.value for name, metric in result.metrics.items()}))
 
@@ -41,14 +42,13 @@ def build_validation(
 
 
 def _predict_share(
-    task: VisionTask, model: nn.Module, validation: SplitImages, folder: Path, ranks: Ranks
+    task: VisionTask, model: nn.Module, validation: ValidationInputs, folder: Path, ranks: Ranks
 ) -> bytes:
     """Predictions of one rank as an Arrow stream; empty where there are fewer batches than ranks."""
-    first, end = Share(ranks.rank, ranks.world).run(len(validation.loader))
+    first, end = Share(ranks.rank, ranks.world).run(len(validation.images.loader))
     if first == end:
         return b""
-    classes = validation.snapshot.classes
-    table = validation.predict(task, model, classes, folder, batches=(first, end)).table
+    table = task.predict(model, validation.inputs(model, folder, (first, end)))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table)

@@ -10,7 +10,7 @@ from torch import nn
 from transferflow.store import digest
 from transferflow.training.checkpoints.contents import Checkpoint, tensors_of
 from transferflow.training.device import Arithmetic, decide_arithmetic, has_bf16, has_depthwise
-from transferflow.training.job import TrainJob
+from transferflow.training.job import LoopSettings, TrainJob
 from transferflow.training.loop.stepper import Stepper
 from transferflow.training.optimizer import build_optimizer
 from transferflow.training.state import LoopState
@@ -18,10 +18,10 @@ from transferflow.training.state import LoopState
 _MAY_CHANGE = frozenset({"device", "on_nan"})
 
 
-def arithmetic_of(job: TrainJob, device: torch.device) -> Arithmetic:
-    """Precision and memory layout of a job on a device."""
+def arithmetic_of(model: nn.Module, settings: LoopSettings, device: torch.device) -> Arithmetic:
+    """Precision and memory layout of a training on a device."""
     return decide_arithmetic(
-        job.settings.precision, device, bf16=has_bf16(device), depthwise=has_depthwise(job.model)
+        settings.precision, device, bf16=has_bf16(device), depthwise=has_depthwise(model)
     )
 
 

@@ -79,7 +79,7 @@ class _Run:
     def __init__(self, job: TrainJob, device: torch.device) -> None:
         self.job = job
         self.device = device
-        self.arithmetic = arithmetic_of(job, device)
+        self.arithmetic = arithmetic_of(job.model, job.settings, device)
         threads = torch.get_num_threads()
         logger.debug("training on %s in %s, %d threads", device, self.arithmetic.precision, threads)
         self.stepper = build_stepper(job, device, self.arithmetic)

@@ -1,0 +1,214 @@
+"""Trained with what is frozen computed once, a model gets the weights that it gets without a cache."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from transferflow.errors import InterruptedRunError
+from transferflow.spec import ExperimentSpec
+from transferflow.stages.context import RunContext
+from transferflow.stages.prepare import prepare
+from transferflow.stages.train.stage import train
+from transferflow.stages.train.validation_inputs import ValidationInputs
+
+IMAGES, BATCH, SIDE = 24, 6, 64
+CLASSES = ("red", "green")
+COCO = {"format": "coco", "annotations": {split: f"{split}.json" for split in ("train", "val", "test")}}
+TASKS = {
+    "classification": ({"kind": "linear", "dropout": 0.3}, {"format": "csv", "file": "labels.csv"}),
+    "regression": (
+        {"kind": "linear"},
+        {"format": "csv", "file": "labels.csv", "columns": {"label": "number"}},
+    ),
+    "detection": ({"kind": "fcos", "pyramid_channels": 64}, COCO),
+    "segmentation": ({"kind": "lite"}, COCO),
+}
+
+
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory) -> Path:
+    """Images of one coloured square each, with everything that the four tasks learn from."""
+    root = tmp_path_factory.mktemp("squares")
+    random = np.random.default_rng(0)
+    table, coco = ["path,label,number,split"], {split: ([], []) for split in ("train", "val", "test")}
+    for number in range(IMAGES + 12):
+        kind, (x, y), size = number % 2, random.integers(2, 24, 2), int(random.integers(16, 36))
+        pixels = random.integers(90, 130, (SIDE, SIDE, 3)).astype(np.uint8)
+        pixels[y : y + size, x : x + size] = ((200, 40, 40), (40, 200, 40))[kind]
+        Image.fromarray(pixels).save(root / f"{number:02}.png")
+        split = "train" if number < IMAGES else ("val", "test")[number % 4 // 2]
+        table.append(f"{number:02}.png,{CLASSES[kind]},{size},{split}")
+        images, annotations = coco[split]
+        images.append({"id": number, "file_name": f"{number:02}.png", "width": SIDE, "height": SIDE})
+        right, bottom = min(SIDE, int(x) + size), min(SIDE, int(y) + size)
+        corners = [int(x), int(y), right, int(y), right, bottom, int(x), bottom]
+        annotations.append(
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": kind,
+                "bbox": [int(x), int(y), right - int(x), bottom - int(y)],
+                "segmentation": [corners],
+                "area": (right - int(x)) * (bottom - int(y)),
+                "iscrowd": 0,
+            }
+        )
+    categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES)]
+    (root / "labels.csv").write_text("\n".join(table))
+    for split, (images, annotations) in coco.items():
+        document = {"images": images, "annotations": annotations, "categories": categories}
+        (root / f"{split}.json").write_text(json.dumps(document))
+    return root
+
+
+@pytest.fixture
+def train_in(squares):
+    """Train in a home folder, and return the weights and the history."""
+
+    def run(home: Path, task: str = "classification", **sections):
+        head, data = TASKS[task]
+        training = {"epochs": 3, "batch_size": BATCH, "workers": 0, "device": "cpu", "precision": "fp32"}
+        document = {
+            "name": "squares",
+            "task": {"kind": task},
+            "data": {"root": str(squares), "image_size": SIDE, **data, **sections.pop("data", {})},
+            "backbone": {"source": "package", "name": "tf_efficientnet_lite0"},
+            "head": head,
+            "freeze": {"policy": "backbone"},
+            "augmentation": {"preset": "none"},
+            "training": training | sections.pop("training", {}),
+            **sections,
+        }
+        spec = ExperimentSpec.model_validate(document)
+        context = RunContext(home)
+        outcome = train(spec, context, prepare(spec, context))
+        folder = Path(outcome.folder)
+        history = json.loads((folder / "history.json").read_text())
+        return load_file(folder / "weights.safetensors"), history
+
+    return run
+
+
+def losses(trained) -> list[float]:
+    return [row["train_loss"] for row in trained[1]["epochs"]]
+
+
+def assert_same_training(found, expected):
+    """Every batch is of one size, so that the same kernels compute it: not a bit differs."""
+    weights, history = expected
+    assert all(torch.equal(found[0][name], value) for name, value in weights.items())
+    assert found[1]["best_epoch"] == history["best_epoch"]
+    assert losses(found) == losses(expected)
+    assert found[1]["freeze_proof"] == history["freeze_proof"]
+
+
+def computed(caplog) -> int:
+    """How often activations were computed since the last time."""
+    count = sum("once" in record.message for record in caplog.records if "computing" in record.message)
+    caplog.clear()
+    return count
+
+
+@pytest.fixture(autouse=True)
+def said(caplog):
+    caplog.set_level(logging.INFO, "transferflow")
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_the_weights_are_those_of_a_training_without_a_cache(train_in, tmp_path, caplog, task):
+    cached = train_in(tmp_path / "a", task)
+    assert computed(caplog) == 2  # training and validation images
+    assert_same_training(cached, train_in(tmp_path / "b", task, training={"activation_cache": "off"}))
+    assert computed(caplog) == 0
+
+
+PHASES = {
+    "policy": "phases",
+    "phases": [
+        {"epochs": 2, "train": ["head"]},
+        {"epochs": 2, "train": ["blocks.6", "conv_head", "head"]},
+        {"epochs": 2, "train": ["head"]},
+    ],
+}
+
+
+def test_a_schedule_of_phases_stopped_and_resumed(train_in, tmp_path, caplog, monkeypatch):
+    sections = {"freeze": PHASES, "training": {"epochs": 6, "ema": 0.5}}
+    off = {**sections, "training": sections["training"] | {"activation_cache": "off"}}
+    plain = train_in(tmp_path / "plain", **off)
+    inputs, calls = ValidationInputs.inputs, []
+
+    def stop(self, *given):
+        calls.append(given)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return inputs(self, *given)
+
+    monkeypatch.setattr(ValidationInputs, "inputs", stop)
+    with pytest.raises(InterruptedRunError):
+        train_in(tmp_path / "cached", **sections)
+    monkeypatch.setattr(ValidationInputs, "inputs", inputs)
+    # The moving average still follows when the third phase begins: its frozen part is not computed once.
+    assert computed(caplog) == 4
+    assert_same_training(train_in(tmp_path / "cached", **sections), plain)
+    assert computed(caplog) == 1
+
+
+def test_another_training_with_the_same_frozen_part_finds_what_is_there(train_in, tmp_path, caplog):
+    train_in(tmp_path)
+    computed(caplog)
+    train_in(tmp_path, optimizer={"lr": 1e-2}, head={"kind": "linear", "hidden": [8]})
+    assert computed(caplog) == 0
+    train_in(tmp_path, freeze={"policy": "until", "until": "blocks.3"})
+    assert computed(caplog) == 2
+
+
+def test_as_many_views_as_epochs_change_nothing(train_in, tmp_path, caplog):
+    sections = {"augmentation": {"preset": "similar_domain"}, "training": {"epochs": 2}}
+    plain = train_in(tmp_path / "a", **sections)
+    assert computed(caplog) == 1  # the validation images, which are never varied
+    views = {**sections, "training": {"epochs": 2, "activation_cache": {"views": 2}}}
+    assert_same_training(train_in(tmp_path / "a", **views), plain)
+    assert computed(caplog) == 2
+    fewer = train_in(tmp_path / "a", **{**views, "training": {"epochs": 2, "activation_cache": {"views": 1}}})
+    assert computed(caplog) == 0  # the first of the two views
+    assert losses(fewer)[0] == losses(plain)[0]
+    assert losses(fewer)[1] != losses(plain)[1]
+
+
+def test_damaged_activations_are_computed_again(train_in, tmp_path, caplog):
+    plain = train_in(tmp_path)
+    shards = sorted(tmp_path.glob("cache/activations/*/*.bin"))
+    assert len(shards) == 2
+    for shard in shards:
+        with shard.open("r+b") as stream:
+            stream.seek(100)
+            stream.write(b"damage")
+    found = train_in(tmp_path, training={"label_smoothing": 1e-12})  # another key, the same arithmetic
+    assert "damaged" in caplog.text
+    for name, value in plain[0].items():
+        torch.testing.assert_close(found[0][name], value)
+
+
+def test_without_room_on_the_disk_they_are_kept_in_memory(train_in, tmp_path, caplog):
+    plain = train_in(tmp_path / "a")
+    computed(caplog)
+    assert_same_training(train_in(tmp_path / "b", data={"cache": None}), plain)
+    assert computed(caplog) == 2
+    assert not (tmp_path / "b" / "cache" / "activations").exists()
+
+
+def test_what_does_not_fit_is_computed_in_every_epoch(train_in, tmp_path, caplog):
+    plain = train_in(tmp_path / "a")
+    computed(caplog)
+    assert_same_training(train_in(tmp_path / "b", data={"cache": {"max_gb": 1e-5}}), plain)
+    assert "they do not fit" in caplog.text
+    assert computed(caplog) == 0
