@@ -221,7 +221,8 @@ class Loader:
         """
         images = torch.zeros(()).expand(len(places), *self.shape)
         targets = self._targets.of(RawBatch.without_images(list(places), truths))
-        return Batch(images, targets, tuple(self.dataset.rows[place].id for place in places), activations)
+        ids = tuple(self.dataset.rows[place].id for place in places)
+        return Batch(images, targets, ids, activations=activations)
 
     def _finish(self, raw: RawBatch, seed: int) -> Batch:
         images = self.normalize(raw)
