@@ -16,8 +16,6 @@ OURS = {"transferflow", "pipelines"}
 DISTRIBUTIONS = {
     name: {canonicalize_name(d) for d in found} for name, found in packages_distributions().items()
 }
-# Prefect imports FastAPI; it is declared for its upper bound alone.
-ONLY_BOUNDED = {"fastapi"}
 
 
 def _names(requirements: list[str]) -> set[str]:
@@ -87,7 +85,7 @@ def test_every_declared_package_is_imported():
         for name in _third_party(ast.parse(path.read_text()))
         for distribution in DISTRIBUTIONS[name]
     }
-    assert DECLARED - imported == ONLY_BOUNDED
+    assert DECLARED - imported == set()
 
 
 def test_tests_and_benchmarks_import_nothing_undeclared():

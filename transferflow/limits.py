@@ -69,6 +69,10 @@ MAX_OUTLINE = 2_000_000
 MAX_DRAWN = 10_000_000_000
 """Pixels that the objects of one COCO image cover, one on top of the other."""
 
+# Serving
+MAX_REQUEST_IMAGES = 64
+"""Images of one request to `transferflow serve`."""
+
 # Weights and packages
 MAX_LOCK_BYTES = 10_000_000
 """Bytes of a lock file of weights."""

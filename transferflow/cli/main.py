@@ -17,18 +17,22 @@ from typer.main import get_command
 from transferflow import __version__
 from transferflow.cli import (
     changes,
+    compare,
     data,
     data_show,
     datasets,
     deploy,
+    export,
     gc,
     init_repo,
     models,
     predict,
     refresh,
     registered,
+    report,
     run,
     runs,
+    serve,
     spec,
     status,
     workers,
@@ -64,6 +68,8 @@ _deploy = examples("deploy specs/ --dry-run", "deploy specs/ --prune")
 _status = examples("status", "status --json")
 _refresh = examples("refresh my-spec.yaml --dry-run", "refresh my-spec.yaml")
 _predict = examples("predict my-model photo.jpg", "predict my-model@challenger photos/ --csv")
+_export = examples("export my-model --format onnx", "export my-model/3 --normalise -o model.onnx")
+_compare = examples("compare my-model my-model@challenger", "compare my-model/1 my-model/2 my-model/3")
 _schema = examples("schema --output spec.schema.json")
 app.command("validate", rich_help_panel=SPECS, epilog=_validate)(spec.validate)
 app.command("plan", rich_help_panel=SPECS, epilog=_plan)(run.plan)
@@ -79,6 +85,10 @@ app.command("changes", rich_help_panel=SPECS, epilog=examples("changes origin/ma
 app.command("init-repo", rich_help_panel=SPECS, epilog=examples("init-repo my-models"))(init_repo.init_repo)
 app.command("schema", rich_help_panel=SPECS, epilog=_schema)(spec.schema)
 app.command("predict", rich_help_panel=MODELS, epilog=_predict)(predict.predict)
+app.command("serve", rich_help_panel=MODELS, epilog=examples("serve my-model --port 8000"))(serve.serve)
+app.command("report", rich_help_panel=MODELS, epilog=examples("report --open"))(report.report)
+app.command("export", rich_help_panel=MODELS, epilog=_export)(export.export)
+app.command("compare", rich_help_panel=MODELS, epilog=_compare)(compare.compare)
 app.add_typer(registered.models, name="models", rich_help_panel=MODELS)
 app.add_typer(runs.app, name="runs", rich_help_panel=MODELS)
 app.add_typer(models.backbones, name="backbones", rich_help_panel=MODELS)

@@ -14,7 +14,7 @@ from rich.table import Table
 from transferflow.cli.console import output
 from transferflow.cli.help import examples
 from transferflow.cli.options import Home, Json
-from transferflow.text import four_digits, printable
+from transferflow.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,6 +94,8 @@ def _badness(run: RunRecord) -> float:
 
 def runs_table(runs: Sequence[RunRecord]) -> Table:
     """A row per run."""
+    from transferflow.stages.runs import describe_changes, describe_metric, describe_seconds
+
     table = Table()
     for name in ("name", "version", "when", "metric", "verdict", "trained", "changed"):
         table.add_column(name, overflow="fold", justify="right" if name in ("version", "trained") else "left")
@@ -102,32 +104,12 @@ def runs_table(runs: Sequence[RunRecord]) -> Table:
             run.name,
             str(run.version),
             run.decided[:16],
-            _metric(run),
+            describe_metric(run),
             run.verdict,
-            _duration(run.seconds),
+            describe_seconds(run.seconds),
         )
-        more = len(run.changed) - _SHOWN_CHANGES
-        changed = "; ".join(run.changed[:_SHOWN_CHANGES]) + (f"; … {more} more" if more > 0 else "")
-        table.add_row(*map(printable, (*row, changed)))
+        table.add_row(*map(printable, (*row, describe_changes(run, _SHOWN_CHANGES))))
     return table
-
-
-def _metric(run: RunRecord) -> str:
-    value = run.value
-    if value is None or math.isnan(value.value):
-        return f"{run.metric} not measured"
-    interval = "" if value.low is None else f" ({value.low:.3f} to {value.high:.3f})"
-    return f"{run.metric} {four_digits(value.value)}{interval}"
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-    )
 
 
 def _plain(run: RunRecord) -> dict[str, object]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from transferflow.evaluation.results import MetricValue
-from transferflow.registry.gate import Verdict
+from transferflow.registry.gate import Verdict, VerdictKind
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -21,6 +21,8 @@ SETTLED = "settled"
 """Tag of a version whose aliases were moved as its verdict says: nothing is left to do for it."""
 COMPARED_WITH = "compared_with"
 """Tag with the URI of the champion that a version was compared with; empty where there was none."""
+SETS_REFERENCE = "sets_reference"
+"""Tag: whether the version, once promoted, is what later ones are held against."""
 StageTag = Literal["train_key", "evaluation_key", "register_key"]
 """Tags of a version with the key of a stage that it came from."""
 
@@ -35,6 +37,7 @@ class RegistryEntry:
         evaluation_key: Key of the evaluate stage; one version exists per evaluation.
         bundle: Folder with all that is needed to rebuild the model.
         files: Further files to keep with the run (report, metrics, spec), by their own names.
+        bundle_files: Further files to keep in the bundle (the model card).
         params: The spec as plain JSON; nested keys are joined with dots.
         metrics: Metrics on the test images, by name.
         history: One mapping per epoch, from the first: losses, metrics, rates.
@@ -53,6 +56,7 @@ class RegistryEntry:
     dataset_digest: str
     dataset_source: str
     files: Sequence[Path] = ()
+    bundle_files: Sequence[Path] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, MetricValue] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
@@ -89,6 +93,17 @@ class RegisteredVersion:
     def is_settled(self) -> bool:
         """Whether its verdict was carried out to the end."""
         return self.tags.get(SETTLED) == "yes"
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict that it was registered with.
+
+        Raises:
+            KeyError: If it is a version from elsewhere.
+        """
+        reasons = tuple(self.tags["reasons"].splitlines())
+        sets_reference = self.tags.get(SETS_REFERENCE, "yes") == "yes"
+        return Verdict(VerdictKind(self.tags["verdict"]), reasons, sets_reference)
 
     @property
     def was_compared(self) -> bool:

@@ -11,6 +11,7 @@ from transferflow.registry.base import (
     CHAMPION,
     COMPARED_WITH,
     REFERENCE,
+    SETS_REFERENCE,
     SETTLED,
     RegisteredVersion,
     RegistryEntry,
@@ -29,10 +30,6 @@ from transferflow.registry.mlflow_versions import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-
-SETS_REFERENCE = "sets_reference"
-"""Tag: whether the version, once promoted, is what later ones are held against."""
 
 
 def register_version(
@@ -67,7 +64,7 @@ def register_version(
     version = found[0] if found else _make(client, entry, tags, artifacts)
     if found:
         _tag(client, version, tags)
-        log_files(client, version.run_id, entry.files)
+        log_files(client, version.run_id, entry)
     return _settle(client, version, verdict)
 
 
@@ -76,7 +73,7 @@ def settle_version(client: MlflowClient, version: RegisteredVersion) -> Register
 
     It is held where another version was promoted since its comparison: it was not compared with that one.
     """
-    verdict = read_verdict(version)
+    verdict = version.verdict
     current = aliased(client, version.model, CHAMPION)
     found = "" if current is None or current.version == version.version else current.uri
     if verdict.kind is VerdictKind.PROMOTE and found not in ("", version.tags.get(COMPARED_WITH, "")):
@@ -92,13 +89,6 @@ def _settle(client: MlflowClient, version: RegisteredVersion, verdict: Verdict) 
     return read_version(
         client.get_model_version(version.model, str(version.version)), created=version.created
     )
-
-
-def read_verdict(version: RegisteredVersion) -> Verdict:
-    """The verdict that a version was registered with."""
-    tags = version.tags
-    reasons = tuple(tags["reasons"].splitlines())
-    return Verdict(VerdictKind(tags["verdict"]), reasons, tags.get(SETS_REFERENCE, "yes") == "yes")
 
 
 def promote_by_hand(

@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from transferflow.registry.base import RegistryEntry
@@ -43,17 +42,19 @@ def log_run(client: MlflowClient, experiment_id: str, entry: RegistryEntry) -> s
         _log_metrics(client, run_id, entry)
         _log_dataset(client, run_id, entry)
         client.log_artifacts(run_id, str(entry.bundle), BUNDLE)
-        log_files(client, run_id, entry.files)
+        log_files(client, run_id, entry)
         status = "FINISHED"
     finally:
         client.set_terminated(run_id, status)
     return run_id
 
 
-def log_files(client: MlflowClient, run_id: str, files: Sequence[Path]) -> None:
-    """Keep files with a run, by their own names; those of the same name are replaced."""
-    for file in files:
+def log_files(client: MlflowClient, run_id: str, entry: RegistryEntry) -> None:
+    """Keep an entry's files with a run, by their own names; those of the same name are replaced."""
+    for file in entry.files:
         client.log_artifact(run_id, str(file))
+    for file in entry.bundle_files:
+        client.log_artifact(run_id, str(file), BUNDLE)
 
 
 def forget_unfinished(client: MlflowClient, experiment_id: str, evaluation_key: str) -> None:

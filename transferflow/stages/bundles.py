@@ -37,6 +37,18 @@ def find_bundle(model: str, context: RunContext) -> Path:
     return registry.bundle(found)
 
 
+def identify_model(model: str, context: RunContext) -> str:
+    """Which model goes by this name now: the URI of its version, or the folder of its bundle.
+
+    Raises:
+        RegistryError: If there is none.
+    """
+    folder = Path(model)
+    if (folder / DESCRIPTION).is_file():
+        return str(folder)
+    return context.registry.find(*parse_reference(model)).uri
+
+
 def open_model(model: str, context: RunContext) -> Bundle:
     """Load the model that `find_bundle` resolves, on the best device there is."""
     return load_bundle(find_bundle(model, context), pick_device("auto"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.keys import changed_inputs
 from transferflow.store import Artifact
+from transferflow.text import four_digits
 
 
 @dataclass(frozen=True)
@@ -109,3 +111,29 @@ def _training_seconds(context: RunContext, key: str) -> float | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return sum(float(epoch.get("seconds", 0.0)) for epoch in epochs)
+
+
+def describe_metric(run: RunRecord) -> str:
+    """The metric that decided, with its interval."""
+    value = run.value
+    if value is None or math.isnan(value.value):
+        return f"{run.metric} not measured"
+    interval = "" if value.low is None else f" ({value.low:.3f} to {value.high:.3f})"
+    return f"{run.metric} {four_digits(value.value)}{interval}"
+
+
+def describe_changes(run: RunRecord, shown: int) -> str:
+    """What differs from the spec's run before: the first ones, and how many more."""
+    more = len(run.changed) - shown
+    return "; ".join(run.changed[:shown]) + (f"; … {more} more" if more > 0 else "")
+
+
+def describe_seconds(seconds: float | None) -> str:
+    """A time span for a person; empty where it is not known."""
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -27,6 +27,7 @@ from transferflow.spec.sections.backbone import Backbone
 from transferflow.spec.sections.data import Data
 from transferflow.spec.sections.size import Size
 from transferflow.tasks.answers import Prediction
+from transferflow.tasks.graphs import Graph
 from transferflow.tasks.tiling import Tile
 from transferflow.training.job import LossCounts, count_images
 
@@ -294,6 +295,10 @@ class TaskOutput(Protocol):
 
 class VisionTask(TrainingSide, MeasuringSide, ReportSide, Protocol):
     """Binds model, loss, prediction and metrics of one task, and how they are shown."""
+
+    def build_graph(self, model: nn.Module) -> Graph:
+        """The model as a plain function of tensors, for other runtimes."""
+        ...
 
     @property
     def output(self) -> TaskOutput:

@@ -32,6 +32,7 @@ from transferflow.spec.sections.training import Training
 from transferflow.tasks.alignment import align_probabilities
 from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, ShowRow, SplitPredictions
 from transferflow.tasks.classification_truth import class_weights, column_matrix, targets_of
+from transferflow.tasks.graphs import Graph, Probabilities
 from transferflow.tasks.output.labels import LabelOutput
 from transferflow.tasks.whole_image import build_on_backbone, predict_images
 
@@ -142,6 +143,12 @@ class Classification:
                 "probabilities": pa.array(list(probabilities.numpy()), floats),
             }
         )
+
+    def build_graph(self, model: nn.Module) -> Graph:
+        """Probabilities of the classes."""
+        kind = "each" if self._multilabel else "summing to 1"
+        meaning = f"probabilities of the classes, {kind}, N x classes"
+        return Graph(Probabilities(model, several=self._multilabel), (("probabilities", meaning),))
 
     def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> None:
         """There is none: an image has its label whatever the probability."""

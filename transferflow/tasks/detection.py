@@ -35,6 +35,7 @@ from transferflow.spec.sections.head import DetectionHead, Head
 from transferflow.spec.sections.task import DetectionTask
 from transferflow.tasks.alignment import align_same
 from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, ShowRow, SplitPredictions
+from transferflow.tasks.graphs import Graph, OneImagesBoxes
 from transferflow.tasks.output.boxes import BoxOutput
 from transferflow.tasks.rendering.drawing import draw_boxes
 
@@ -119,6 +120,15 @@ class Detection:
                 for image, found in zip(batch.ids, inputs.ask(model, batch), strict=True):
                     tables.append(_rows(image, found, first, inputs))
         return pa.concat_tables(tables)
+
+    def build_graph(self, model: nn.Module) -> Graph:
+        """The boxes of one image: their number depends on what is in it."""
+        outputs = (
+            ("boxes", "x_min, y_min, x_max, y_max in pixels of the input, boxes x 4"),
+            ("scores", "0 to 1, surest first"),
+            ("labels", "numbers into the classes"),
+        )
+        return Graph(OneImagesBoxes(model, int(self._has_background)), outputs, any_batch=False)
 
     def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> float:
         """The score with the best F1 on the validation images."""

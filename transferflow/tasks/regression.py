@@ -29,6 +29,7 @@ from transferflow.spec.sections.head import Head, LinearHead
 from transferflow.spec.sections.task import RegressionTask
 from transferflow.tasks.alignment import align_same
 from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, ShowRow, SplitPredictions
+from transferflow.tasks.graphs import Graph
 from transferflow.tasks.output.numbers import NumberOutput
 from transferflow.tasks.whole_image import build_on_backbone, predict_images
 
@@ -99,6 +100,10 @@ class Regression:
         """One row per image: `id` and `value`, in the unit of the data."""
         ids, found = predict_images(model, inputs, 1)
         return pa.table({"id": ids, "value": found.squeeze(1).tolist()}, schema=SCHEMA)
+
+    def build_graph(self, model: nn.Module) -> Graph:
+        """The number, in the unit of the data."""
+        return Graph(model, (("values", "a number per image in the unit of the data, N x 1"),))
 
     def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> None:
         """There is none: an image has its number."""

@@ -35,6 +35,7 @@ from transferflow.spec.sections.task import SegmentationTask
 from transferflow.spec.sections.training import Training
 from transferflow.tasks.alignment import align_same
 from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, ShowRow, SplitPredictions
+from transferflow.tasks.graphs import Graph, PixelScores
 from transferflow.tasks.output.masks import MaskOutput
 from transferflow.tasks.rendering.mask_files import write_mask
 from transferflow.tasks.rendering.mask_pictures import picture_masks
@@ -150,6 +151,11 @@ class Segmentation:
                     mask = classify_pixels(scores, inputs, image)
                     rows.append({"id": image, "mask": write_mask(inputs.folder, image, mask)})
         return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+    def build_graph(self, model: nn.Module) -> Graph:
+        """Logits of the pixels."""
+        meaning = "logits of each pixel, N x classes x H x W; the largest is its class"
+        return Graph(PixelScores(model), (("scores", meaning),))
 
     def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> None:
         """There is none: a pixel has its class whatever the score."""

@@ -41,6 +41,7 @@ class TaskTraits:
         backbone_lr_scale: Scale of the backbone's rates where the spec leaves it open.
         small_data_freezes: Whether the guide suggests feature extraction for small data.
         settings: Settings of other sections that mean something for it, and not for every task.
+        pipeline_tag: What Hugging Face calls it.
     """
 
     formats: tuple[str, ...]
@@ -50,6 +51,7 @@ class TaskTraits:
     backbone_lr_scale: float
     small_data_freezes: bool
     settings: frozenset[Setting]
+    pipeline_tag: str
 
 
 class ClassificationTask(Section):
@@ -63,6 +65,7 @@ class ClassificationTask(Section):
         backbone_lr_scale=1.0,
         small_data_freezes=True,
         settings=frozenset({"class_weights", "label_smoothing", "specificity", "mixing"}),
+        pipeline_tag="image-classification",
     )
     kind: Literal["classification"]
     multilabel: Flag = False
@@ -90,6 +93,7 @@ class DetectionTask(Section):
         backbone_lr_scale=0.1,
         small_data_freezes=False,
         settings=frozenset(),
+        pipeline_tag="object-detection",
     )
     metrics: ClassVar[TaskMetrics] = DETECTION
     truth: ClassVar[BoxTruth] = BoxTruth()
@@ -107,6 +111,7 @@ class SegmentationTask(Section):
         backbone_lr_scale=1.0,
         small_data_freezes=False,
         settings=frozenset({"class_weights"}),
+        pipeline_tag="image-segmentation",
     )
     metrics: ClassVar[TaskMetrics] = SEGMENTATION
     kind: Literal["segmentation"]
@@ -131,6 +136,7 @@ class RegressionTask(Section):
         backbone_lr_scale=1.0,
         small_data_freezes=True,
         settings=frozenset(),
+        pipeline_tag="image-feature-extraction",
     )
     metrics: ClassVar[TaskMetrics] = REGRESSION
     truth: ClassVar[NumberTruth] = NumberTruth()

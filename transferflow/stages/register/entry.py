@@ -8,7 +8,7 @@ from typing import Any
 
 from transferflow.registry.base import RegistryEntry, StageTag
 from transferflow.spec.deciding import gate_metric, registered_model
-from transferflow.stages.artifacts import METRICS, PROOF, REPORT
+from transferflow.stages.artifacts import CARD, METRICS, PROOF, REPORT
 from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.report import read_proofs
@@ -42,6 +42,7 @@ def build_entry(
         dataset_digest=snapshot.fingerprint,
         dataset_source=str(snapshot.root),
         files=(folder / REPORT, folder / PROOF, challenger.evaluated.folder / METRICS),
+        bundle_files=(folder / CARD,),
         params=spec.model_dump(mode="json"),
         metrics=evaluation.metrics,
         history=history["epochs"],

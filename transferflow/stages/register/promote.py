@@ -10,13 +10,14 @@ from typing import Any
 
 from transferflow.errors import ChampionChangedError
 from transferflow.registry.base import ModelRegistry, RegisteredVersion, RegistryEntry
-from transferflow.registry.gate import Verdict, VerdictKind
+from transferflow.registry.gate import Verdict
 from transferflow.report.contents import ReportData, VerdictSummary
 from transferflow.report.render import write_report
 from transferflow.spec.deciding import registered_model
 from transferflow.stages.artifacts import HISTORY, PROOF, REGISTRATION, REPORT
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import logger
+from transferflow.stages.register.card import write_card
 from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.decision import decide
 from transferflow.stages.register.entry import REGISTER_KEY, build_entry
@@ -51,13 +52,14 @@ def promote(
     data = build_report(challenger, None)
     history = json.loads((challenger.trained.folder / HISTORY).read_text())
     write_atomic(folder / PROOF, json.dumps(history["freeze_proof"], indent=2))
+    write_card(challenger, data, folder)
     entry = build_entry(context.store, challenger, history, key, folder)
     with registry.promoting(model):
         version = registry.tagged(model, REGISTER_KEY, key)
         if version is None or not version.is_settled:
             version = _compare_and_register(challenger, context, registry, data, entry, folder)
         else:
-            _write_report(data, _verdict_of(version), folder)  # it was decided, and its artifact was lost
+            _write_report(data, version.verdict, folder)  # it was decided, and its artifact was lost
     write_atomic(folder / REGISTRATION, json.dumps(_summary(version), indent=2))
     shutil.rmtree(folder / FORMER, ignore_errors=True)
 
@@ -89,12 +91,8 @@ def _write_report(data: ReportData, verdict: Verdict, folder: Path) -> None:
     write_report(replace(data, verdict=VerdictSummary(verdict.kind.value, verdict.reasons)), folder / REPORT)
 
 
-def _verdict_of(version: RegisteredVersion) -> Verdict:
-    return Verdict(VerdictKind(version.tags["verdict"]), tuple(version.tags["reasons"].splitlines()))
-
-
 def _summary(version: RegisteredVersion) -> dict[str, Any]:
-    verdict = _verdict_of(version)
+    verdict = version.verdict
     return {
         "model": version.model,
         "version": version.version,

@@ -1,0 +1,157 @@
+"""The model card: what a stranger has to know about a model, in Markdown with Hugging Face's metadata.
+
+M. Mitchell et al., "Model cards for model reporting", FAT* 2019; the keys of the metadata are those of
+Hugging Face's model cards.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from transferflow.report.contents import ReportData
+from transferflow.report.wording import metric_label
+from transferflow.text import one_line
+
+_WORST_CLASSES = 5
+_LONGEST = 300
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What the report's data does not hold.
+
+    Attributes:
+        model: Name of the registered model.
+        pipeline_tag: Hugging Face's name of the task.
+        backbone: Its source and name.
+        weights: What training started from.
+        licence: Of those weights; empty when unknown.
+        image_size: Height and width that the model sees.
+        channels: Channels that it sees.
+        class_metrics: Per-class metrics, the one that says most first.
+    """
+
+    model: str
+    pipeline_tag: str
+    backbone: str
+    weights: str
+    licence: str
+    image_size: tuple[int, int]
+    channels: int
+    class_metrics: tuple[str, ...]
+
+
+def model_card(data: ReportData, facts: CardFacts) -> str:
+    """The card as text."""
+    front = yaml.safe_dump(_metadata(data, facts), sort_keys=False, allow_unicode=True)
+    parts = [
+        f"---\n{front}---",
+        f"# {_plain(facts.model)}",
+        f"{_plain(facts.backbone)} for {data.task}, trained by the spec `{_plain(data.title)}`.",
+        "## How to load it",
+        "```python\nimport transferflow as tf\n\n"
+        f'model = tf.load_model("{_plain(facts.model)}")  # or this folder\n'
+        'answers = model.predict("image.jpg")\n```',
+        "## Data",
+        _data(data),
+        "## Measured on the test images",
+        _metrics(data),
+        _classes(data, facts),
+        "## Training",
+        _training(data, facts),
+        "## Limits",
+        _limits(data, facts),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _metadata(data: ReportData, facts: CardFacts) -> dict[str, Any]:
+    metrics = [
+        {"type": name, "value": round(value.value, 6), "name": metric_label(name)}
+        for name, value in data.evaluation.metrics.items()
+        if math.isfinite(value.value)
+    ]
+    result = {
+        "task": {"type": facts.pipeline_tag},
+        "dataset": {"name": data.title, "type": "private", "split": "test"},
+        "metrics": metrics,
+    }
+    return {
+        "library_name": "transferflow",
+        "pipeline_tag": facts.pipeline_tag,
+        "tags": ["transferflow", "transfer-learning", data.task],
+        "metrics": [metric["type"] for metric in metrics],
+        "model-index": [{"name": facts.model, "results": [result]}],
+    }
+
+
+def _data(data: ReportData) -> str:
+    counts = ", ".join(f"{count:,} {split}" for split, count in data.data.counts.items())
+    classes = ", ".join(f"`{_plain(name)}`" for name in data.classes[:50])
+    more = f" and {len(data.classes) - 50:,} more" if len(data.classes) > 50 else ""
+    left_out = f" {data.data.quarantined:,} files were left out." if data.data.quarantined else ""
+    return (
+        f"Images: {counts}.{left_out} Classes ({len(data.classes):,}): {classes}{more}. "
+        f"Fingerprint of the snapshot: `{data.lineage.fingerprint}`."
+    )
+
+
+def _metrics(data: ReportData) -> str:
+    rows = ["| metric | value | 95 % interval |", "| --- | --- | --- |"]
+    for name, metric in data.evaluation.metrics.items():
+        value = f"{metric.value:.4f}" if math.isfinite(metric.value) else "not measured"
+        has_interval = metric.low is not None and metric.high is not None
+        between = f"{metric.low:.4f} to {metric.high:.4f}" if has_interval else ""
+        rows.append(f"| {metric_label(name)} | {value} | {between or _plain(metric.reason)} |")
+    drawn = f"{data.evaluation.images:,} images; intervals over its {data.evaluation.drawn}."
+    return "\n".join([*rows, "", drawn])
+
+
+def _classes(data: ReportData, facts: CardFacts) -> str:
+    """The classes that are worst in the first metric that every row has."""
+    table = data.evaluation.per_class
+    for name in facts.class_metrics:
+        values = {label: row[name] for label, row in table.items() if math.isfinite(row.get(name, math.nan))}
+        if values:
+            worst = sorted(values.items(), key=lambda pair: pair[1])[:_WORST_CLASSES]
+            listed = ", ".join(f"`{_plain(label)}` {value:.3f}" for label, value in worst)
+            return f"Worst classes by {name}: {listed}."
+    return ""
+
+
+def _training(data: ReportData, facts: CardFacts) -> str:
+    licence = facts.licence or "unknown"
+    proofs = data.training.proofs
+    frozen = [proof for proof in proofs if proof.tensors]
+    if not frozen:
+        proof = "Nothing was frozen."
+    elif all(proof.holds for proof in frozen):
+        proof = (
+            "What was frozen did not change: its parameters and buffers have the same digest after training."
+        )
+    else:
+        proof = "**What was frozen changed during training.**"
+    lines = [f"- {name}: {_plain(value)}" for name, value in data.facts]
+    return "\n".join(
+        [*lines, f"- weights: {_plain(facts.weights)}, licence: {_plain(licence)}", f"- {proof}"]
+    )
+
+
+def _limits(data: ReportData, facts: CardFacts) -> str:
+    height, width = facts.image_size
+    lines = [
+        f"The model sees {height} x {width} pixels and {facts.channels} channels, whatever the image had.",
+        "It knows the classes above and no others: what shows something else gets one of them, too.",
+        "The figures are of images like those of the test split, and say nothing of others.",
+        *(_plain(warning) for warning in data.warnings),
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text of others in one line, so that it can't pose as a heading or metadata of its own."""
+    return one_line(text, _LONGEST).replace("`", "'").replace("|", "\\|")
