@@ -236,3 +236,22 @@ def test_limits_hold_whatever_the_champion_does(limits, kind, words):
     verdict = several(0.9, 0.05, limits, per_class)
     assert verdict.kind is kind
     assert any(words in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    ("images", "rule", "kind"),
+    [
+        (2, LOSS, HOLD),  # two images on which both models agree show next to nothing
+        (368, LOSS, HOLD),
+        (369, LOSS, PROMOTE),
+        (10, GateRule("auroc", margin=-0.5), PROMOTE),
+        (2, GateRule("mae", True, margin=-0.01, is_share=False), PROMOTE),
+    ],
+)
+def test_images_without_any_difference_are_no_proof_unless_there_are_enough(images, rule, kind):
+    # By hand: if one image in a hundred differed, 369 without any would come up with 0.99 ** 369 < 0.025.
+    assert 0.99**369 < 0.025 < 0.99**366
+    verdict = decide_verdict(rule, 0.9, compared(0.0, 0.0, 0.0, images=images))
+    assert verdict.kind is kind
+    if kind is HOLD:
+        assert f"369 would do, there are {images}" in verdict.reasons[-1]

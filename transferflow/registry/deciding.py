@@ -134,11 +134,33 @@ def _judge(margin: float, rule: GateRule, compared: ChampionComparison) -> tuple
     low, high = _gain_interval(rule, compared)
     if math.isnan(low) or math.isnan(high):
         return VerdictKind.HOLD, "too few test images to tell"
+    least = decide_least_images(rule)
+    if low > margin and 0 < compared.images < least:
+        few = f"too few test images to show that, even if they show no difference: {least:,} would do"
+        return VerdictKind.HOLD, f"{few}, there are {compared.images:,}"
     if low > margin and _exact_test_agrees(margin, rule, compared):
         return VerdictKind.PROMOTE, _passed(margin)
     if high < min(margin, 0.0):
         return VerdictKind.REJECT, "surely worse"
     return VerdictKind.HOLD, f"{_not_passed(margin)}{_say_needed(margin, rule, compared)}"
+
+
+def decide_least_images(rule: GateRule) -> int:
+    """Test images below which no interval shows that a loss is within the margin.
+
+    On n images without any difference, a difference on up to ln(1 / error) / n of all images is still likely
+    ("rule of three": B. D. Jovanovic and P. S. Levy, The American Statistician 51, 1997), which resampling
+    can't see: its interval has no width.
+
+    Args:
+        rule: The metric, its margin and confidence.
+
+    Returns:
+        A number of images; 0 where no loss is accepted, or the metric is in the unit of the data.
+    """
+    if rule.margin is None or rule.margin >= 0 or not rule.is_share:
+        return 0
+    return math.ceil(math.log(2 / (1 - rule.confidence)) / -rule.margin)
 
 
 def _exact_test_agrees(margin: float, rule: GateRule, compared: ChampionComparison) -> bool:

@@ -43,6 +43,7 @@ class GateRule:
         margin: Least improvement on the champion; below 0 it is the loss that is still accepted;
             `None` asks for no comparison.
         confidence: Confidence of the comparison's interval, in 0.5..1.
+        is_share: Whether the metric is from 0 to 1, and not in the unit of the data.
     """
 
     metric: str
@@ -50,6 +51,7 @@ class GateRule:
     minimum: float | None = None
     margin: float | None = 0.0
     confidence: float = 0.95
+    is_share: bool = True
 
 
 @dataclass(frozen=True)

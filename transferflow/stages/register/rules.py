@@ -32,6 +32,7 @@ def _rule(
         minimum=minimum if maximum is None else maximum,
         margin=_margin(against) if against else None,
         confidence=_confidence(against) if against else 0.95,
+        is_share=metric not in spec.task.metrics.unbounded,
     )
 
 
