@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from transferflow.training.features import decide_feature_cache
 from typer.testing import CliRunner
 
 from transferflow.cli.main import app
@@ -24,7 +25,6 @@ from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.bundle import load_bundle, save_bundle
 from transferflow.tasks.regression import SCHEMA
 from transferflow.tasks.rendering.viewable import show_row
-from transferflow.training.features import decide_feature_cache
 
 SHOW = partial(show_row, channels=3, intensity=FullRange())
 
