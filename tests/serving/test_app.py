@@ -114,6 +114,7 @@ def test_what_can_not_be_read_is_said_beside_what_can(client):
         ({"json": ["x"]}, 422, "a list of image files"),
         ({"json": {"images": [""] * 65}}, 413, "at most 64 images"),
         ({"content": b"hello"}, 415, "multipart/form-data"),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data; boundary=y"}}, 400, "multipart"),
         ({"data": {"images": "x"}, "files": {}}, 415, "multipart/form-data"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -145,7 +146,7 @@ def test_it_says_how_it_is_and_what_it_did(client):
     ready = client.get("/readyz")
     assert (ready.status_code, ready.json()["model"]) == (200, "classification")
     client.post("/predict", files=forms(png()))
-    client.get("/a/path/that/nobody/has")
+    assert client.get("/a/path/that/nobody/has").json() == {"error": "Not Found"}
     text = client.get("/metrics").text
     assert 'transferflow_model{identity="classification"} 1.0' in text
     assert re.search(r'transferflow_requests_total\{method="POST",path="/predict",status="200"\} \d', text)

@@ -130,11 +130,13 @@ def _add_predict(app: FastAPI, holder: ModelHolder, batcher: MicroBatcher, setti
         )
 
     async def refuse(request: Request, error: Exception) -> JSONResponse:
-        status, what = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
-        return JSONResponse({"error": what or "an error of the server"}, status)
+        status, what = getattr(error, "status_code", 500), getattr(error, "detail", "an error of the server")
+        return JSONResponse({"error": what}, status)
 
     app.add_api_route("/predict", predict, methods=["POST"])
     app.add_exception_handler(HTTPException, refuse)
+    for status in (400, 404, 405):  # raised below FastAPI, by a class of another library
+        app.add_exception_handler(status, refuse)
 
 
 def _add_state(
