@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
-from transferflow.training.features import decide_feature_cache
 from typer.testing import CliRunner
 
 from transferflow.cli.main import app
@@ -108,25 +107,19 @@ def test_a_head_that_starts_at_zero_answers_the_training_mean(discs, load, build
     assert table["value"].to_pylist() == pytest.approx([numbers(snapshot, "train").mean()] * len(table))
 
 
-def test_a_frozen_backbone_trains_the_same_head_from_features_computed_once(discs, tmp_path, monkeypatch):
-    changes = {
-        "freeze": {"policy": "phases", "phases": [{"epochs": 1, "train": ["head"]}]},
-        "augmentation": {"preset": "none"},
-        "training": discs.training.model_dump() | {"epochs": 3},
-    }
-    spec = ExperimentSpec.model_validate(discs.model_dump(mode="json", exclude_unset=True) | changes)
-    decided, results = [], []
-
-    def decide(*arguments, **options):
-        decided.append(decide_feature_cache(*arguments, **options))
-        return decided[-1] and not results
-
-    monkeypatch.setattr("transferflow.stages.train.job.decide_feature_cache", decide)
-    for name in ("cached", "plain"):
-        context = RunContext(tmp_path / name)
+def test_a_frozen_backbone_trains_the_same_head_from_features_computed_once(discs, tmp_path):
+    results = []
+    for cache in ("auto", "off"):
+        changes = {
+            "freeze": {"policy": "phases", "phases": [{"epochs": 1, "train": ["head"]}]},
+            "augmentation": {"preset": "none"},
+            "training": discs.training.model_dump() | {"epochs": 3, "activation_cache": cache},
+        }
+        spec = ExperimentSpec.model_validate(discs.model_dump(mode="json", exclude_unset=True) | changes)
+        context = RunContext(tmp_path / cache)
         trained = train(spec, context, prepare(spec, context))
         results.append((load_bundle(trained.folder).model.state_dict(), trained.summary["best_value"]))
-    assert decided == [True, True]
+        assert (context.activations.exists(), cache) in ((True, "auto"), (False, "off"))
     (cached, best), (plain, best_plain) = results
     assert cached.keys() == plain.keys()
     for name, tensor in plain.items():

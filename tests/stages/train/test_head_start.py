@@ -55,7 +55,7 @@ def test_linear_probe_on_cached_features_keeps_the_backbone(build_spec, context,
     caplog.set_level("INFO")
     many = {"epochs": 30, "batch_size": 12, "workers": 0}
     outcomes = run_plan(build_spec(**PROBE, training=many, optimizer={"lr": 2e-2}), context)
-    assert "computing its features once" in caplog.text
+    assert "up to backbone once" in caplog.text
     history = json.loads((outcomes[1].folder / "history.json").read_text())
     assert all(proof["before"] == proof["after"] for proof in history["freeze_proof"])
     assert outcomes[2].summary["metrics"]["accuracy"]["value"] > 0.9

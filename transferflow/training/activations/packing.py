@@ -61,7 +61,8 @@ def unpack(raw: Bytes, note: Note) -> list[Tensor]:
         if len(part) != length:
             raise ValueError("the bytes end too early")
         at += length
-        tensor = torch.from_numpy(part).view(_KINDS[kind]).reshape(shape)
+        plain = torch.from_numpy(part).view(_KINDS[kind]) if length else torch.empty(0, dtype=_KINDS[kind])
+        tensor = plain.reshape(shape)
         found.append(tensor.permute(2, 0, 1) if flag == _CHANNELS_LAST else tensor)
     if at != len(raw):
         raise ValueError("there are more bytes than the note describes")
