@@ -140,6 +140,7 @@ def test_an_annotation_id_used_twice(coco, list_data):
     [
         ("{", r"a\.json:1:2.*not JSON|not JSON"),
         ("[]", "not COCO"),
+        ('{"version": "5.0", "shapes": []}', "this is a LabelMe file"),
         ('[{"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2], "score": 0.5}]', "these are predictions"),
         ('{"images": {"1": {}}, "annotations": [], "categories": []}', "a JSON dict under 'images'"),
         ('{"images": []}', "no list 'categories'"),
@@ -152,6 +153,19 @@ def test_files_that_are_no_coco(tmp_path, list_data, content, message):
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(DataError, match=message):
         list_data(tmp_path, "detection", format="coco", annotations="a.json")
+
+
+def test_images_beside_their_annotations(coco, list_data, tmp_path):
+    """Roboflow writes `train/_annotations.coco.json` among the images; what `images` names comes first."""
+    root = coco({1: {}, 2: {}}, [box(1, [1, 1, 2, 2])])
+    (root / "train").mkdir()
+    for name in ("a.json", "1.png", "2.png"):
+        (root / name).rename(root / "train" / name)
+    listing = list_data(root, "detection", format="coco", annotations="train/a.json", images=".")
+    assert [record.path for record in listing.records] == ["train/1.png", "train/2.png"]
+    (root / "2.png").touch()
+    listing = list_data(root, "detection", format="coco", annotations="train/a.json", images=".")
+    assert sorted(record.path for record in listing.records) == ["2.png", "train/1.png"]
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,19 @@ def test_values_that_number_objects_or_come_of_jpeg_are_named(masks, snapshot_of
         snapshot_of(root, "segmentation", format="mask_folder", classes=CLASSES)
 
 
+def test_masks_that_are_no_images_of_indices_say_what_they_are(masks, snapshot_of, list_data):
+    root = masks()
+    for mask in (root / "masks").iterdir():
+        Image.fromarray(VALUES.astype(np.float32)).save(mask.with_suffix(".tif"))
+        mask.unlink()
+    with pytest.raises(DataError, match="the mask holds numbers with fractions"):
+        snapshot_of(root, "segmentation", format="mask_folder", classes=CLASSES)
+    for mask in (root / "masks").iterdir():
+        mask.rename(mask.with_suffix(".npy"))
+    with pytest.raises(DataError, match=r"0 masks in .*; other files: \d+ \.npy"):
+        list_data(root, "segmentation", format="mask_folder", classes=CLASSES)
+
+
 def test_masks_that_do_not_fit_are_quarantined(masks, snapshot_of):
     root = masks(40)
     write_mask(root / "masks" / "0.png", VALUES[:8])

@@ -271,3 +271,4 @@ def test_numbers_are_read_and_what_is_none_is_left_out(root, list_data):
         *(("no_number", f"ages.csv:{line}") for line in (7, 8, 9)),
     ]
     assert "the column 'age' holds 'n/a', which is no number" in listing.findings[0].reason
+    assert listing.findings[-1].reason.endswith("which is no number: decimals have a point")

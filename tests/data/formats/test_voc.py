@@ -294,3 +294,26 @@ def test_missing_folder(tmp_path, list_data):
     with pytest.raises(DataError, match="does not exist") as error:
         list_data(tmp_path, "detection", format="voc")
     assert str(tmp_path / "Annotations") in str(error.value)
+
+
+def test_the_own_xml_of_cvat_is_named(tmp_path, paint, list_data):
+    paint(tmp_path / "JPEGImages" / "a.png")
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "a.xml").write_text("<annotations><image name='a.png'/></annotations>")
+    found = list_data(tmp_path, "detection", format="voc").findings
+    assert any(f.reason.endswith("export as Pascal VOC") for f in found)
+
+
+def test_an_object_without_a_name_or_a_box_says_which(tmp_path, paint, list_data):
+    objects = {"a": "<name>x</name>", "b": "<name> </name><bndbox/>", "c": "<polygon/>"}
+    for name, inner in objects.items():
+        paint(tmp_path / "JPEGImages" / f"{name}.png")
+        file = tmp_path / "Annotations" / f"{name}.xml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"<annotation><object>{inner}</object></annotation>")
+    found = [f for f in list_data(tmp_path, "detection", format="voc").findings if f.kind == "bad_box"]
+    assert [f.reason.rpartition("here is no ")[2] for f in found] == [
+        "`bndbox`",
+        "`name`",
+        "`name` and `bndbox`",
+    ]

@@ -98,24 +98,29 @@ class Members:
         self._folders: dict[str, bool] = {}
         self._elsewhere = Elsewhere(fence.root)
 
-    def locate(self, text: str) -> str | Refusal:
+    def locate(self, text: str, *others: str) -> str | Refusal:
         """POSIX path below the root of the file that `text` names, or why it is refused.
 
-        `text` may be absolute if it stands below the root, and may have been written on Windows.
+        `text` may be absolute if it stands below the root, and may have been written on Windows. `others` are
+        looked for in turn where it is missing.
         """
+        found = self._find(text)
+        for other in others:
+            if isinstance(found, Refusal) and found.kind == "missing":
+                instead = self._find(other)
+                found = found if isinstance(instead, Refusal) else instead
+        if isinstance(found, Refusal) and found.kind == "missing" and (place := self._elsewhere.find(text)):
+            return Refusal("missing", f"{found.reason}; {place}")
+        return found
+
+    def _find(self, text: str) -> str | Refusal:
         if "\0" in text or not is_unicode(text):
             return Refusal("bad_name", f"{text!r} is not a valid file name")
         found = self._look(text)
         if isinstance(found, Refusal) and found.kind == "missing" and "\\" in text:
             other = self._look(text.replace("\\", "/"))
             found = found if isinstance(other, Refusal) and other.kind == "missing" else other
-        if isinstance(found, Refusal) and found.kind == "missing" and (place := self._elsewhere.find(text)):
-            return Refusal("missing", f"{found.reason}; {place}")
         return found
-
-    def elsewhere(self, name: str) -> str:
-        """Where a file of this name lies, in words; empty if nowhere."""
-        return self._elsewhere.find(name)
 
     def _look(self, text: str) -> str | Refusal:
         # Strings instead of Path objects, which are ten times slower: tables have a million rows.

@@ -36,6 +36,12 @@ class Scan:
     findings: list[Finding] = field(default_factory=list)
     left_behind: list[str] = field(default_factory=list)
 
+    @property
+    def others(self) -> str:
+        """Other files than those that were wanted, in words that follow them; empty if there are none."""
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in self.ignored.most_common(_SHOWN))
+        return f"; other files: {counts}" if counts else ""
+
 
 def scan_folder(fence: Fence, below: str = ".", suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Scan:
     """List the files with one of `suffixes` in a folder, at any depth; an empty set takes every suffix.

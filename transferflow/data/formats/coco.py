@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import assert_never
 
 from transferflow.data.files.boxes import bad_boxes_finding
@@ -195,7 +195,8 @@ class _Reader:
         group_name: str | None,
     ) -> Record | Finding:
         source = f"{name}:images[{image.index}]"
-        path = self._members.locate(f"{self._folder}/{image.file_name}")
+        beside = PurePosixPath(name).parent / image.file_name  # as Roboflow writes it
+        path = self._members.locate(f"{self._folder}/{image.file_name}", str(beside))
         if isinstance(path, Refusal):
             return path.finding(source)
         problem = _problem(image, annotations, name, path)

@@ -150,6 +150,9 @@ def _entries(whole: Mapping[str, Any], key: str, name: str) -> list[Any]:
             if key in whole
             else ", ".join(list(whole)[:_SHOWN]) or "an empty object",
             allowed="images, annotations and categories",
+            hint="this is a LabelMe file: convert all of them into one COCO file"
+            if "shapes" in whole
+            else "",
         )
     return entries
 

@@ -17,7 +17,6 @@ from transferflow.spec.class_names import plain_name
 from transferflow.spec.sections.data import ImageFolderData
 
 _DERIVED = ("_mask", "_label", "_gt", "_seg", "_thumb", "_thumbnail")
-_SHOWN = 5
 
 
 def list_image_folder(data: ImageFolderData, fence: Fence) -> Listing:
@@ -48,15 +47,10 @@ def _no_class_folder(root: Path, scan: Scan) -> DataError:
     return DataError(
         "no image stands in a class folder",
         where="data.root",
-        found=f"{root}: {len(scan.files)} images in no folder; folders: {folders}{_others(scan)}",
+        found=f"{root}: {len(scan.files)} images in no folder; folders: {folders}{scan.others}",
         allowed="root/CLASS/image.jpg, or root/train/CLASS/image.jpg with val and test beside train",
         hint=hint,
     )
-
-
-def _others(scan: Scan) -> str:
-    counts = ", ".join(f"{count} {suffix}" for suffix, count in scan.ignored.most_common(_SHOWN))
-    return f"; other files: {counts}" if counts else ""
 
 
 def records_of_folders(scan: Scan, classes: Collection[str]) -> tuple[list[Record], list[Finding]]:

@@ -42,7 +42,8 @@ def list_mask_folder(data: MaskFolderData, fence: Fence) -> Listing:
         raise DataError(
             "no image has a mask of the same name",
             where="data.masks",
-            found=f"{len(image_files)} images in {root / images}, {len(mask_files)} masks in {root / masks}",
+            found=f"{len(image_files)} images in {root / images}, {len(mask_files)} masks in {root / masks}"
+            f"{mask_scan.others}",
             hint="name them alike: images/a.jpg and masks/a.png; in one folder a.jpg and a_mask.png",
         )
     return Listing(root, classes, tuple(records), tuple(findings))

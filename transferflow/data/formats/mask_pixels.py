@@ -54,6 +54,12 @@ def _require_mode(mode: str, file: Path, *, colours: bool) -> None:
         return
     if colours:
         raise DataError(f"the mask is a {mode} image, not one of colours with 8 bits each", where=str(file))
+    if mode == "F":
+        raise DataError(
+            "the mask holds numbers with fractions, not indices",
+            where=str(file),
+            hint="save it with whole numbers: the place of each pixel's class in data.classes",
+        )
     raise DataError(
         f"the mask is a {mode} image, not one of indices",
         where=str(file),

@@ -192,6 +192,8 @@ class _RowReader:
             return Finding("no_label", "quarantine", where, f"the column {columns.label!r} is empty")
         if self._is_number and not is_number(labels[0]):
             reason = f"the column {columns.label!r} holds {labels[0]!r}, which is no number"
+            if is_number(labels[0].replace(",", ".", 1)):
+                reason += ": decimals have a point"
             return Finding("no_number", "quarantine", where, reason)
         group = plain_name(cells.get(columns.group, "")) or None
         if group is None and self._required_group:

@@ -87,6 +87,8 @@ class _Reader:
             return
         if tree.tag != "annotation":
             reason = f"not Pascal VOC: <{tree.tag[:60]}> instead of <annotation>"
+            if tree.tag == "annotations":
+                reason += "; CVAT's own XML is another format: export as Pascal VOC"
             self.findings.append(Finding("bad_annotation", "quarantine", f"{file}:{tree.line}", reason))
             return
         record = self._record(file, tree, split)
