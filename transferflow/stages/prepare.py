@@ -48,7 +48,12 @@ def prepare(spec: ExperimentSpec, context: RunContext, inspect_in: InspectIn | N
         _build(spec, context, listing, _before(context, made_from), folder, inspect)
 
     artifact = context.store.obtain(
-        "prepare", key, made_from.inputs, write, wait=context.wait, accept=partial(_is_trusted, context)
+        "prepare",
+        key,
+        made_from.inputs,
+        write,
+        wait=context.wait,
+        accept=partial(_is_trusted, context, set()),
     )
     remember_snapshot(context.store, spec, made_from)
     snapshot = load_snapshot(artifact.path)
@@ -67,10 +72,11 @@ def prepare(spec: ExperimentSpec, context: RunContext, inspect_in: InspectIn | N
     )
 
 
-def _is_trusted(context: RunContext, artifact: Artifact) -> bool:
+def _is_trusted(context: RunContext, said: set[Path], artifact: Artifact) -> bool:
     """Whether a snapshot is of the files that are there; where nobody asks, size and time have said so."""
     changed = changed_files(load_snapshot(artifact.path), usable_cpus()) if context.verify else ()
-    if changed:
+    if changed and artifact.path not in said:
+        said.add(artifact.path)  # it is looked at again once the key is ours
         logger.warning(
             "prepare: %d files have other contents than the snapshot, such as %s: it is made anew",
             len(changed),

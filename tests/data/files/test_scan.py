@@ -124,8 +124,11 @@ def linked(tmp_path):
 
 
 def test_links_that_leave_the_root_say_where_to_and_what_to_do(linked, list_data):
-    with pytest.raises(DataError, match="no image stands in a class folder"):
+    with pytest.raises(DataError, match="no image stands in a class folder") as error:
         list_data(linked, format="image_folder")
+    found = error.value.problems[0].found
+    assert "; 3 refused, cat/a.png first: a link that leaves the data folder" in found
+    assert "data.link_roots" in found
     scan = scan_folder(Fence(linked))
     assert [(f.kind, f.severity, f.where) for f in scan.findings] == [
         ("outside_root", "error", path) for path in ("cat/a.png", "cat/b.png", "dog/c.png")

@@ -38,9 +38,11 @@ class Scan:
 
     @property
     def others(self) -> str:
-        """Other files than those that were wanted, in words that follow them; empty if there are none."""
+        """What else there is, in words that follow the files that were wanted; empty if there is nothing."""
         counts = ", ".join(f"{count} {suffix}" for suffix, count in self.ignored.most_common(_SHOWN))
-        return f"; other files: {counts}" if counts else ""
+        refused = [finding for finding in self.findings if finding.kind == "outside_root"]
+        links = f"; {len(refused)} refused, {refused[0].where} first: {refused[0].reason}" if refused else ""
+        return links + (f"; other files: {counts}" if counts else "")
 
 
 def scan_folder(fence: Fence, below: str = ".", suffixes: frozenset[str] = IMAGE_SUFFIXES) -> Scan:

@@ -35,7 +35,9 @@ def list_voc(data: VocData, fence: Fence) -> Listing:
     files = scan_folder(fence, folder, frozenset({".xml"}))
     if not files.files:
         raise DataError(
-            "the folder of annotations holds no XML file", where="data.annotations", found=str(root / folder)
+            "the folder of annotations holds no XML file",
+            where="data.annotations",
+            found=f"{root / folder}{files.others}",
         )
     scan = scan_folder(fence, images)
     sets = load_image_sets(root, folder, images, files.files)
