@@ -63,6 +63,19 @@ class Unit(nn.Module):
         return standardised.float() * self.scale + self.offset
 
 
+def apply_temperature(head: nn.Module, temperature: float) -> None:
+    """Divide the logits of a head of `build_head` by a temperature, by its last layer's weights.
+
+    Args:
+        head: From `build_head`.
+        temperature: Above 0.
+    """
+    last = head.get_submodule(LAST)
+    with torch.no_grad():
+        for parameter in last.parameters():
+            parameter.div_(temperature)
+
+
 def apply_units(head: nn.Module, *, offset: float, scale: float) -> None:
     """Let a head of `build_head` answer in a unit; what it had before is replaced.
 

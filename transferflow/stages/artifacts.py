@@ -4,6 +4,8 @@ from __future__ import annotations
 
 HISTORY = "history.json"
 """train: the figures of each epoch, the layer table, the phases and the freeze proof."""
+TEMPERATURE = "temperature"
+"""train: key of `history.json` with the temperature that was folded into the head, or null."""
 
 METRICS = "metrics.json"
 """evaluate: every metric with its interval, and the curves of the figures."""

@@ -42,6 +42,8 @@ def train_inputs(
     if not isinstance(spec.training.activation_cache, ActivationViews):
         del sections["training"]["activation_cache"]  # which then changes no result
     sections["kept_by"] = _kept_by(spec)
+    if spec.evaluation.calibrate:
+        sections["calibrate"] = True  # it came later, and changes no earlier key
     sections["data"] = spec.data.model_dump(
         mode="json", include={"channels", "image_size", "fit", "intensity"}
     )
@@ -63,7 +65,10 @@ def evaluate_inputs(spec: ExperimentSpec, snapshot: DatasetSnapshot, train_key: 
         "ids": snapshot.ids["test"],
         "groups": snapshot.groups["test"],
     }
-    return _inputs("evaluate", spec.canonical("evaluation") | images | {"model": train_key})
+    sections = spec.canonical("evaluation")
+    if not spec.evaluation.calibrate:
+        del sections["evaluation"]["calibrate"]  # it came later, and changes no earlier key
+    return _inputs("evaluate", sections | images | {"model": train_key})
 
 
 def register_inputs(spec: ExperimentSpec, evaluate_key: str, registry: str) -> dict[str, Any]:

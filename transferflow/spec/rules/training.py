@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from transferflow.spec.deciding import deployed_devices
 from transferflow.spec.habits.values import known_metric
 from transferflow.spec.sections.base import Found
+from transferflow.spec.sections.head import ZeroShotHead
 from transferflow.spec.sections.task import TASKS, Setting
 from transferflow.spec.sections.training import ActivationViews
 from transferflow.spec.sections.truth import BoxTruth, LabelTruth
@@ -17,6 +18,7 @@ _TASK_SETTINGS: tuple[tuple[str, str, Setting], ...] = (
     ("training", "class_weights", "class_weights"),
     ("training", "label_smoothing", "label_smoothing"),
     ("evaluation", "specificity", "specificity"),
+    ("evaluation", "calibrate", "calibrate"),
     ("augmentation", "mixup", "mixing"),
     ("augmentation", "cutmix", "mixing"),
 )
@@ -115,7 +117,13 @@ def _views_are_not_mixed(spec: Sections) -> Iterator[Found]:
         yield ("training", "activation_cache"), message
 
 
+def _what_is_calibrated_has_a_trained_head(spec: Sections) -> Iterator[Found]:
+    if spec.evaluation.calibrate and isinstance(spec.head, ZeroShotHead):
+        yield ("evaluation", "calibrate"), "is for a head that is trained, not zero_shot"
+
+
 TRAINING_RULES = (
+    _what_is_calibrated_has_a_trained_head,
     _metrics_belong_to_the_task,
     _deciding_metrics_are_measured,
     _warmup_ends_before_training,

@@ -44,6 +44,8 @@ class Evaluation(Section):
     """Resamples of the test images for each 95 % interval; 0 switches intervals off."""
     specificity: Annotated[Fraction, Field(gt=0, lt=1)] = 0.9
     """Fixed specificity at which sensitivity is reported (classification; of two classes, the second's)."""
+    calibrate: Flag = False
+    """Fit one temperature on the validation images, so that probabilities come true as often as they say."""
 
 
 class AgainstChampion(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ from transferflow.data.records import DatasetSnapshot
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.results import evaluation_to_json
 from transferflow.spec import ExperimentSpec
-from transferflow.stages.artifacts import MASKS, METRICS, PREDICTIONS
+from transferflow.stages.artifacts import HISTORY, MASKS, METRICS, PREDICTIONS, TEMPERATURE
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import logger
 from transferflow.stages.split_images import build_split_images
@@ -18,6 +19,7 @@ from transferflow.store import write_atomic
 from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import load_bundle
+from transferflow.tasks.calibration import tell_calibration
 from transferflow.training.device import pick_device
 
 
@@ -39,7 +41,13 @@ def measure(
     evaluation = build_task(spec).evaluate(
         found, resamples=spec.evaluation.bootstrap, seed=spec.training.seed
     )
+    evaluation = tell_calibration(spec, found, evaluation, _temperature(model))
     write_atomic(folder / METRICS, evaluation_to_json(evaluation))
+
+
+def _temperature(model: Path) -> float | None:
+    found: float | None = json.loads((model / HISTORY).read_text()).get(TEMPERATURE)
+    return found
 
 
 def predict_split(

@@ -26,7 +26,7 @@ from transferflow.report.contents import (
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import gate_metric
 from transferflow.spec.sections.guide import positive_class
-from transferflow.stages.artifacts import HISTORY, MASKS, PREDICTIONS
+from transferflow.stages.artifacts import HISTORY, MASKS, PREDICTIONS, TEMPERATURE
 from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.heat_maps import add_heat_maps
@@ -138,10 +138,12 @@ def _facts(spec: ExperimentSpec, history: dict[str, Any]) -> tuple[tuple[str, st
     seconds = sum(row.get("seconds", 0.0) for row in history["epochs"])
     skipped = count_skipped(history)
     parts = history["micro_batch"]
+    temperature = history.get(TEMPERATURE)
     more = (
         ("batches", f"{spec.training.batch_size} images, of which {parts} at a time for lack of memory")
         if parts
         else None,
+        ("temperature", f"{temperature:.3f}") if temperature else None,
         ("steps left out", f"{skipped}, whose loss or gradient was not finite") if skipped else None,
     )
     return (
