@@ -134,7 +134,7 @@ BAD_LINES = [
     "augmentation: {preset: none, transforms: [{name: A}]}",
     "augmentation: {transforms: []}",
     "augmentation: {transforms: [{one_of: [{name: B}]}]}",
-    "training: {epochs: 0}",
+    "training: {epochs: -1}",
     "training: {epochs: ten}",
     "training: {workers: many}",
     "training: {class_weights: equal}",
