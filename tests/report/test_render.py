@@ -216,12 +216,13 @@ def test_parts_of_the_loss_stand_with_the_loss(make_segmentation_report):
     data = make_segmentation_report()
     history = tuple(
         {"train_loss": 1.0, "train_cross_entropy": 0.6, "train_dice": 0.4, "miou": 0.5, "dice": 0.6}
+        | {"val_loss": 1.1, "val_cross_entropy": 0.7, "val_dice": 0.4}
         for _ in range(2)
     )
     drawn = figures(render_report(replace(data, training=replace(data.training, history=history))))
-    assert {"train cross entropy", "train Dice"} <= drawn["Loss"]
+    assert {"train cross entropy", "train Dice", "val loss", "val cross entropy", "val Dice"} <= drawn["Loss"]
     assert {"mIoU", "Dice"} <= drawn["Validation metrics"]
-    assert not any(word.startswith("train") for word in drawn["Validation metrics"])
+    assert not any(word.startswith(("train", "val")) for word in drawn["Validation metrics"])
 
 
 def test_the_legend_has_no_colour_for_the_background(make_segmentation_report):

@@ -1,4 +1,3 @@
-import csv
 import json
 from functools import partial
 
@@ -6,7 +5,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from PIL import Image
 from typer.testing import CliRunner
 
 from transferflow.cli.main import app
@@ -26,41 +24,6 @@ from transferflow.tasks.regression import SCHEMA
 from transferflow.tasks.rendering.viewable import show_row
 
 SHOW = partial(show_row, channels=3, intensity=FullRange())
-
-
-@pytest.fixture
-def discs(tmp_path, monkeypatch):
-    """Bright discs of different size; the number is their radius and 100."""
-    monkeypatch.chdir(tmp_path)
-    random = np.random.default_rng(0)
-    rows, columns = np.mgrid[:32, :32]
-    (tmp_path / "discs").mkdir()
-    lines = [("path", "size", "split")]
-    for number in range(48):
-        radius = random.uniform(3, 15)
-        pixels = random.integers(0, 60, (32, 32, 3))
-        pixels[(rows - 16) ** 2 + (columns - 16) ** 2 < radius**2] += 180
-        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "discs" / f"{number:02}.png")
-        split = ("train", "train", "train", "test", "val", "train")[number % 6]
-        lines.append((f"{number:02}.png", f"{100 + radius:.3f}", split))
-    with (tmp_path / "discs" / "table.csv").open("w") as file:
-        csv.writer(file).writerows(lines)
-    return ExperimentSpec.model_validate(
-        {
-            "name": "discs",
-            "task": {"kind": "regression"},
-            "data": {
-                "format": "csv",
-                "root": "discs",
-                "file": "table.csv",
-                "columns": {"label": "size"},
-                "image_size": 32,
-            },
-            "backbone": {"source": "timm", "name": "test_resnet", "weights": "none"},
-            "training": {"batch_size": 16, "workers": 0, "device": "cpu", "precision": "fp32"},
-            "evaluation": {"bootstrap": 50},
-        }
-    )
 
 
 def with_task(spec, **task):

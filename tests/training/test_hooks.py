@@ -21,7 +21,7 @@ def test_a_bar_with_time_left_and_live_loss(build_job):
     console = Console(file=screen, force_terminal=True, width=160)
     train(build_job(hooks=[BarHook(console)]))
     text = screen.getvalue()
-    for part in ("epoch 1/3", "train loss", "lr", "left", "images/s"):
+    for part in ("epoch 1/3", "train loss", ", val ", "left", "images/s"):
         assert part in text
 
 
@@ -51,6 +51,9 @@ def test_who_watches_decides():
 def test_the_line_shows_the_first_metrics():
     values = {"epoch": 2.0, "train_loss": 0.5, "train_cross_entropy": 0.5, "accuracy": 0.9, "auroc": 0.95}
     values |= {"ece": 0.1, "f1": 0.8, "lr": 1e-3, "seconds": 2.0, "images_per_second": 50.0}
+    assert describe_epoch(2, 10, values | {"val_loss": 0.6, "val_dice": 0.1}) == (
+        "epoch  3/10  train loss 0.5000, val 0.6000  accuracy 0.9000  2.0 s  50 images/s"
+    )
     assert describe_epoch(2, 10, values) == (
         "epoch  3/10  train loss 0.5000  accuracy 0.9000  lr 1.0e-03  2.0 s  50 images/s"
     )

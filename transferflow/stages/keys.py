@@ -16,7 +16,7 @@ from transferflow.spec.sections.metrics import SENSITIVITY
 from transferflow.spec.sections.training import ActivationViews
 from transferflow.stages.outcome import StageName
 
-VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 8, "evaluate": 4, "register": 3}
+VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 9, "evaluate": 4, "register": 3}
 _TRAINED_ON: tuple[SplitName, ...] = ("train", "val")
 
 

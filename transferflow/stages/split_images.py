@@ -96,15 +96,10 @@ class SplitImages:
         return PredictionInputs(self.loader.epoch(0, first, end), sizes, self.transform, classes, folder)
 
     def predict(
-        self,
-        task: TrainingSide,
-        model: nn.Module,
-        classes: tuple[str, ...],
-        folder: Path,
-        batches: tuple[int, int] | None = None,
+        self, task: TrainingSide, model: nn.Module, classes: tuple[str, ...], folder: Path
     ) -> SplitPredictions:
-        """Predict the split, or some batches of it; the model is in eval mode."""
-        table = task.predict(model, self.inputs(classes, folder, batches))
+        """Predict the split; the model is in eval mode."""
+        table = task.predict(model, self.inputs(classes, folder))
         return SplitPredictions(table, self.snapshot, self.split, folder)
 
 

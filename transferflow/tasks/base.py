@@ -47,12 +47,14 @@ class Losses:
     """Named losses of a batch; their sum is minimised.
 
     Attributes:
-        of: Model in train mode and batch to losses.
+        of: Model and batch to losses.
         counts: What each of them is a mean over, for batches that are computed in parts.
+        in_eval: Whether they can be told from what the model answers in eval mode.
     """
 
     of: Callable[[nn.Module, Batch], Mapping[str, Tensor]]
     counts: LossCounts = count_images
+    in_eval: bool = True
 
     def __call__(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
         """The losses."""

@@ -100,7 +100,7 @@ class Detection:
         """Nothing: classes have no unit."""
 
     def build_losses(self, snapshot: DatasetSnapshot) -> Losses:
-        """The detector's own losses, each by its name."""
+        """The detector's own losses, each by its name; in eval mode it answers with boxes alone."""
 
         def losses(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
             if isinstance(batch.targets, Tensor):
@@ -109,7 +109,7 @@ class Detection:
             found: Mapping[str, Tensor] = model(list(batch.images), targets)
             return found
 
-        return Losses(losses)
+        return Losses(losses, in_eval=False)
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per box, in pixels of the original image; an image without boxes has no row."""

@@ -15,6 +15,7 @@ logger = get_logger("training")
 NARROW = 80
 """Columns that a line of an epoch, and the bar, may take."""
 _NOT_METRICS = frozenset({"epoch", "lr", "seconds", "images_per_second", "skipped_steps"})
+_LOSSES = {"train loss": "train_loss", "val": "val_loss"}
 
 
 def build_hook(interactive: bool) -> Hook:
@@ -23,10 +24,11 @@ def build_hook(interactive: bool) -> Hook:
 
 
 def describe_epoch(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
-    """One line: number, training loss, as many metrics as fit, rate, time and speed."""
+    """One line: number, loss in training and validation, as many metrics as fit, rate, time and speed."""
     width = len(str(epochs))
     start = [f"epoch {epoch + 1:>{width}}/{epochs}"]
-    start += [f"train loss {four_digits(values['train_loss'])}"] if "train_loss" in values else []
+    losses = [f"{name} {four_digits(values[key])}" for name, key in _LOSSES.items() if key in values]
+    start += [", ".join(losses)] if losses else []
     end = [f"lr {values['lr']:.1e}", f"{values['seconds']:.1f} s"]
     end.append(f"{values['images_per_second']:.0f} images/s")
     metrics = [f"{name} {four_digits(values[name])}" for name in _metrics(values)]
@@ -41,7 +43,7 @@ def describe_epoch(epoch: int, epochs: int, values: Mapping[str, float]) -> str:
 
 
 def _metrics(values: Mapping[str, float]) -> list[str]:
-    return [name for name in values if name not in _NOT_METRICS and not name.startswith("train_")]
+    return [name for name in values if name not in _NOT_METRICS and not name.startswith(("train_", "val_"))]
 
 
 class LogHook:

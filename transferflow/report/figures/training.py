@@ -36,7 +36,7 @@ def training_charts(training: TrainingSummary, lower_is_better: frozenset[str] =
     if not history:
         return []
     names = list(dict.fromkeys(name for row in history for name in row))
-    losses = [n for n in names if "loss" in n or n.startswith("train_")]
+    losses = [n for n in names if "loss" in n or n.startswith(("train_", "val_"))]
     rates = [n for n in names if n.startswith("lr") and n not in losses]
     metrics = [n for n in names if n not in losses and n not in rates and n not in HIDDEN]
     best = f"The dashed line is the epoch that was kept ({training.best_epoch + 1})."

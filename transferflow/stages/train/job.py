@@ -51,7 +51,7 @@ def compile_job(
         freeze=plan.freeze,
         train_loader=train_loader,
         losses=losses,
-        validate=build_validation(task, shown, folder / "validation", spec.training.seed, ranks),
+        validate=build_validation(task, losses, shown, folder / "validation", spec.training.seed, ranks),
         optimizer=optimizer_settings(spec),
         settings=settings,
         folder=folder,
