@@ -36,6 +36,7 @@ PLACES = {
     "transferflow/evaluation/regression.py": "its measures",
     "transferflow/models/detection/generic.py": "another regression: that of a detector's boxes",
     "transferflow/report/figures/by_name.py": "its figure; the type checker asks",
+    "transferflow/serving/as_json.py": "the new form of answer as JSON; the type checker asks",
 }
 """Files outside of `tasks` and `spec` that name regression, and why. One more is a decision."""
 NAMES = re.compile(r"(?i:(^|[._])regression($|[._]))|^Regression|^Number(Truth|Output|Prediction)$")
