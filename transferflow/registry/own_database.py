@@ -84,6 +84,7 @@ def make_ready(folder: Path) -> None:
 def _make(database: Path) -> None:
     beside = name_beside(database)
     try:
+        beside.touch()  # by the umask; sqlite would keep others of the group from writing
         build_client(f"sqlite:///{beside.as_posix()}")  # makes the tables
         beside.replace(database)
     finally:
