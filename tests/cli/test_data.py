@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
 from transferflow.cli.main import main
 from transferflow.data.listing import load_listing
 from transferflow.data.snapshot.build import build_snapshot
+from transferflow.spec.load import load_spec
+from transferflow.stages.context import RunContext
+from transferflow.stages.prepare import prepare
 from transferflow.store import ArtifactStore
 
 
@@ -78,6 +82,21 @@ def test_check_counts_classes_per_split(spec_file, colour_folder, tmp_path, caps
     assert ["images", *map(str, report["splits"].values())] in lines
     for name in report["classes"]:
         assert [name, *(str(report["class_counts"][split][name]) for split in report["splits"])] in lines
+
+
+def test_check_names_files_that_changed_unseen(spec_file, colour_folder, tmp_path, capsys):
+    spec, home = load_spec(spec_file), tmp_path / "home"
+    prepare(spec, RunContext(home))
+    file = colour_folder / "red" / "00.png"
+    status, content = file.stat(), file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    command = ["data", "check", str(spec_file), "--home", str(home), "--json"]
+    main(command)
+    assert "changed_file" not in {f["kind"] for f in json.loads(capsys.readouterr().out)["findings"]}
+    main([*command, "--verify"])
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert [f["where"] for f in found if f["kind"] == "changed_file"] == ["red/00.png"]
 
 
 def test_check_of_a_missing_folder_is_a_message(spec_file, tmp_path, capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -73,7 +73,7 @@ def check(
             workers=usable_cpus(),
             progress=progress,
         )
-    findings = checked.findings
+    findings = [*checked.findings, *(_changed(former) if verify and former else ())]
     failed = any(finding.severity == "error" for finding in findings)
     if as_json:
         report = {
@@ -93,6 +93,17 @@ def check(
         _print_findings(findings, limit)
     if failed:
         raise typer.Exit(1)
+
+
+def _changed(former: DatasetSnapshot) -> Iterator[Finding]:
+    """Files that are not what the last snapshot was made from, whatever their size and time say."""
+    from transferflow.data.loading.workers import usable_cpus
+    from transferflow.data.records import Finding
+    from transferflow.data.snapshot.changes import changed_files
+
+    for name in changed_files(former, usable_cpus()):
+        reason = "it is not what the last snapshot was made from: `run --verify` prepares what is there now"
+        yield Finding("changed_file", "warning", name, reason)
 
 
 def _print_counts(images: Mapping[SplitName, int], counts: Mapping[SplitName, Mapping[str, int]]) -> None:
