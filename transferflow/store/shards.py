@@ -61,6 +61,7 @@ class Shards:
         self._in_use: FolderInUse | None = FolderInUse(folder)
         self._places: dict[str, tuple[str, _Place]] = {}
         self._maps: dict[str, Bytes] = {}
+        self._checked: set[str] = set()
         for index in sorted(folder.glob("*.json")):
             self._load(index)
 
@@ -77,7 +78,10 @@ class Shards:
         return key in self._places
 
     def read(self, key: str) -> tuple[Bytes, Note] | None:
-        """Return the bytes, which can't be written to, and their note; `None` if absent or damaged."""
+        """Return the bytes, which can't be written to, and their note; `None` if absent or damaged.
+
+        Bytes are checked when they are read for the first time.
+        """
         found = self._places.get(key)
         if found is None:
             return None
@@ -86,14 +90,17 @@ class Shards:
             raw = self._map(shard)[place.offset : place.offset + place.length]
         except (OSError, ValueError):
             raw = np.empty(0, np.uint8)
-        if place.offset < 0 or len(raw) != place.length or zlib.crc32(raw.data) != place.checksum:
+        is_whole = place.offset >= 0 and len(raw) == place.length
+        if not is_whole or not (key in self._checked or zlib.crc32(raw.data) == place.checksum):
             self.drop(key)
             return None
+        self._checked.add(key)
         return raw, place.note
 
     def drop(self, key: str) -> None:
         """Forget a blob that is not what was written; its shard is written again next time."""
         shard, _ = self._places.pop(key)
+        self._checked.discard(key)
         logger.warning("%s in the cache %s is damaged, and is made again", shard, self.folder)
         with suppress(OSError):
             (self.folder / shard).with_suffix(".json").unlink()

@@ -162,6 +162,16 @@ def test_a_schedule_of_phases_stopped_and_resumed(train_in, tmp_path, caplog, mo
     assert computed(caplog) == 1
 
 
+def test_what_was_trained_in_a_phase_of_one_epoch_is_computed_anew(train_in, tmp_path, caplog):
+    """Such a phase caches nothing; what it has changed must be seen all the same."""
+    phases = [{"epochs": n, "train": train} for n, train in ((2, ["head"]), (1, ["*"]), (2, ["head"]))]
+    sections = {"freeze": {"policy": "phases", "phases": phases}, "training": {"epochs": 5}}
+    cached = train_in(tmp_path / "cached", **sections)
+    assert computed(caplog) == 4  # training and validation images, in two phases
+    off = {**sections, "training": {"epochs": 5, "activation_cache": "off"}}
+    assert_same_training(cached, train_in(tmp_path / "plain", **off))
+
+
 def test_another_training_with_the_same_frozen_part_finds_what_is_there(train_in, tmp_path, caplog):
     train_in(tmp_path)
     computed(caplog)

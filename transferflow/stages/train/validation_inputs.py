@@ -51,8 +51,11 @@ class ValidationInputs:
         """
         images = self.images.inputs(self.images.snapshot.classes, folder, batches)
         found = None
-        if self.cached is not None and _shares_frozen_part(model, self.trained):
-            found = self.cached.batches(model, 0, *batches)
+        if self.cached is not None:
+            if _shares_frozen_part(model, self.trained):
+                found = self.cached.batches(model, 0, *batches)
+            else:
+                self.cached.forget()
         return replace(images, ask=self.ask, batches=images.batches if found is None else found)
 
     def ask(self, model: nn.Module, batch: Batch) -> Any:  # noqa: ANN401 - as the model nests its outputs

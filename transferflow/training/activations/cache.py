@@ -68,6 +68,8 @@ class CachedLoader:
         self._keys: dict[Key, str] = {}
         self._said: set[str] = set()
         self._blobs: Blobs | None = None
+        self._point: Point | None = None
+        self._computed: set[int] = set()
         self.cut: Cut | None = None
 
     def batches(
@@ -104,16 +106,28 @@ class CachedLoader:
             return nullcontext()
         return played_back(self.cut, model, batch.activations)
 
-    def _open(self, model: nn.Module, number: int) -> Blobs | None:
-        """The activations of an epoch's view, all of them computed; `None` where images are to be taken."""
+    def forget(self) -> None:
+        """Look at the model anew next time: what was frozen may have been trained meanwhile."""
+        self._finder.forget()
+        self._close()
         self.cut = None
+
+    def _close(self) -> None:
         if self._blobs is not None:
             self._blobs.close()
             self._blobs = None
+
+    def _open(self, model: nn.Module, number: int) -> Blobs | None:
+        """The activations of an epoch's view, all of them computed; `None` where images are to be taken."""
+        view, self.cut = number % self._views, None
         if self._lasts(number) < 2:
+            self.forget()
             return None
         found = self._finder.find(model)
-        view = number % self._views
+        if isinstance(found, Point) and found is self._point and view in self._computed:
+            self.cut = found.cut  # all of it is open still
+            return self._blobs
+        self._close()
         why = found.reason if isinstance(found, Uncut) else self._open_at(model, found, view)
         if why and why not in self._said:
             self._said.add(why)
@@ -128,6 +142,9 @@ class CachedLoader:
         self._blobs = self._fill(model, point, size, view)
         if self._blobs is None:
             return "they do not fit beside what is in use"
+        if point is not self._point:
+            self._point, self._computed = point, set()
+        self._computed.add(view)
         self.cut = point.cut
         return ""
 

@@ -34,7 +34,10 @@ class Point:
 
 
 class PointFinder:
-    """Finds a model's cut again only when what trains has changed: what is frozen has not changed since."""
+    """Finds a model's cut again only when what trains has changed: what is frozen has not changed since.
+
+    It must see every state that the model is trained in, or be told to forget.
+    """
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         """Look at images of that many channels, rows and columns."""
@@ -53,6 +56,10 @@ class PointFinder:
             self._found = cut if isinstance(cut, Uncut) else Point(cut, _frozen_tensors(model, cut))
             self._state = state
         return self._found
+
+    def forget(self) -> None:
+        """Find the cut anew next time."""
+        self._state = ()
 
 
 def _frozen_tensors(model: nn.Module, cut: Cut) -> dict[str, str]:
