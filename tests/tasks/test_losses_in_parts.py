@@ -6,7 +6,8 @@ from torch import nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.tasks.build import build_task
-from transferflow.training.loop.micro_batches import loss_shares, split_batch
+from transferflow.training.loop.micro_batches import count_batch, loss_shares, split_batch
+from transferflow.training.ranks import ALONE
 
 
 class ByName(nn.Module):
@@ -26,8 +27,9 @@ def whole_and_parts(losses, logits, targets):
     batch = Batch(numbered, targets, tuple(map(str, range(len(targets)))))
     model = ByName(logits)
     whole, total = losses(model, batch), {}
+    counted = count_batch(batch, losses.counts, ALONE)
     for part in split_batch(batch, 3):
-        shares = loss_shares(part, batch, tuple(whole), losses.counts)
+        shares = loss_shares(part, counted, tuple(whole), losses.counts)
         for name, value in losses(model, part).items():
             total[name] = total.get(name, 0.0) + value.item() * shares[name]
     return whole, total
