@@ -120,11 +120,11 @@ def plain(spec: ExperimentSpec) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as home:
         context = RunContext(Path(home))
         snapshot = load_snapshot(prepare(spec, context).folder)
+        listed = {split: read_rows(snapshot, split) for split in ("train", "val")}
     parts = build_parts(spec, snapshot.classes, pretrained=True)
     transform = eval_transform_of(spec, parts.preprocessing)
     images, labels = {}, {}
-    for split in ("train", "val"):
-        rows = read_rows(snapshot, split)
+    for split, rows in listed.items():
         images[split] = torch.stack(
             [transform(np.asarray(Image.open(row.absolute_path).convert("RGB"))) for row in rows]
         )
