@@ -18,11 +18,13 @@ from transferflow.evaluation.pictures import Panel, Picture, pick_cases
 from transferflow.evaluation.regression import build_regression_statistic, evaluate_regression
 from transferflow.evaluation.statistics.comparison import compare_paired
 from transferflow.models.classifier import ImageClassifier
+from transferflow.stages.context import RunContext
 from transferflow.stages.split_images import build_split_images, eval_transform_of
 from transferflow.stages.train.job import compile_job
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.alignment import align_same
 from transferflow.tasks.base import ImagePredictions, Losses, SplitPredictions, VisionTask
+from transferflow.tasks.graphs import Graph
 from transferflow.tasks.output.numbers import NumberOutput
 from transferflow.tasks.rendering.viewable import show_row
 from transferflow.tasks.whole_image import build_on_backbone, predict_images
@@ -66,6 +68,9 @@ class Place:
     def predict(self, model, inputs):
         ids, found = predict_images(model, inputs, 1)
         return pa.table({"id": ids, "value": found.double().squeeze(1).tolist()})
+
+    def build_graph(self, model):
+        return Graph(model, (("place", "N x 1"),))
 
     def choose_min_score(self, validate):
         return None
@@ -129,8 +134,8 @@ def test_a_task_that_nobody_knows_trains_predicts_and_is_compared(setting, tmp_p
         parts,
         compile_training_plan(spec, parts),
         images["val"],
+        context=RunContext(tmp_path / "home"),
         folder=tmp_path / "work",
-        cache=tmp_path / "cache",
         hooks=(),
     )
     # Which metric chooses the epoch is the spec's to say, and the spec knows the four tasks alone.
