@@ -90,7 +90,7 @@ def test_every_declared_package_is_imported():
 
 def test_tests_and_benchmarks_import_nothing_undeclared():
     allowed = DECLARED.union(*map(_names, PROJECT["optional-dependencies"].values()))
-    own = {path.stem for path in (ROOT / "tests").rglob("*.py")}
+    own = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
     found = {
         (str(path.relative_to(ROOT)), name)
         for folder in ("tests", "benchmarks")

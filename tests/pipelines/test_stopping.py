@@ -30,6 +30,8 @@ def send_once_it_trains(home, number):
 def test_it_saves_says_how_to_go_on_and_ends_with_the_signals_code(
     project, client, tmp_path, capsys, number, code, state
 ):
+    if signal.getsignal(number) is signal.SIG_IGN:  # as a shell does for what it starts in the background
+        signal.signal(number, signal.default_int_handler)
     home = tmp_path / "home"
     sender = threading.Thread(target=send_once_it_trains, args=(home, number))
     sender.start()

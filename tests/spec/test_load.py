@@ -131,7 +131,7 @@ def test_a_key_that_the_new_variant_lost_is_explained(write: Write, good: str) -
 
 
 def test_problems_of_a_base_name_the_base(write: Write, good: str) -> None:
-    write(good + "training: {epochs: 0}\noptimizer: {lr: 1, lr: 2}\n", "base.yaml")
+    write(good + "training: {epochs: -1}\noptimizer: {lr: 1, lr: 2}\n", "base.yaml")
     with pytest.raises(SpecError) as caught:
         load_spec(write("extends: base.yaml\nname: B\n"))
     assert [p.where for p in caught.value.problems] == [
@@ -327,7 +327,7 @@ def test_a_problem_in_a_preset_names_it(problems_of: ProblemsOf) -> None:
 
 
 def test_a_base_may_leave_things_out_but_not_be_wrong(write: Write) -> None:
-    document = read_document(write("training: {epochs: 0}\n"))
+    document = read_document(write("training: {epochs: -1}\n"))
     _, problems = check_document(document, is_base=True)
     assert [p.where for p in problems] == ["spec.yaml:1:20: training.epochs"]
 

@@ -23,8 +23,9 @@ from transferflow.stages.split_images import build_split_images, eval_transform_
 from transferflow.stages.train.job import compile_job
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.alignment import align_same
-from transferflow.tasks.base import ImagePredictions, Losses, SplitPredictions, VisionTask
+from transferflow.tasks.base import ImagePredictions, SplitPredictions, VisionTask
 from transferflow.tasks.graphs import Graph
+from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.numbers import NumberOutput
 from transferflow.tasks.rendering.viewable import show_row
 from transferflow.tasks.whole_image import build_on_backbone, predict_images

@@ -9,7 +9,6 @@ import typer
 
 from transferflow.cli.console import output
 from transferflow.cli.options import Home, Override, Quiet, SpecFile, naming_the_spec
-from transferflow.spec.sections.size import show_size
 from transferflow.text import printable
 
 
@@ -46,7 +45,7 @@ def show(
     legend = [(name, f"rgb{class_colour(number)}") for number, name in enumerate(snapshot.classes)]
     facts = {
         "training images": f"{snapshot.counts['train']:,}",
-        "image size": show_size(transform.base.image_size),
+        "image size": " x ".join(map(str, transform.base.image_size)),
         "channels": str(transform.base.channels),
     }
     caption = f"Augmentation: {', '.join(describe_steps(transform)) or 'none'}."

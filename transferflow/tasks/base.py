@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
-from torch import Tensor, nn
+from torch import nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot, SplitName
@@ -28,8 +28,8 @@ from transferflow.spec.sections.data import Data
 from transferflow.spec.sections.size import Size
 from transferflow.tasks.answers import Prediction
 from transferflow.tasks.graphs import Graph
+from transferflow.tasks.losses import Losses
 from transferflow.tasks.tiling import Tile
-from transferflow.training.job import LossCounts, count_images
 
 if TYPE_CHECKING:
     from transferflow.data.transforms.evaluation import EvalTransform
@@ -40,25 +40,6 @@ ShowRow = Callable[[Row], ImageArray]
 """An image of a snapshot as a person wants to see it."""
 OutputRow = dict[str, Any]
 """One answer as `predict` prints it: plain JSON data, with the image's path as `image`."""
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Named losses of a batch; their sum is minimised.
-
-    Attributes:
-        of: Model and batch to losses.
-        counts: What each of them is a mean over, for batches that are computed in parts.
-        in_eval: Whether they can be told from what the model answers in eval mode.
-    """
-
-    of: Callable[[nn.Module, Batch], Mapping[str, Tensor]]
-    counts: LossCounts = count_images
-    in_eval: bool = True
-
-    def __call__(self, model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-        """The losses."""
-        return self.of(model, batch)
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,10 @@ from transferflow.spec.sections.head import Head, LinearHead, ZeroShotHead
 from transferflow.spec.sections.task import ClassificationTask
 from transferflow.spec.sections.training import Training
 from transferflow.tasks.alignment import align_probabilities
-from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, ShowRow, SplitPredictions
+from transferflow.tasks.base import ModelParts, PredictionInputs, ShowRow, SplitPredictions
 from transferflow.tasks.classification_truth import class_weights, column_matrix, targets_of
 from transferflow.tasks.graphs import Graph, Probabilities
+from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.labels import LabelOutput
 from transferflow.tasks.whole_image import build_on_backbone, predict_images
 

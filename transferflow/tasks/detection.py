@@ -34,8 +34,9 @@ from transferflow.spec.sections.evaluation import Evaluation as EvaluationSectio
 from transferflow.spec.sections.head import DetectionHead, Head
 from transferflow.spec.sections.task import DetectionTask
 from transferflow.tasks.alignment import align_same
-from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, ShowRow, SplitPredictions
+from transferflow.tasks.base import ModelParts, PredictionInputs, ShowRow, SplitPredictions
 from transferflow.tasks.graphs import Graph, OneImagesBoxes
+from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.boxes import BoxOutput
 from transferflow.tasks.rendering.drawing import draw_boxes
 

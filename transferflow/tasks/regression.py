@@ -28,8 +28,9 @@ from transferflow.spec.sections.evaluation import Evaluation as EvaluationSectio
 from transferflow.spec.sections.head import Head, LinearHead
 from transferflow.spec.sections.task import RegressionTask
 from transferflow.tasks.alignment import align_same
-from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, ShowRow, SplitPredictions
+from transferflow.tasks.base import ModelParts, PredictionInputs, ShowRow, SplitPredictions
 from transferflow.tasks.graphs import Graph
+from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.numbers import NumberOutput
 from transferflow.tasks.whole_image import build_on_backbone, predict_images
 

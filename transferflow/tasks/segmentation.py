@@ -34,8 +34,9 @@ from transferflow.spec.sections.head import Head, SegmentationHead
 from transferflow.spec.sections.task import SegmentationTask
 from transferflow.spec.sections.training import Training
 from transferflow.tasks.alignment import align_same
-from transferflow.tasks.base import Losses, ModelParts, PredictionInputs, ShowRow, SplitPredictions
+from transferflow.tasks.base import ModelParts, PredictionInputs, ShowRow, SplitPredictions
 from transferflow.tasks.graphs import Graph, PixelScores
+from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.masks import MaskOutput
 from transferflow.tasks.rendering.mask_files import write_mask
 from transferflow.tasks.rendering.mask_pictures import picture_masks

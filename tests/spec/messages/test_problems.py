@@ -52,7 +52,7 @@ APPENDED: list[tuple[str, str, str]] = [
     ("augmentation: {transforms: {name: A}}", "9:16: augmentation.transforms", "one_of"),
     ("optimizer: 3", "9:12: optimizer", "must be a mapping"),
     ("training: fast", "9:11: training", "must be a mapping"),
-    ("training: {epochs: ten}", "9:20: training.epochs", "a whole number, at least 1"),
+    ("training: {epochs: ten}", "9:20: training.epochs", "a whole number, at least 0"),
     ("training: {epochs: '10'}", "9:20: training.epochs", "write 10 without quotes"),
     ("training: {epochs: 1e1}", "9:20: training.epochs", "write 10"),
     ("training: {epochs: 2.5}", "9:20: training.epochs", "must be a whole number"),
@@ -90,7 +90,7 @@ APPENDED: list[tuple[str, str, str]] = [
         "below 1",
     ),
     # Out of range
-    ("training: {epochs: 0}", "9:20: training.epochs", "at least 1"),
+    ("training: {epochs: -1}", "9:20: training.epochs", "at least 0"),
     ("training: {epochs: 99999999999}", "9:20: training.epochs", "too large"),
     ("training: {label_smoothing: 1}", "9:29: training.label_smoothing", "below 1"),
     ("optimizer: {lr: 0}", "9:17: optimizer.lr", "use `freeze`"),
@@ -377,9 +377,7 @@ def test_a_broken_data_section_is_found(
 
 
 def test_every_problem_is_reported_at_once_in_the_order_of_the_file(problems_of: ProblemsOf) -> None:
-    text = (
-        "name: B\ntask: {kind: x}\ndata: {format: image_folder}\nbackbone: 3\ntraining: {epochs: 0}\nfoo: 1\n"
-    )
+    text = "name: B\ntask: {kind: x}\ndata: {format: image_folder}\nbackbone: 3\ntraining: {epochs: -1}\nfoo: 1\n"
     lines = [int(p.where.split(":")[1]) for p in problems_of(text)]
     assert lines == [1, 2, 3, 4, 5, 6]
 

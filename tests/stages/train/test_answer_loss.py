@@ -6,7 +6,8 @@ from torch import nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.stages.train.answer_loss import AnswerLoss, validation_losses
-from transferflow.tasks.base import Losses, PredictionInputs
+from transferflow.tasks.base import PredictionInputs
+from transferflow.tasks.losses import Losses
 
 
 def mean_of(model, batch):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
-from transferflow.tasks.base import Losses, PredictionInputs
+from transferflow.tasks.base import PredictionInputs
+from transferflow.tasks.losses import Losses
 
 LossSums = Mapping[str, tuple[float, float]]
 """By name: each batch's loss times what it is a mean over, added up; and what it is a mean over, added up."""

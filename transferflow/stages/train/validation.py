@@ -12,7 +12,8 @@ from torch import nn
 from transferflow.data.loading.shares import Share
 from transferflow.stages.train.answer_loss import AnswerLoss, validation_losses
 from transferflow.stages.train.validation_inputs import ValidationInputs
-from transferflow.tasks.base import Losses, SplitPredictions, VisionTask
+from transferflow.tasks.base import SplitPredictions, VisionTask
+from transferflow.tasks.losses import Losses
 from transferflow.training.ranks import Ranks
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transferflow.errors import TransferflowError
-from transferflow.logs import NAME
+from transferflow.logs import get_logger
 from transferflow.training.distributed.exchange import Exchange, LineHandler
 from transferflow.training.distributed.orphans import end_at_once, end_with_parent
 from transferflow.training.ranks import Ranks
@@ -62,7 +62,7 @@ def _join(device_type: str, work: Callable[[Ranks], None]) -> None:
 
 def _route_lines(exchange: Exchange, rank: int, level: int) -> None:
     """Let rank 0's lines go to the process that waits, and those of the others nowhere: they are the same."""
-    logger = logging.getLogger(NAME)
+    logger = get_logger()
     logger.propagate = False
     logger.setLevel(level if rank == 0 else logging.CRITICAL)
     if rank == 0:
