@@ -114,7 +114,8 @@ class LineHandler(logging.Handler):
 
 
 def _hand_on(line: Mapping[str, Any]) -> None:
-    logging.getLogger(line["logger"]).log(line["level"], "%s", line["text"])
+    name = line["logger"]  # of ours: the line was cleaned where it was written
+    logging.getLogger(name).log(line["level"], "%s", line["text"])
 
 
 def _error_class(name: str) -> type[TransferflowError]:
