@@ -377,7 +377,8 @@ def test_a_broken_data_section_is_found(
 
 
 def test_every_problem_is_reported_at_once_in_the_order_of_the_file(problems_of: ProblemsOf) -> None:
-    text = "name: B\ntask: {kind: x}\ndata: {format: image_folder}\nbackbone: 3\ntraining: {epochs: -1}\nfoo: 1\n"
+    text = "name: B\ntask: {kind: x}\ndata: {format: image_folder}\nbackbone: 3\n"
+    text += "training: {epochs: -1}\nfoo: 1\n"
     lines = [int(p.where.split(":")[1]) for p in problems_of(text)]
     assert lines == [1, 2, 3, 4, 5, 6]
 
