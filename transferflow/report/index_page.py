@@ -81,7 +81,8 @@ def write_index(
         for number, ((model, metric), points) in enumerate(histories.items())
         if len(points) > 1
     ]
-    write_atomic(path, render_page(TEMPLATE, {"home": home, "rows": rows, "charts": charts}))
+    facts = {"home": home, "runs": len(rows)}
+    write_atomic(path, render_page(TEMPLATE, {"facts": facts, "rows": rows, "charts": charts}))
 
 
 def history_chart(model: str, metric: str, points: Sequence[HistoryPoint], number: int) -> Chart:

@@ -20,6 +20,7 @@ from transferflow.report.sections import (
     parameter_share,
     proof_table,
 )
+from transferflow.report.wording import count
 from transferflow.store import write_atomic
 
 TEMPLATE = "report.html"
@@ -39,6 +40,7 @@ def render_report(data: ReportData) -> str:
     """The page as text."""
     values = {
         "data": data,
+        "facts": dict(data.facts) | {"test images": count(data.evaluation.images)},
         "cards": metric_cards(data),
         "chosen_by": metric_title(data, data.training.metric),
         "charts": task_charts(data.traits.figures, data.evaluation, data.classes),
