@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import Any
 
 import timm  # noqa: F401  loaded before the fork, as all that follows: each start would take seconds
 import torch
+from damages import DAMAGES
 from kills import draw_images
 from mlflow.store.tracking import sqlalchemy_store  # noqa: F401
 
@@ -168,33 +168,6 @@ def names(bench: Bench, times: int, draw: random.Random) -> dict[str, Any]:
     bench.expect(len(champions) == 1, f"champions: {champions}")
     bench.expect(all(verdict for verdict, _ in versions.values()), "a version without a verdict")
     return {"specs": times, "verdicts": Counter(verdict for verdict, _ in versions.values())}
-
-
-def _flip(file: Path) -> None:
-    raw = bytearray(file.read_bytes())
-    if raw:
-        raw[len(raw) // 2] ^= 0x10
-    file.write_bytes(raw)
-
-
-def _cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def _empty(file: Path) -> None:
-    file.write_bytes(b"")
-
-
-def _remove(file: Path) -> None:
-    file.unlink()
-
-
-def _folder(file: Path) -> None:
-    file.unlink()
-    file.mkdir()
-
-
-DAMAGES: tuple[Callable[[Path], None], ...] = (_flip, _cut, _empty, _remove, _folder)
 
 
 def damage(bench: Bench, part: str) -> dict[str, Any]:

@@ -1,24 +1,15 @@
 """`benchmarks/mutants.py` says how many changes of the code tests notice: its draws have to be changes."""
 
 import ast
-import importlib.util
-import sys
 from pathlib import Path
 
+import mutants
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def mutants():
-    found = importlib.util.spec_from_file_location("mutants", ROOT / "benchmarks" / "mutants.py")
-    module = sys.modules["mutants"] = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
-
-
-def test_each_mutant_is_another_program(mutants):
+def test_each_mutant_is_another_program():
     drawn = mutants.draw(60, 7)
     assert drawn == mutants.draw(60, 7)
     assert len({mutant.file for mutant in drawn}) == 60
@@ -40,7 +31,7 @@ def test_each_mutant_is_another_program(mutants):
         ("if a: pass", "if (not a): pass"),
     ],
 )
-def test_changes_of_each_kind(mutants, line, after):
+def test_changes_of_each_kind(line, after):
     assert f"{after}\n" in [mutant.after for mutant in mutants.mutants_of("m.py", f"{line}\n")]
 
 
@@ -48,11 +39,11 @@ def test_changes_of_each_kind(mutants, line, after):
     "line",
     ["x: int = f()", "x = 'a' + b", "x = folder / NAME", "def f(x: Literal[3]): ..."],
 )
-def test_what_is_no_matter_of_tests_stays(mutants, line):
+def test_what_is_no_matter_of_tests_stays(line):
     assert mutants.mutants_of("m.py", f"{line}\n") == []
 
 
-def test_a_mutant_is_found_where_lines_have_moved(mutants):
+def test_a_mutant_is_found_where_lines_have_moved():
     (mutant,) = mutants.mutants_of("m.py", "y = c\nx = a == b\n")
     assert mutants.place(mutant, "y = c\nz = d\nx = a == b\n") == "y = c\nz = d\nx = (a != b)\n"
     assert mutants.place(mutant, "x = a is b\n") is None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from damages import DAMAGES, replace_by_a_folder
 from PIL import Image
 
 from transferflow.cli.main import main
@@ -27,33 +28,6 @@ evaluation: {{bootstrap: 200}}
 
 SURELY_NAMED = ("mlflow.db",)
 """Nobody can make it anew by itself: it is named, with the way out."""
-
-
-def flip(file: Path) -> None:
-    raw = bytearray(file.read_bytes())
-    if raw:
-        raw[len(raw) // 2] ^= 0x10
-    file.write_bytes(raw)
-
-
-def cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def empty(file: Path) -> None:
-    file.write_bytes(b"")
-
-
-def remove(file: Path) -> None:
-    file.unlink()
-
-
-def replace_by_a_folder(file: Path) -> None:
-    file.unlink()
-    file.mkdir()
-
-
-DAMAGES = (flip, cut, empty, remove, replace_by_a_folder)
 
 
 @pytest.fixture(scope="module")
