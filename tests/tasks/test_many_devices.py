@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from transferflow.stages.context import RunContext
 from transferflow.stages.train import spread
+from transferflow.stages.train.fit import FitInputs
 from transferflow.training.distributed.launch import Launch, launch
 
 SCRIPT = str(Path(__file__).with_name("ranks_run.py"))
@@ -62,7 +63,7 @@ def trained(specs, load, tmp_path, monkeypatch):
             work, result = (tmp_path / part / str(devices) / name for part in ("work", "result"))
             work.mkdir(parents=True)
             result.mkdir(parents=True)
-            spread.fit_on_devices(on(spec, devices), context, snapshot, None, work, result)
+            spread.fit_on_devices(FitInputs(on(spec, devices), context, snapshot, None, work, result))
     for plan, _ in launches:
         assert (plan.devices, plan.device, plan.max_restarts) == (2, "cpu", 3)
         assert importlib.util.find_spec(plan.words[-1])

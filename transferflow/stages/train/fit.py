@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -33,33 +33,42 @@ from transferflow.training.loop.run import train as run_loop
 from transferflow.training.ranks import ALONE, Ranks
 
 
-def fit(
-    spec: ExperimentSpec,
-    context: RunContext,
-    snapshot: DatasetSnapshot,
-    start: RegisteredVersion | None,
-    work: Path,
-    folder: Path,
-    ranks: Ranks = ALONE,
-) -> None:
-    """Train, and write bundle and history into a folder; of several processes rank 0 writes.
+@dataclass(frozen=True)
+class FitInputs:
+    """What it takes to train a spec's model.
 
-    Args:
+    Attributes:
         spec: What to train.
         context: Surroundings of the run.
         snapshot: What to train on.
         start: The version whose head rows are carried over.
         work: Where checkpoints go; those that are there are resumed.
         folder: Where the result goes.
+    """
+
+    spec: ExperimentSpec
+    context: RunContext
+    snapshot: DatasetSnapshot
+    start: RegisteredVersion | None
+    work: Path
+    folder: Path
+
+
+def fit(given: FitInputs, ranks: Ranks = ALONE) -> None:
+    """Train, and write bundle and history into a folder; of several processes rank 0 writes.
+
+    Args:
+        given: What to train, on what, and where the result goes.
         ranks: The processes that train the model together.
     """
+    spec, context, snapshot = given.spec, given.context, given.snapshot
     with ranks.in_turn():  # rank 0 fetches weights and decodes images; the others find them
         task, parts = build_task(spec), build_parts(spec, snapshot.classes, pretrained=True)
         transform = eval_transform_of(spec, parts.preprocessing)
         validation = build_split_images(spec, snapshot, "val", transform, context.decoded_images)
     task.apply_units(parts.model, snapshot)
     if ranks.rank == 0:
-        apply_head_start(spec, context, snapshot, parts, start, transform)
+        apply_head_start(spec, context, snapshot, parts, given.start, transform)
     ranks.copy_first(parts.model.state_dict().values())
     if spec.training.sync_batch_norm:
         parts = replace(parts, model=ranks.join_batch_norm(parts.model))
@@ -72,7 +81,7 @@ def fit(
             plan,
             validation,
             context=context,
-            folder=work,
+            folder=given.work,
             hooks=[build_hook(context.interactive)] if ranks.rank == 0 else (),
             ranks=ranks,
         )
@@ -82,8 +91,8 @@ def fit(
     if ranks.rank == 0:
         temperature = _calibrate(spec, parts.model, validation, task)
         score = _min_score(task, parts.model, validation)
-        save_bundle(folder, spec, snapshot.classes, transform, parts.model, min_score=score)
-        write_atomic(folder / HISTORY, json.dumps(_history(spec, plan, result, temperature), indent=2))
+        save_bundle(given.folder, spec, snapshot.classes, transform, parts.model, min_score=score)
+        write_atomic(given.folder / HISTORY, json.dumps(_history(spec, plan, result, temperature), indent=2))
 
 
 def _as_it_is(job: TrainJob) -> TrainingResult:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.machine import machine_faults_named
 from transferflow.registry.base import RegisteredVersion
@@ -17,7 +16,7 @@ from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import training_devices, trains_nothing
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import logger
-from transferflow.stages.train.fit import fit
+from transferflow.stages.train.fit import FitInputs, fit
 from transferflow.training.device import check_devices, pick_device
 from transferflow.training.distributed.launch import Launch, launch
 from transferflow.training.ranks import Ranks
@@ -36,22 +35,16 @@ def require_devices(spec: ExperimentSpec) -> None:
     check_devices(training_devices(spec), training.device, device, gpus, training.sync_batch_norm)
 
 
-def fit_on_devices(
-    spec: ExperimentSpec,
-    context: RunContext,
-    snapshot: DatasetSnapshot,
-    start: RegisteredVersion | None,
-    work: Path,
-    folder: Path,
-) -> None:
+def fit_on_devices(given: FitInputs) -> None:
     """Train on as many devices as the spec says; see `fit`.
 
     Raises:
         PlanError: If they can't be had.
     """
+    spec = given.spec
     devices = 1 if trains_nothing(spec) else training_devices(spec)
     if devices == 1:
-        fit(spec, context, snapshot, start, work, folder)
+        fit(given)
         return
     require_devices(spec)
     logger.info("train: %d devices, a process for each", devices)
@@ -61,7 +54,7 @@ def fit_on_devices(
         device=pick_device(spec.training.device).type,
         max_restarts=spec.training.max_restarts,
     )
-    launch(plan, hand_over(spec, context, snapshot, start, work, folder))
+    launch(plan, hand_over(given))
 
 
 def fit_handed_over(job: Mapping[str, Any], ranks: Ranks) -> None:
@@ -71,33 +64,26 @@ def fit_handed_over(job: Mapping[str, Any], ranks: Ranks) -> None:
     if job["start"] is not None:
         start = RegisteredVersion(**job["start"] | {"aliases": tuple(job["start"]["aliases"])})
     with machine_faults_named(context.home):
-        fit(
+        given = FitInputs(
             ExperimentSpec.model_validate(job["spec"]),
             context,
             load_snapshot(Path(job["snapshot"])),
             start,
             Path(job["work"]),
             Path(job["folder"]),
-            ranks,
         )
+        fit(given, ranks)
 
 
-def hand_over(
-    spec: ExperimentSpec,
-    context: RunContext,
-    snapshot: DatasetSnapshot,
-    start: RegisteredVersion | None,
-    work: Path,
-    folder: Path,
-) -> dict[str, Any]:
-    """The arguments of `fit` as plain JSON, which `fit_handed_over` takes."""
+def hand_over(given: FitInputs) -> dict[str, Any]:
+    """The inputs of `fit` as plain JSON, which `fit_handed_over` takes."""
     return {
-        "spec": spec.model_dump(mode="json"),
-        "home": str(context.home.absolute()),
-        "tracking_uri": context.tracking_uri,
-        "interactive": context.interactive,
-        "snapshot": str(snapshot.path.absolute()),
-        "start": None if start is None else asdict(start),
-        "work": str(work.absolute()),
-        "folder": str(folder.absolute()),
+        "spec": given.spec.model_dump(mode="json"),
+        "home": str(given.context.home.absolute()),
+        "tracking_uri": given.context.tracking_uri,
+        "interactive": given.context.interactive,
+        "snapshot": str(given.snapshot.path.absolute()),
+        "start": None if given.start is None else asdict(given.start),
+        "work": str(given.work.absolute()),
+        "folder": str(given.folder.absolute()),
     }

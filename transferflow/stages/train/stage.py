@@ -38,12 +38,12 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
     tell_inputs(spec, context, "train", key, made_from.inputs)
 
     def write(folder: Path) -> None:
-        from transferflow.stages.train.spread import (
-            fit_on_devices,  # loads torch and timm: not needed for reuse
-        )
+        # These load torch and timm, which reuse does not need.
+        from transferflow.stages.train.fit import FitInputs
+        from transferflow.stages.train.spread import fit_on_devices
 
         work = context.store.work_folder("train", key)
-        fit_on_devices(spec, context, snapshot, made_from.start, work, folder)
+        fit_on_devices(FitInputs(spec, context, snapshot, made_from.start, work, folder))
 
     artifact = context.store.obtain("train", key, made_from.inputs, write, wait=context.wait)
     context.store.remember_inputs("train", spec.name, made_from.inputs)
