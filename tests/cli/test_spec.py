@@ -39,7 +39,7 @@ def test_good_specs_are_ok(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_one_bad_spec_fails_with_code_2_and_every_problem(capsys: pytest.CaptureFixture[str]) -> None:
     write("specs/a.yaml", GOOD)
-    write("specs/b.yaml", GOOD + "training: {epochs: 0}\nfoo: 1\n")
+    write("specs/b.yaml", GOOD + "training: {epochs: -1}\nfoo: 1\n")
     assert main(["validate", "specs"]) == 2
     out = capsys.readouterr().out
     assert "ok     specs/a.yaml\nfailed specs/b.yaml\n" in out
@@ -59,7 +59,7 @@ def test_a_file_that_is_only_extended_need_not_be_complete(capsys: pytest.Captur
     write("specs/a.yaml", "extends: base.yaml\n" + GOOD)
     assert main(["validate", "specs"]) == 0
     assert main(["validate", "specs/base.yaml"]) == 2
-    write("specs/base.yaml", "training: {epochs: 0}\n")
+    write("specs/base.yaml", "training: {epochs: -1}\n")
     capsys.readouterr()
     assert main(["validate", "specs"]) == 2
     assert "specs/base.yaml:1:20 (extended by specs/a.yaml): training.epochs" in capsys.readouterr().out
@@ -76,8 +76,8 @@ def test_what_is_not_there_and_empty_folders_fail(capsys: pytest.CaptureFixture[
 def test_overrides_are_checked_too(capsys: pytest.CaptureFixture[str]) -> None:
     write("a.yaml", GOOD)
     assert main(["validate", "a.yaml", "--set", "training.epochs=3"]) == 0
-    assert main(["validate", "a.yaml", "--set", "training.epochs=0"]) == 2
-    assert "--set training.epochs=0: training.epochs" in capsys.readouterr().out
+    assert main(["validate", "a.yaml", "--set", "training.epochs=-1"]) == 2
+    assert "--set training.epochs=-1: training.epochs" in capsys.readouterr().out
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def test_detection(train_there, crowns, kind):
 def test_detection_in_two_stages_and_in_tiles(train_there, crowns, tmp_path):
     head = crowns.head.model_copy(update={"kind": "faster_rcnn"})
     train_there(crowns.model_copy(update={"head": head}))
-    found = json.loads(accelerated(tmp_path, "predict", "there", "crowns/test", "--json", "--tile", "48"))
+    found = json.loads(accelerated(tmp_path, "predict", "there/1", "crowns/test", "--json", "--tile", "48"))
     assert len(found["images"]) == 3
 
 

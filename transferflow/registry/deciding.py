@@ -23,6 +23,8 @@ from transferflow.text import four_digits
 SHOWN_COLUMNS = ("support", "objects", "pixels")
 """Columns of a table of classes that count what the test images show of each."""
 _SHOWN = 10
+_MOST_IMAGES = 1e12
+"""More test images than anybody has: a margin next to nothing asks for numbers without end."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def decide_least_images(rule: GateRule) -> int:
     """
     if rule.margin is None or rule.margin >= 0 or not rule.is_share:
         return 0
-    return math.ceil(math.log(2 / (1 - rule.confidence)) / -rule.margin)
+    return math.ceil(min(math.log(2 / (1 - rule.confidence)) / -rule.margin, _MOST_IMAGES))
 
 
 def _exact_test_agrees(margin: float, rule: GateRule, compared: ChampionComparison) -> bool:
