@@ -36,12 +36,20 @@ def start_worker(number: int) -> None:
     # them; the worker would end with an error that torch reports in the middle of whatever runs then.
     getattr(threading, "_threading_atexits", []).clear()
     # torch ends a worker whose parent is gone; one whose parent went before the worker looked would stay.
-    parent = multiprocessing.parent_process()
-    if parent is not None and parent.pid != os.getppid():
+    if _is_orphaned():
         os._exit(1)
     # ctrl-C reaches every process of the terminal; the parent alone decides what becomes of it. SIGTERM is
     # torch's own here: it is how the parent ends a worker that hangs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _is_orphaned() -> bool:
+    """Whether the process that loads for its parent has none any more."""
+    parent = multiprocessing.parent_process()
+    if parent is None or parent.pid == os.getppid():
+        return False
+    # A fork has another parent only once its own is gone; a fork server stands between them all the time.
+    return multiprocessing.get_start_method() == "fork" or not parent.is_alive()
 
 
 def describe_death(error: BaseException) -> DataError | None:
