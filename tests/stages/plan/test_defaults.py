@@ -23,6 +23,11 @@ def test_default_weights_are_named(build_spec, backbone, tag):
     assert _resolved(build_spec(backbone=backbone))["backbone.weights"] == tag
 
 
+def test_the_size_of_the_weights_is_told_as_a_spec_says_it(build_spec, colour_folder):
+    spec = build_spec(data={"format": "image_folder", "root": str(colour_folder), "image_size": None})
+    assert _resolved(spec)["data.image_size"] == 160  # test_resnet's own
+
+
 def test_weights_that_the_spec_names_are_not_open(build_spec):
     backbone = {"source": "torchvision", "name": "resnet18", "weights": "none"}
     assert "backbone.weights" not in _resolved(build_spec(backbone=backbone))

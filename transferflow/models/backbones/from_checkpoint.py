@@ -39,7 +39,7 @@ from transferflow.models.standardised import plain_state
 from transferflow.models.weights.files import LocalFile, Location, Url, WeightFile
 from transferflow.models.weights.state_files import failure
 from transferflow.spec.sections.backbone import CheckpointBackbone
-from transferflow.spec.sections.size import Size, show_size
+from transferflow.spec.sections.size import Size, as_given, show_size
 from transferflow.text import one_line
 
 logger = get_logger("models")
@@ -268,7 +268,7 @@ def _explain(
                 f"the file's tables can't be fitted to images of {show_size(parts.size)} pixels",
                 where=f"backbone.weights: {section.weights}",
                 found=str(report),
-                allowed=f"data.image_size: {show_size(size)}, which {section.name} is trained with",
+                allowed=f"data.image_size: {as_given(size)}, which {section.name} is trained with",
             )
     prefix = suggest_prefix(list(parts.model.state_dict()), list(renamed))
     whole = one_line(f"{section.prefix}{prefix}")

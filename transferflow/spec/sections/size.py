@@ -33,6 +33,11 @@ def size_of(given: int | Size) -> Size:
     return (given, given) if isinstance(given, int) else given
 
 
+def as_given(size: Size) -> int | list[int]:
+    """What a spec says for a size: the other way of `size_of`."""
+    return size[0] if size[0] == size[1] else list(size)
+
+
 def show_size(size: Size) -> str:
     """One number for a square, else height x width."""
     height, width = size

@@ -12,7 +12,7 @@ from transferflow.models.spec_weights import weights_of
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import gate_metric, registered_model, watched_metric
 from transferflow.spec.sections.guide import backbone_lr_scale
-from transferflow.spec.sections.size import show_size
+from transferflow.spec.sections.size import as_given
 
 
 def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[str, Any]:
@@ -25,7 +25,7 @@ def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[s
     values = dict(_defaults(spec))
     statistics = {"mean": list(transform.mean), "std": list(transform.std)}
     asked_and_meant = (
-        ("data.image_size", spec.data.image_size, show_size(transform.image_size)),
+        ("data.image_size", spec.data.image_size, as_given(transform.image_size)),
         ("data.fit", spec.data.fit, transform.mode),
         (
             "optimizer.backbone_lr_scale",
