@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from transferflow.cli.options import Home, Quiet, TrackingUri
 from transferflow.errors import StopSignal, StoreError
 from transferflow.logs import get_logger
 from transferflow.text import printable
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 _GRACE_SECONDS = 30
 
@@ -57,8 +60,6 @@ def serve(
     Images of many requests are answered together. When the alias moves to another version, that one is loaded
     and takes over; requests under way are answered by the former one.
     """
-    import uvicorn
-
     from transferflow.serving.app import ServerSettings, build_app
     from transferflow.serving.batcher import BatchSettings
     from transferflow.serving.holder import ModelHolder, Served
@@ -75,6 +76,18 @@ def serve(
     )
     app = build_app(holder, settings)
     _log_to_terminal()
+    errors().print(printable(f"{holder.current.identity}: http://{host}:{port}/ (ctrl-C stops it)"))
+    _run_server(app, host, port)
+
+
+def _run_server(app: FastAPI, host: str, port: int) -> None:
+    """Answer until a signal ends it.
+
+    Raises:
+        StoreError: If it can't listen there.
+    """
+    import uvicorn
+
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -85,7 +98,6 @@ def serve(
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
     )
-    errors().print(printable(f"{holder.current.identity}: http://{host}:{port}/ (ctrl-C stops it)"))
     try:
         server.run()
     except (KeyboardInterrupt, StopSignal):  # that is how a server ends

@@ -55,4 +55,6 @@ def test_what_the_spec_says_is_not_open(build_spec):
 
 
 def _resolved(spec):
-    return resolved_values(spec, eval_transform_of(spec, preprocessing_of(spec.backbone, 32)))
+    return resolved_values(
+        spec, eval_transform_of(spec, preprocessing_of(spec.backbone, spec.data.image_size))
+    )
