@@ -22,6 +22,7 @@ TRACE = "Traceback (most recent call last):\n  File x, line 1, in step\nRuntimeE
         ([Crash(0, 1, TRACE), Crash(1, -signal.SIGKILL)], 1),  # the connection broke because of the kill
         ([Crash(0, -signal.SIGTERM), Crash(1, 1, TRACE)], 1),  # the elastic agent ended rank 0
         ([Crash(0, 1), Crash(1, 1, TRACE)], 1),
+        ([Crash(0, 1, TRACE, 6), Crash(1, 1, "ZeroDivisionError", 5)], 1),  # both were found at one look
         ([Crash(1, -signal.SIGSEGV), Crash(0, -signal.SIGKILL)], 1),  # rank 0 did not end in time
     ],
 )
@@ -68,7 +69,17 @@ def test_lines_are_handed_on_once_with_their_level(tmp_path, caplog):
     assert [(r.name, r.levelno, r.getMessage()) for r in caplog.records] == [
         ("transferflow.training", logging.WARNING, "5 %")
     ]
-    assert exchange.read_crash(0) == ""
+    assert exchange.take_crash(0) == ("", 0)
+
+
+def test_who_told_a_crash_first_is_known(tmp_path):
+    exchange = Exchange(tmp_path)
+    exchange.tell_crash(1, TRACE)
+    exchange.tell_crash(0, "late")
+    first, late = exchange.take_crash(1), exchange.take_crash(0)
+    assert first[0] == TRACE
+    assert first[1] < late[1]
+    assert exchange.take_crash(1) == ("", 0)
 
 
 def test_gradients_are_sent_in_runs_of_one_type_that_fit():

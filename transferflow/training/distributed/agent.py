@@ -36,11 +36,13 @@ class Crash:
         rank: Which one.
         exit_code: Of its process; minus the number of the signal that ended it.
         trace: Its traceback; empty without one.
+        told_at: When it told that, in ns of the machine's clock.
     """
 
     rank: int
     exit_code: int
     trace: str = ""
+    told_at: int = 0
 
     def __str__(self) -> str:
         if self.exit_code < 0:
@@ -55,14 +57,16 @@ class Crash:
 def decide_root(crashes: Sequence[Crash]) -> Crash:
     """The crash that the others came of: a process that was ended takes the connections of the others along.
 
-    SIGTERM is what the elastic agent ends the others with.
+    SIGTERM is what the elastic agent ends the others with. A rank tells its traceback before it ends, so
+    those that lost their connection to it tell theirs later.
 
     Args:
         crashes: In the order in which they were found; at least one.
     """
 
-    def likelihood(crash: Crash) -> tuple[bool, bool]:
-        return crash.exit_code < 0 and crash.exit_code != -signal.SIGTERM, bool(crash.trace)
+    def likelihood(crash: Crash) -> tuple[bool, bool, int]:
+        was_ended = crash.exit_code < 0 and crash.exit_code != -signal.SIGTERM
+        return was_ended, bool(crash.trace), -crash.told_at
 
     return max(crashes, key=likelihood)  # the first of equals
 
@@ -119,7 +123,7 @@ def _attempt(exchange: Exchange, devices: int, words: Sequence[str]) -> Crash | 
 
 
 def _crashes(exchange: Exchange, failures: Mapping[int, ProcessFailure]) -> list[Crash]:
-    return [Crash(rank, found.exitcode, exchange.read_crash(rank)) for rank, found in failures.items()]
+    return [Crash(rank, found.exitcode, *exchange.take_crash(rank)) for rank, found in failures.items()]
 
 
 def _launch_config(exchange: Exchange, devices: int) -> LaunchConfig:

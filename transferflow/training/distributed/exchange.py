@@ -4,7 +4,7 @@
 job.json        what to train
 log.jsonl       log lines, one each
 error.json      the error that ended it, by the first process that had one
-crash-1.txt     traceback of a rank that ended in a way that nobody has foreseen
+crash-1.json    traceback of a rank that ended in a way that nobody has foreseen, and when that was
 ```
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -68,14 +69,19 @@ class Exchange:
         self._error.unlink(missing_ok=True)
 
     def tell_crash(self, rank: int, trace: str) -> None:
-        """Keep a traceback."""
-        write_atomic(self._crash(rank), trace)
+        """Keep a traceback, and when it was told."""
+        write_atomic(self._crash(rank), json.dumps([trace, time.monotonic_ns()]))
 
-    def read_crash(self, rank: int) -> str:
-        """A rank's traceback; empty if it left none."""
+    def take_crash(self, rank: int) -> tuple[str, int]:
+        """A rank's traceback and when it was told, in ns of the machine's clock; `("", 0)` if it left none.
+
+        It is gone then: the next attempt has its own.
+        """
         with suppress(OSError):
-            return self._crash(rank).read_text("utf-8")
-        return ""
+            trace, told_at = json.loads(self._crash(rank).read_text("utf-8"))
+            self._crash(rank).unlink()
+            return trace, told_at
+        return "", 0
 
     def tell_line(self, logger: str, level: int, text: str) -> None:
         """Say something to the person who waits."""
@@ -97,7 +103,7 @@ class Exchange:
             yield
 
     def _crash(self, rank: int) -> Path:
-        return self.folder / f"crash-{rank}.txt"
+        return self.folder / f"crash-{rank}.json"
 
 
 class LineHandler(logging.Handler):
