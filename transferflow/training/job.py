@@ -140,7 +140,7 @@ class TrainJob:
     """Everything that one training needs.
 
     Attributes:
-        model: On the CPU, weights loaded.
+        model: On the CPU, with the weights that it begins with, whether or not a checkpoint is resumed.
         groups: Its layer groups.
         rates: Total: each parameter stands in just one of them.
         freeze: Freeze state per epoch.

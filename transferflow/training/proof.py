@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ def tensor_digests(
     groups: Sequence[LayerGroup],
     names: Collection[str],
     batch_norm: BatchNormMode = "frozen",
+    known: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Digest parameters and buffers of some groups.
 
@@ -33,17 +35,26 @@ def tensor_digests(
         names: Groups to digest.
         batch_norm: With `train`, running statistics of batch norm are left out: they do change. With
             `all_frozen`, those of all other groups are in it too.
+        known: Digests that were taken just now, and are not taken again.
 
     Returns:
         sha256 (hex) of each tensor, by its name in the state dict.
     """
+    found = frozen_tensors(model, groups, names, batch_norm)
+    return {name: known[name] if name in known else digest_tensor(tensor) for name, tensor in found.items()}
+
+
+def frozen_tensors(
+    model: nn.Module, groups: Sequence[LayerGroup], names: Collection[str], batch_norm: BatchNormMode
+) -> dict[str, Tensor]:
+    """Parameters and buffers that keep every bit while some groups are frozen, see `tensor_digests`."""
     statistics = set(_running_statistics(model))
     chosen = set(_tensors(model, groups, names))
     if batch_norm == "train":
         chosen -= statistics
     elif batch_norm == "all_frozen":
         chosen |= statistics
-    return {name: digest_tensor(tensor) for name, tensor in model.state_dict().items() if name in chosen}
+    return {name: tensor for name, tensor in model.state_dict().items() if name in chosen}
 
 
 def require_same_model(ranks: Ranks, model: nn.Module, proof: PhaseProof) -> None:

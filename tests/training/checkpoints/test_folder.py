@@ -8,6 +8,7 @@ import torch
 
 from transferflow.training.checkpoints.contents import Checkpoint
 from transferflow.training.checkpoints.folder import Checkpoints
+from transferflow.training.checkpoints.start import Start
 from transferflow.training.state import EpochState, LoopState
 
 
@@ -21,7 +22,7 @@ def checkpoint(epochs, steps=0, state=None):
 
 @pytest.fixture
 def shelf(tmp_path):
-    return Checkpoints(tmp_path, "job", keep=2)
+    return Checkpoints(tmp_path, "job", keep=2, start=Start({}, {}, ()))
 
 
 def names(folder):

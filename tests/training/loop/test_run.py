@@ -1,3 +1,4 @@
+import copy
 import functools
 import math
 
@@ -221,7 +222,7 @@ def test_patience_ends_a_phase_before_it_ends_the_training(build_job, tiny_model
     )
     settings = {"epochs": 9, "metric": "score", "lower_is_better": False, "patience": 1}
     optimizer = OptimizerSettings("adamw", schedule="constant")
-    before = state(tiny_model)
+    before, as_built = state(tiny_model), copy.deepcopy(tiny_model)
     moved, rates = [], []
 
     class Watch(Recorder):
@@ -231,9 +232,9 @@ def test_patience_ends_a_phase_before_it_ends_the_training(build_job, tiny_model
             if epoch == 2:
                 raise KeyboardInterrupt
 
-    def job(values, hooks=()):
+    def job(model, values, hooks=()):
         return build_job(
-            tiny_model,
+            model,
             freeze=freeze,
             optimizer=optimizer,
             settings=settings,
@@ -242,12 +243,12 @@ def test_patience_ends_a_phase_before_it_ends_the_training(build_job, tiny_model
         )
 
     with pytest.raises(InterruptedRunError), caplog.at_level("INFO"):
-        train(job([0.9, 0.8, 0.5], [Watch()]))
+        train(job(tiny_model, [0.9, 0.8, 0.5], [Watch()]))
     assert moved == [False, False, True]
     assert rates == pytest.approx([0.01, 0.01, 0.005])
     early = "phase 2 of 2 begins with epoch 3, 2 before its time: the one before it no longer got better"
     assert early in caplog.text
-    result = train(job([0.6, 0.5]))
+    result = train(job(as_built, [0.6, 0.5]))
     assert [phase.first_epoch for phase in result.phases] == [0, 2]
     assert [(proof.first_epoch, proof.last_epoch) for proof in result.proofs] == [(0, 1), (2, 4)]
     assert result.proofs[0].groups == ("layer1", "layer2", "stem")

@@ -5,12 +5,14 @@
 <folder>/epoch-0003-step-00120/    120 steps into the fourth
 <folder>/best-0001.safetensors     weights of the best epoch
 ```
+None of them holds what has stayed frozen from the start: the job brings it again.
 A checkpoint is written beside its place, flushed to the disk and renamed. The last ones are kept, so that a
 damaged one costs what was trained since the one before it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import re
 import shutil
@@ -22,7 +24,7 @@ from safetensors.torch import save as save_tensors
 
 from transferflow.errors import StoreError
 from transferflow.logs import get_logger
-from transferflow.store import file_digest, sync_folder, write_atomic
+from transferflow.store import sync_folder, write_atomic
 from transferflow.store.files import name_beside
 from transferflow.store.litter import litter_in
 from transferflow.training.checkpoints.contents import Checkpoint, Tensors
@@ -32,6 +34,7 @@ from transferflow.training.checkpoints.files import (
     read_checkpoint,
     write_checkpoint,
 )
+from transferflow.training.checkpoints.start import Start
 from transferflow.training.state import LoopState
 
 logger = get_logger("training")
@@ -47,12 +50,14 @@ class Checkpoints:
         folder: Where they are; below the work folder of a key that this process owns.
         fingerprint: Of the job; a checkpoint of another one is refused.
         keep: How many of the last ones are kept.
+        start: What the model begins with.
     """
 
-    def __init__(self, folder: Path, fingerprint: str, keep: int) -> None:
+    def __init__(self, folder: Path, fingerprint: str, keep: int, start: Start) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
         self.keep = keep
+        self.start = start
 
     def save(self, checkpoint: Checkpoint, *, is_best: bool) -> LoopState:
         """Write a checkpoint; with `is_best`, the epoch that it ends is the best so far.
@@ -63,9 +68,11 @@ class Checkpoints:
         state = checkpoint.state
         if is_best:
             best = self.best_path(state.epochs - 1)
-            write_atomic(best, save_tensors(checkpoint.kept_weights))
+            data = save_tensors(checkpoint.kept_weights)
+            write_atomic(best, data)
             sync_folder(self.folder)  # before a checkpoint that refers to it
-            state = replace(state, best_epoch=state.epochs - 1, best_sha256=file_digest(best))
+            sha256 = hashlib.sha256(data).hexdigest()
+            state = replace(state, best_epoch=state.epochs - 1, best_sha256=sha256)
         self._put(replace(checkpoint, state=state))
         self._prune(state.place)
         return state
@@ -78,7 +85,7 @@ class Checkpoints:
         """
         for path in reversed(list(self._paths())):
             try:
-                found = read_checkpoint(path, self.fingerprint)
+                found = read_checkpoint(path, self.fingerprint, self.start)
                 if found.state.best_epoch >= 0:
                     self.load_best(found.state)
                 return found
@@ -103,7 +110,7 @@ class Checkpoints:
             StoreError: If the file is not what was written.
             OSError: If it can't be read.
         """
-        return load_weights(self.best_path(state.best_epoch), state.best_sha256)
+        return self.start.complete(load_weights(self.best_path(state.best_epoch), state.best_sha256))
 
     def best_path(self, epoch: int) -> Path:
         """File of the weights of an epoch that was the best."""
@@ -114,7 +121,7 @@ class Checkpoints:
         final = self.folder / (f"epoch-{epochs:04}" + (f"-step-{steps:05}" if steps else ""))
         beside, aside = name_beside(final), name_beside(final)
         try:
-            write_checkpoint(beside, checkpoint, self.fingerprint)
+            write_checkpoint(beside, checkpoint, self.fingerprint, self.start)
             if final.exists():  # a damaged one, whose steps were trained again
                 final.rename(aside)
             beside.rename(final)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 
 import torch
 from torch import nn
 
 from transferflow.store import digest
-from transferflow.training.checkpoints.contents import Checkpoint, tensors_of
+from transferflow.training.checkpoints.contents import Checkpoint, Tensors
+from transferflow.training.checkpoints.start import tensors_of
 from transferflow.training.device import Arithmetic, decide_arithmetic, has_bf16, has_depthwise
 from transferflow.training.job import LoopSettings, TrainJob
 from transferflow.training.loop.stepper import Stepper
@@ -47,14 +49,29 @@ def build_stepper(job: TrainJob, device: torch.device, arithmetic: Arithmetic) -
     )
 
 
-def capture(state: LoopState, model: nn.Module, stepper: Stepper) -> Checkpoint:
-    """Everything that the training needs to go on from here."""
+def capture(
+    state: LoopState, model: nn.Module, stepper: Stepper, untouched: Collection[str] = ()
+) -> Checkpoint:
+    """Everything that the training needs to go on from here.
+
+    Args:
+        state: How far it is.
+        model: Its model.
+        stepper: Its optimizer and moving average.
+        untouched: Tensors that are as they were at the start, which are left out.
+    """
     return Checkpoint(
         state=state,
-        weights=tensors_of(model),
-        ema=None if stepper.ema is None else tensors_of(stepper.ema.module),
+        weights=tensors_of(model, untouched),
+        ema=None if stepper.ema is None else _average_of(stepper.ema.module, model, untouched),
         optimizer={"optimizer": stepper.optimizer.state_dict(), "scaler": stepper.scaler.state_dict()},
     )
+
+
+def _average_of(average: nn.Module, model: nn.Module, untouched: Collection[str]) -> Tensors:
+    """The moving average, without what is as it was at the start: it may round what never changes."""
+    mine, its = average.state_dict(), model.state_dict()
+    return tensors_of(average, {name for name in untouched if torch.equal(mine[name], its[name])})
 
 
 def restore(found: Checkpoint, model: nn.Module, stepper: Stepper) -> None:

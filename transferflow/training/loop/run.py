@@ -16,9 +16,10 @@ from transferflow.errors import TrainingError, TransferflowError
 from transferflow.logs import get_logger
 from transferflow.training.checkpoints.contents import Checkpoint
 from transferflow.training.checkpoints.folder import Checkpoints
+from transferflow.training.checkpoints.start import keep_start
 from transferflow.training.device import device_name, pick_device
 from transferflow.training.freezing import apply_freeze
-from transferflow.training.job import FreezePhase, FreezeSchedule, TrainingResult, TrainJob
+from transferflow.training.job import FreezeSchedule, TrainingResult, TrainJob
 from transferflow.training.loop.build import arithmetic_of, build_stepper, capture, fingerprint_of, restore
 from transferflow.training.loop.not_finite import (
     BadStep,
@@ -29,6 +30,7 @@ from transferflow.training.loop.not_finite import (
     too_many_left_out,
     weights_not_finite,
 )
+from transferflow.training.loop.phases import begin_phase, end_phase
 from transferflow.training.loop.selection import Criterion, decide_best, decide_phases, decide_stop
 from transferflow.training.loop.stepper import step_seed
 from transferflow.training.loop.stopping import StopSignals
@@ -39,7 +41,6 @@ from transferflow.training.loop.wording import (
     no_metric,
     stopped,
 )
-from transferflow.training.proof import close_phase, count_left_out, require_same_model, tensor_digests
 from transferflow.training.schedule import apply_scale, scale_at
 from transferflow.training.state import LoopState
 
@@ -83,7 +84,8 @@ class _Run:
         threads = torch.get_num_threads()
         logger.debug("training on %s in %s, %d threads", device, self.arithmetic.precision, threads)
         self.stepper = build_stepper(job, device, self.arithmetic)
-        self.checkpoints = Checkpoints(job.folder, fingerprint_of(job), job.checkpointing.keep)
+        self.start, keep = keep_start(job.model, job.groups, job.freeze), job.checkpointing.keep
+        self.checkpoints = Checkpoints(job.folder, fingerprint_of(job), keep, self.start)
         settings = job.settings
         self.criterion = Criterion(settings.metric, settings.lower_is_better, settings.patience)
         self.signals = StopSignals()
@@ -124,7 +126,8 @@ class _Run:
     def _epoch(self, epoch: int) -> None:
         phases = self._phases()
         if epoch == phases.at(epoch).first_epoch and self.state.running.steps == 0:
-            self.state = replace(self.state, frozen_before=self._frozen(phases.at(epoch)))
+            known = self.start.digests if epoch == 0 else {}  # nothing has been trained yet
+            self.state = begin_phase(self.job, self.state, phases.at(epoch), known)
         self._train_steps(epoch, phases)
         started = time.perf_counter()
         metrics = self._validate(epoch)
@@ -219,20 +222,14 @@ class _Run:
         self._close_phase(epoch)
         self._save(is_best=decide_best(self.state.history, self.criterion) == epoch)
 
-    def _frozen(self, phase: FreezePhase) -> dict[str, str]:
-        job = self.job
-        return tensor_digests(job.model, job.groups, phase.frozen, job.freeze.batch_norm)
-
     def _close_phase(self, epoch: int) -> None:
         """Prove that the frozen part has kept every bit, where a phase ends after this epoch."""
         job, phases = self.job, self._phases()
         phase, following = phases.at(epoch), phases.at(epoch + 1)
-        if following == phase and not self._stops() and epoch + 1 < job.settings.epochs:
+        ends = self._stops() or epoch + 1 == job.settings.epochs
+        if following == phase and not ends:
             return
-        left_out = count_left_out(job.model, job.groups, phase.frozen, job.freeze.batch_norm)
-        proof = close_phase(phase, epoch, self.state.frozen_before, self._frozen(phase), left_out)
-        require_same_model(job.ranks, job.model, proof)
-        self.state = replace(self.state, proofs=(*self.state.proofs, proof), frozen_before={})
+        self.state = end_phase(job, self.state, phase, None if ends else following)
         if following != phase:
             logger.info("%s", describe_next_phase(job.freeze, phases, following))
 
@@ -267,7 +264,8 @@ class _Run:
         if not has_finite_weights(self.job.model):
             raise weights_not_finite(self._place())
         if self.job.ranks.rank == 0:
-            checkpoint = capture(self.state, self.job.model, self.stepper)
+            untouched = self.start.untouched_at(self.state.epochs, self._phases())
+            checkpoint = capture(self.state, self.job.model, self.stepper, untouched)
             self.state = self.checkpoints.save(checkpoint, is_best=is_best)
         self.saved = (self.state.place, time.monotonic())
 
