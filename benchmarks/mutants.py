@@ -36,7 +36,8 @@ PACKAGES = ("transferflow", "pipelines")
 HEAVY = ("torch", "torchvision", "timm", "albumentations", "mlflow", "pyarrow.parquet", "matplotlib.pyplot",
          "sklearn.metrics", "scipy.stats", "pydantic", "typer.testing", "pytest")  # fmt: skip
 """Loaded once; each mutant is tested in a fork, which loads our own code anew."""
-TEST_SECONDS = 240
+MUTANT_SECONDS = 150
+"""For all groups of tests of one mutant; a mutant that none of them noticed by then has survived."""
 IMPORTS = (("from ", " import"), ("import ", "\n"), ('"', '"'), ('"', "."))
 """How a module is named where it is used: imports, and names of what a test puts in its place."""
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
@@ -198,7 +199,7 @@ def importers(file: str, among: list[Path]) -> list[Path]:
     return [test for test in among if any(text in test.read_text() for text in said)]
 
 
-def run_tests(tests: list[str], root: Path) -> tuple[str, str]:
+def run_tests(tests: list[str], root: Path, seconds: float) -> tuple[str, str]:
     """`passed`, `failed` or `timeout`, and the test that failed; in a fork."""
     log = root / ".mutant.log"
     child = os.fork()
@@ -212,7 +213,7 @@ def run_tests(tests: list[str], root: Path) -> tuple[str, str]:
         import pytest
 
         os._exit(int(pytest.main(["-x", "-q", "-rfE", "-p", "no:cacheprovider", "--no-header", *tests])))
-    deadline = time.monotonic() + TEST_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
@@ -225,12 +226,14 @@ def run_tests(tests: list[str], root: Path) -> tuple[str, str]:
     if os.waitstatus_to_exitcode(status) in (0, 5):
         return "passed", ""
     lines = log.read_text(errors="replace").splitlines()
-    named = [line.split()[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    failed = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    named = [line.split(" ", 1)[1].split(" - ")[0] for line in failed]  # a parameter may have blanks
     return "failed", named[0] if named else ""
 
 
 def judge(mutant: Mutant, root: Path) -> None:
     """Run the tests on one mutant, and write down what came of it."""
+    deadline = time.monotonic() + MUTANT_SECONDS
     file = root / mutant.file
     source = file.read_text()
     changed = place(mutant, source)
@@ -240,13 +243,14 @@ def judge(mutant: Mutant, root: Path) -> None:
     mutant.outcome, mutant.by = "survived", ""
     broken: list[str] = []
     for group in tests_for(mutant.file, root):
-        while True:
+        while (seconds := deadline - time.monotonic()) > 0:
             file.write_text(changed)
-            result, name = run_tests([*group, *(f"--deselect={test}" for test in broken)], root)
+            result, name = run_tests([*group, *(f"--deselect={test}" for test in broken)], root, seconds)
             file.write_text(source)
             if result == "passed":
                 break
-            if run_tests([name] if name else group, root)[0] == "passed":  # so it fails for the mutant alone
+            # Killed, if it fails for the mutant alone: the same tests pass, and in the same time.
+            if run_tests([name] if name else group, root, seconds)[0] == "passed":
                 mutant.outcome, mutant.by = "killed", name or result
                 return
             if not name or name in broken:

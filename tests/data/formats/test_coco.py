@@ -8,6 +8,7 @@ import pytest
 from pycocotools import mask as judge
 from pycocotools.coco import COCO
 
+from transferflow.data.files.paths import split_mask
 from transferflow.data.formats.masks import mask_files_of
 from transferflow.data.formats.rle import draw_runs, encode_segmentation, segmentation_problem
 from transferflow.data.listing import listing_digest
@@ -309,3 +310,10 @@ def test_a_patient_in_two_annotation_files_is_a_leak(coco, snapshot_of):
     with pytest.raises(DataError) as error:
         snapshot_of(root, "detection", format="coco", annotations=files)
     assert "group 'P2' is in val" in str(error.value)
+
+
+def test_capitals_in_the_name_of_the_file(coco, list_data):
+    square = {"segmentation": [[0, 0, 8, 0, 8, 8, 0, 8]], "area": 64}
+    root = coco({1: {}}, [box(1, [0, 0, 8, 8], **square)], name="A.JSON")
+    listing = list_data(root, "segmentation", format="coco", annotations="A.JSON")
+    assert split_mask(listing.records[0].mask) == ("A.JSON", "1")

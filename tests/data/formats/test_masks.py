@@ -72,12 +72,6 @@ def test_inspection_never_raises(files):
             (files.root / name).write_bytes(content)
         facts = inspect_mask(files, name)
         assert facts.problem_kind == "bad_mask"
-    rgb = save(files, np.zeros((4, 4, 3), np.uint8))
-    problem = inspect_mask(files, rgb).problem
-    assert problem == (
-        "the mask is a RGB image, not one of indices: set data.encoding: rgb with data.colours, or save the "
-        "masks with one channel"
-    )
 
 
 def test_inspection_says_what_is_in_a_mask(files):
@@ -167,3 +161,31 @@ def test_wide_values_are_no_colours(tmp_path):
     Image.fromarray(np.zeros((2, 2), np.uint16)).save(tmp_path / "m.png")
     with pytest.raises(DataError, match="I;16 image, not one of colours"):
         read_mask_values(tmp_path / "m.png", colours=True)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        ([[1, 0, 0], [0, 1, 0]], ("(the colours [0, 1, 0], [1, 0, 0])", "data.encoding: rgb")),
+        ([[0, 0, 0], [255, 255, 255]], ("[255, 255, 255])", "all channels are alike", "with one channel")),
+        ([[n, 0, 0] for n in range(9)], ("9 colours", "[7, 0, 0], …)")),
+        ([[n, n // 2, 1] for n in range(256)] + [[0, 0, 0]], ("257 colours)", "smooth edges")),
+    ],
+)
+def test_a_mask_in_colours_says_which(files, pixels, words):
+    mask = save(files, np.array([pixels], np.uint8))
+    told = inspect_mask(files, mask).problem
+    assert told.startswith("the mask is a RGB image, not one of indices (")
+    assert all(word in told for word in words), told
+    assert ("alike" in told) == ("alike" in " ".join(words))
+
+
+def test_a_page_per_class_is_no_mask(files):
+    pages = np.zeros((3, 8, 6), np.uint8)
+    pages[0] = 1
+    tifffile.imwrite(files.root / "pages.tif", pages, photometric="minisblack")
+    assert "holds 3 images (pages)" in inspect_mask(files, "pages.tif").problem
+    with tifffile.TiffWriter(files.root / "small.tif") as writer:  # a thumbnail is no other mask
+        writer.write(pages[0], photometric="minisblack")
+        writer.write(pages[1, :4, :3], photometric="minisblack", subfiletype=1)
+    assert inspect_mask(files, "small.tif").mask_values == (1,)

@@ -205,6 +205,33 @@ def test_the_columns_of_the_hint_are_right(root, list_data):
     assert list_data(root, format="csv", file="t.csv", columns={"path": "image", "label": "class"}).records
 
 
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (
+            ["1,0,0", "0,1,0", "0,0,1"],
+            ("cat, dog, bird hold 0 and 1", "t.loc[:, 'cat':'bird'].idxmax(axis=1)"),
+        ),
+        (["1.0,1.0,", "0.0,0.0,True"], ("row.index[row == 1]", "multilabel: true")),
+        (["1,2,0", "0,1,1"], ("cat, bird hold 0 and 1", "t[['cat', 'bird']].idxmax(axis=1)")),
+    ],
+)
+def test_a_column_for_each_class_says_how_it_becomes_one(root, list_data, rows, words):
+    lines = [f"img/{name}.png,{row}" for name, row in zip("abc", rows, strict=False)]
+    (root / "labels.csv").write_text("\n".join(["path,cat,dog,bird", *lines]))
+    with pytest.raises(DataError, match="the table has no column 'label'") as error:
+        list_data(root, format="csv", file="labels.csv")
+    assert all(word in error.value.problems[0].hint for word in words)
+
+
+@pytest.mark.parametrize("rows", [[], ["0,0,0", "0,0,0"], ["1,2,3", "0,4,5"]])
+def test_columns_that_are_no_classes_are_not_taken_for_any(root, list_data, rows):
+    lines = [f"img/{name}.png,{row}" for name, row in zip("abc", rows, strict=False)]
+    (root / "labels.csv").write_text("\n".join(["path,cat,dog,bird", *lines]))
+    with pytest.raises(DataError, match="labels stand in one column"):
+        list_data(root, format="csv", file="labels.csv")
+
+
 def test_a_csv_that_is_called_parquet(root, list_data):
     (root / "t.csv").write_text("path,label\nimg/a.png,x\n")
     with pytest.raises(DataError, match="set `format: csv`"):

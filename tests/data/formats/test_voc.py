@@ -317,3 +317,26 @@ def test_an_object_without_a_name_or_a_box_says_which(tmp_path, paint, list_data
         "`name`",
         "`name` and `bndbox`",
     ]
+
+
+def test_sizes_in_place_of_the_far_corner_are_told_once(voc, list_data):
+    near, far = obj(corners=(2, 2, 8, 6)), obj(corners=(12, 9, 8, 6))  # both 8 wide and 6 high
+    listing = list_data(voc({"a": SIZE + near, "b": SIZE + far + near}), "detection", format="voc")
+    (found,) = [finding for finding in listing.findings if finding.kind == "box_sizes"]
+    assert found.severity == "error"
+    assert found.where == "Annotations/b.xml:5"
+    assert "1 of 3 boxes end before they begin" in found.reason
+    assert "xmin + width" in found.reason
+
+
+@pytest.mark.parametrize("right", [obj(corners=(12, 9, 20, 12)), obj(corners=(5, 2, 23, 6))])
+def test_a_box_that_is_no_size_leaves_the_others_inverted_alone(voc, list_data, right):
+    inverted = obj(corners=(12, 9, 8, 6))
+    listing = list_data(voc({"a": SIZE + inverted, "b": SIZE + right}), "detection", format="voc")
+    assert [finding.kind for finding in listing.findings if finding.severity != "warning"] == ["inverted_box"]
+
+
+def test_a_few_inverted_boxes_are_no_sizes_below_the_allowed_share(voc, list_data):
+    root = voc({"a": SIZE + obj(corners=(2, 2, 8, 6)), "b": SIZE + obj(corners=(12, 9, 8, 6))})
+    listing = list_data(root, "detection", format="voc", max_bad_fraction=0.5)
+    assert "box_sizes" not in {finding.kind for finding in listing.findings}

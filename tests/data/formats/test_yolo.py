@@ -265,6 +265,14 @@ def test_label_files_beside_their_images(yolo, list_data):
     assert (found.kind, found.where) == ("lone_label", "set/c.txt")
 
 
+def test_capitals_in_the_extension_of_a_label_file_are_no_other_file(yolo, list_data):
+    root = yolo({"a": "0 0.5 0.5 0.5 0.5\n", "b": "1 0.5 0.5 0.5 0.5\n"})
+    (root / "labels" / "b.txt").rename(root / "labels" / "b.TXT")
+    listing = list_data(root, "detection", format="yolo")
+    assert [box.label for record in listing.records for box in record.boxes] == ["no", "yes"]
+    assert listing.findings == ()
+
+
 def test_no_labels_at_all(yolo, list_data):
     with pytest.raises(DataError, match="no image has a label file"):
         list_data(yolo({"a": None}), "detection", format="yolo")

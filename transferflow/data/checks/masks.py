@@ -60,15 +60,11 @@ def _unknown_findings(reader: MaskFiles, unknown: Counter[int], first: Mapping[i
     if len(unknown) > _SHOWN:
         reason = f"{len(unknown)} values are no classes; {_SHOWN} are listed"
         findings.append(Finding("mask_value", "error", "masks", reason))
-    return findings + _why_unknown(unknown, first)
+    return findings + _object_numbers(unknown, first)
 
 
-def _why_unknown(unknown: Mapping[int, int], first: Mapping[int, str]) -> list[Finding]:
-    """What masks of many unknown values may be."""
-    lossy = sorted(mask for mask in set(first.values()) if mask.lower().endswith((".jpg", ".jpeg")))
-    if lossy:
-        reason = "JPEG changes the values of pixels: save masks as PNG, from where they were drawn"
-        return [Finding("lossy_mask", "error", lossy[0], reason)]
+def _object_numbers(unknown: Mapping[int, int], first: Mapping[int, str]) -> list[Finding]:
+    """Say so where the values look as if they number objects."""
     if _FEW < len(unknown) < _NOISE and set(unknown) == set(range(min(unknown), max(unknown) + 1)):
         reason = (
             f"the values {min(unknown)} to {max(unknown)} follow each other: do they number objects? "

@@ -66,7 +66,8 @@ def _near_file(fence: Fence, name: str) -> str:
     folders = {root, (root / name).parent}
     inside = (folder for folder in folders if folder.is_dir() and fence.holds(folder))
     files = [file for folder in inside for file in sorted(folder.iterdir())[:_LOOKED_AT] if file.is_file()]
-    near = {file.relative_to(root).as_posix() for file in files if file.suffix == PurePosixPath(name).suffix}
+    suffix = PurePosixPath(name).suffix.lower()
+    near = {file.relative_to(root).as_posix() for file in files if file.suffix.lower() == suffix}
     return did_you_mean(name, sorted(near)) or (f"did you mean `{near.pop()}`?" if len(near) == 1 else "")
 
 

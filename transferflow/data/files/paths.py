@@ -45,7 +45,7 @@ def is_hidden(name: str) -> bool:
 def split_mask(mask: str) -> tuple[str, str | None]:
     """File of a record's mask, and the image's id where the file is a COCO JSON."""
     file, _, image_id = mask.rpartition("#")
-    return (file, image_id) if file.endswith(".json") else (mask, None)
+    return (file, image_id) if file.lower().endswith(".json") else (mask, None)
 
 
 def is_unicode(text: str) -> bool:

@@ -83,7 +83,7 @@ def _annotation_files(data: CocoData, root: Path) -> list[tuple[SplitName | None
             assert_never(data.annotations)
     first: dict[Path, SplitName | None] = {}
     for split, name in files:
-        if not name.endswith(".json"):
+        if not name.lower().endswith(".json"):
             raise DataError("a COCO file is named *.json", where="data.annotations", found=name)
         other = first.setdefault((root / name).resolve(), split)
         if other != split:

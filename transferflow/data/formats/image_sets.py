@@ -80,7 +80,9 @@ def _lists_in(folder: Path) -> dict[str, Path]:
 
 
 def _unread(root: Path) -> Iterator[Finding]:
-    lists = sorted(path.relative_to(root).as_posix() for path in (root / "ImageSets").glob("*/*.txt"))
+    lists = sorted(
+        path.relative_to(root).as_posix() for path in (root / "ImageSets").glob("*/*.[tT][xX][tT]")
+    )
     if lists:
         reason = (
             f"{len(lists)} lists are not read: only those of ImageSets/Main say the split, by their names"

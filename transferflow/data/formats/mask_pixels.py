@@ -12,11 +12,14 @@ from PIL import ImageFile, ImageOps
 from transferflow.data.files.images import open_image
 from transferflow.data.files.room import ROOM
 from transferflow.errors import DataError
+from transferflow.limits import MAX_TIFF_PAGES
 
 Values = NDArray[np.int32]
 
 _INDEX_MODES = ("1", "L", "P", "LA", "PA", "I;16", "I;16B", "I;16L", "I;16N", "I")
 _COLOUR_MODES = ("1", "L", "P", "LA", "PA", "RGB", "RGBA")
+_MOST_COLOURS = 256
+_SHOWN = 8
 _GRAY = re.compile(r"(?P<one>1)?L?(;(?P<bits>[24])?R?(?P<inverted>I)?R?)?")
 """How Pillow names the layout of gray pixels: `L;2` is 2 bits, an `I` behind them inverted (TIFF)."""
 
@@ -32,24 +35,57 @@ def read_mask_values(file: Path, *, colours: bool) -> Values:
         colours: Whether colours are read, packed as 0xRRGGBB.
 
     Raises:
-        DataError: If it can't be read, is too large, or is a colour image and indices are asked for.
+        DataError: If it can't be read, is too large, is a JPEG, holds several images, or is a colour image
+            and indices are asked for.
     """
     try:
         with ROOM.claim() as claim, open_image(file, claim) as image:
+            _require_exact(image, file)
+            _require_one_page(image, file)
             mode, layout = image.mode, _layout(image)
             seen = ImageOps.exif_transpose(image)
             array = np.asarray(seen.convert("RGB") if colours and mode in _COLOUR_MODES else seen)
+    except DataError:
+        raise
     except Exception as error:  # a damaged file makes decoders raise anything
         reason = f"the mask can't be read: {error or type(error).__name__}"
         raise DataError(reason, where=str(file)) from error
-    _require_mode(mode, file, colours=colours)
+    _require_mode(mode, file, array, colours=colours)
     if colours:
         wide = array.astype(np.int32)
         return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
     return _as_stored(array[..., 0] if array.ndim == 3 else array, layout)
 
 
-def _require_mode(mode: str, file: Path, *, colours: bool) -> None:
+def _require_exact(image: ImageFile.ImageFile, file: Path) -> None:
+    if image.format in ("JPEG", "MPO"):
+        raise DataError(
+            "the mask is a JPEG, which changes the values of pixels",
+            where=str(file),
+            hint="save masks as PNG, from where they were drawn",
+        )
+
+
+def _require_one_page(image: ImageFile.ImageFile, file: Path) -> None:
+    """Refuse a file that has the mask of each class, or of each object, as an image of its own.
+
+    Raises:
+        DataError: If a further image has the size of the first: thumbnails are smaller.
+    """
+    size, count = image.size, getattr(image, "n_frames", 1)
+    for number in range(1, min(count, MAX_TIFF_PAGES)):
+        image.seek(number)
+        if image.size == size:
+            raise DataError(
+                f"the mask holds {count:,} images (pages), of which the first alone would count",
+                where=str(file),
+                hint="save one image, whose values are the places of the classes in data.classes",
+            )
+    if count > 1:
+        image.seek(0)
+
+
+def _require_mode(mode: str, file: Path, array: NDArray[np.generic], *, colours: bool) -> None:
     if mode in (_COLOUR_MODES if colours else _INDEX_MODES):
         return
     if colours:
@@ -60,11 +96,30 @@ def _require_mode(mode: str, file: Path, *, colours: bool) -> None:
             where=str(file),
             hint="save it with whole numbers: the place of each pixel's class in data.classes",
         )
+    found, hint = _describe_colours(array)
     raise DataError(
-        f"the mask is a {mode} image, not one of indices",
-        where=str(file),
-        hint="set data.encoding: rgb with data.colours, or save the masks with one channel",
+        f"the mask is a {mode} image, not one of indices", where=str(file), found=found, hint=hint
     )
+
+
+def _describe_colours(array: NDArray[np.generic]) -> tuple[str, str]:
+    """What colours a mask has, and what to do about them.
+
+    Args:
+        array: H x W x channels.
+    """
+    red, green, blue = (array[..., band].astype(np.int32) for band in range(3))
+    packed = np.unique(red << 16 | green << 8 | blue)
+    shown = ", ".join(f"[{c >> 16}, {c >> 8 & 255}, {c & 255}]" for c in packed[:_SHOWN].tolist())
+    if len(packed) > _MOST_COLOURS:
+        return (
+            f"{len(packed):,} colours",
+            "a mask has a colour per class: smooth edges add others",
+        )
+    hint = "set data.encoding: rgb with data.colours, a colour for each class"
+    if (red == green).all() and (green == blue).all():
+        hint = f"all channels are alike: save the masks with one channel, or {hint}"
+    return f"{len(packed)} colours: {shown}, …" if len(packed) > _SHOWN else f"the colours {shown}", hint
 
 
 def _layout(image: ImageFile.ImageFile) -> str:

@@ -14,7 +14,7 @@ from transferflow.data.formats.folders import SPLIT_WORDS, is_split_name, split_
 from transferflow.data.formats.groups import patient_names
 from transferflow.data.formats.spellings import Spellings
 from transferflow.data.formats.table_file import Line, TableFile, open_csv, open_parquet
-from transferflow.data.formats.table_header import missing_column_hint
+from transferflow.data.formats.table_header import missing_column_hint, one_hot_hint
 from transferflow.data.records import Finding, Listing, Record
 from transferflow.errors import DataError
 from transferflow.spec.class_names import plain_name
@@ -45,7 +45,7 @@ def list_rows(
         DataError: If the table is not readable, lacks a column or has no rows.
     """
     name = file.relative_to(fence.root).as_posix()
-    columns = decide_columns(data, table.header, name)
+    columns = decide_columns(data, table, name)
     reader = _RowReader(data, truth, fence, name, columns, table.header)
     if columns.group != data.columns.group and data.split.group_by is None:
         reason = f"rows of equal {columns.group!r} share a split; data.columns.group names another column"
@@ -62,13 +62,15 @@ def list_rows(
     return Listing(fence.root, classes, tuple(reader.records), tuple(reader.findings))
 
 
-def decide_columns(data: TableData | DicomData, header: Sequence[str], name: str) -> Columns:
+def decide_columns(data: TableData | DicomData, table: TableFile, name: str) -> Columns:
     """Decide which columns hold what; a column of patients is the group unless another one is named.
+
+    Rows are read only where the labels are not found.
 
     Raises:
         DataError: If a column that is needed is not there.
     """
-    columns, group_by = data.columns, data.split.group_by
+    columns, group_by, header = data.columns, data.split.group_by, table.header
     patients = patient_names(header)
     if group_by is not None:
         columns = columns.model_copy(update={"group": group_by})
@@ -80,7 +82,8 @@ def decide_columns(data: TableData | DicomData, header: Sequence[str], name: str
                 f"the table has no column {column!r}",
                 where=f"{name}:1",
                 found=", ".join(header) or "no columns",
-                hint=missing_column_hint(column, key, header),
+                hint=(one_hot_hint(table) if key == "data.columns.label" else "")
+                or missing_column_hint(column, key, header),
             )
     return columns
 

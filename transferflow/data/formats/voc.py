@@ -14,6 +14,7 @@ from transferflow.data.files.scan import scan_folder
 from transferflow.data.formats.image_sets import ImageSets, load_image_sets
 from transferflow.data.formats.pairing import Partners, ambiguous_finding, key_of, shared_finding
 from transferflow.data.formats.spellings import Spellings
+from transferflow.data.formats.voc_corners import FarCorners
 from transferflow.data.formats.voc_file import VocError, read_boxes, read_size
 from transferflow.data.formats.xml import Node, XmlError, parse_xml
 from transferflow.data.records import SPLITS, Finding, Listing, Record, SplitName
@@ -49,6 +50,7 @@ def list_voc(data: VocData, fence: Fence) -> Listing:
     findings = [*files.findings, *scan.findings, *sets.findings, *reader.findings, *reader.stale_names()]
     findings += _unlisted(unlisted, len(files.files), sets)
     findings += [*reader.unlabelled(unlisted), *reader.spellings.findings()]
+    findings += reader.corners.findings(data.max_bad_fraction)
     labels = {box.label for record in reader.records for box in record.boxes}
     return Listing(root, data.classes or tuple(sorted(labels)), tuple(reader.records), tuple(findings))
 
@@ -74,6 +76,7 @@ class _Reader:
         self._seen: dict[str, str] = {}
         self._stale: list[str] = []
         self.spellings = Spellings()
+        self.corners = FarCorners()
 
     def take(self, file: str, split: SplitName | None) -> None:
         """Add the image of one XML file."""
@@ -118,6 +121,7 @@ class _Reader:
             frame = read_size(tree)
         except VocError as error:
             return Finding(error.kind, "quarantine", f"{file}:{error.line}", f"{path}: {error}")
+        self.corners.count(boxes, frame, file, 1.0 if self._data.one_based else 0.0)
         bad = bad_boxes_finding(path, file, boxes)
         return bad or Record(path, path, boxes=boxes, split=split, source=f"{file}:{tree.line}", frame=frame)
 

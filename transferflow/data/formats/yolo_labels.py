@@ -32,9 +32,10 @@ def label_paths(path: str, images: str) -> tuple[str, ...]:
 
 
 def find_label_file(root: Path, path: str, images: str) -> str:
-    """The label file of an image; where there is none, the place where it ought to stand."""
+    """The label file of an image, `.TXT` too; where there is none, the place where it ought to stand."""
     choices = label_paths(path, images)
-    return next((file for file in choices[1:] if (root / file).exists()), choices[0])
+    capital = (str(PurePosixPath(file).with_suffix(".TXT")) for file in choices)
+    return next((file for file in (*choices, *capital) if (root / file).exists()), choices[0])
 
 
 def orphan_labels(fence: Fence, used: Sequence[str], images: str, data: YoloData) -> Iterator[Finding]:

@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from pydantic import BaseModel
 
 from transferflow.spec.merging.merge import fitting, slot_of
-from transferflow.spec.merging.shape import EitherShape, ScalarShape, SectionShape, Shape, Slot, VariantsShape
+from transferflow.spec.merging.shape import (
+    EitherShape,
+    ListShape,
+    ScalarShape,
+    SectionShape,
+    Shape,
+    Slot,
+    VariantsShape,
+)
 from transferflow.spec.yaml.tree import Key, ListNode, MapNode, Node, Place
 
 
@@ -65,8 +73,8 @@ def locate(path: Sequence[Key], tree: MapNode, root: Slot, *, tagged: bool = Tru
 
 def _member(shape: EitherShape, tag: str) -> Shape:
     member = shape.members[tag]
-    # Whoever wrote a single value may well have meant the other form: name both.
-    return replace(member, words=shape.words) if isinstance(member, ScalarShape) else member
+    # Whoever wrote a single value, or a list of one, may well have meant the other form: name both.
+    return replace(member, words=shape.words) if isinstance(member, ScalarShape | ListShape) else member
 
 
 def _child(spot: Spot, step: Key) -> Spot | None:

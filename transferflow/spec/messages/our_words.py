@@ -241,10 +241,19 @@ def _cron(node: Node) -> str:
     return f"{{cron: '{fields}'}}" if len(fields.split()) == 5 else ""
 
 
-def _side(node: Node) -> str:
-    """One side of a square that was given as text with two."""
-    sides = re.split(r"[x,* ]+", _word(node).strip("()"))
-    return sides[0] if len(sides) == 2 and len(set(sides)) == 1 and sides[0].isdecimal() else ""
+def _size(node: Node) -> str:
+    """A side, or height and width, that were given as text, as a list of one, or with the channels."""
+    if isinstance(node, ListNode):
+        sides = [item.raw for item in node.items if isinstance(item, ScalarNode)]
+    else:
+        sides = re.split(r"[x,* ]+", _word(node).strip("()"))
+    if len(sides) == 3 and ("1" in sides or "3" in sides):
+        sides.remove("1" if "1" in sides else "3")
+    if not sides or len(sides) > 2 or not all(side.isdecimal() for side in sides):
+        return ""
+    square = len(set(sides)) == 1
+    # Tools differ in which of two comes first: text of two numbers is not turned into height and width.
+    return sides[0] if square else f"[{', '.join(sides)}]" if isinstance(node, ListNode) else ""
 
 
 def _classes(node: Node) -> str:
@@ -268,7 +277,7 @@ _SPECIAL: Mapping[str, Callable[[Node], str]] = {
     "data": _data,
     "data.split": _split,
     "data.cache": _cache,
-    "data.image_size": _side,
+    "data.image_size": _size,
     "data.classes": _classes,
     "registration.gate": _gate,
     "deployment.schedule": _cron,

@@ -102,8 +102,10 @@ def _problems_of(
     cause = item.get("ctx", {}).get("error")
     if isinstance(cause, CrossSectionError):
         return [_broken_rule(path, message, tree, root) for path, message in cause.problems]
-    missing = kind in ("missing", "union_tag_not_found")
     spot = locate(item["loc"], tree, root)
+    if kind == "missing" and isinstance(spot.node, ListNode):
+        kind = "too_short"  # pydantic misses the items that a list of fixed length lacks
+    missing = kind in ("missing", "union_tag_not_found")
     if kind == _NOT_CALLED or (missing and ignore_missing) or _follows_from_items(kind, spot):
         return []
     if kind in ("union_tag_not_found", "union_tag_invalid"):
