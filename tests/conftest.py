@@ -90,7 +90,10 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
     from transferflow.stages.run import run_plan
 
     folder = tmp_path_factory.mktemp("two-runs")
-    first = _document(_draw_colours(folder / "colours"))
+    root = _draw_colours(folder / "colours")
+    lines = [f"{path.relative_to(root)},{'AB'[int(path.stem) % 2]}" for path in sorted(root.glob("*/*"))]
+    (root / "metadata.csv").write_text("\n".join(["path,site", *lines]))
+    first = _document(root)
     gate = {
         "against_champion": {"mode": "non_inferior", "margin": 0.5, "family_error": 0.05, "horizon": 4},
         "also": [{"metric": "macro_f1", "minimum": 0.0, "against_champion": {"margin": 0.0}}],
@@ -98,10 +101,12 @@ def two_runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
         "max_ece": 1.0,
         "max_size_mb": 100.0,
         "max_latency_ms": 60000.0,
+        "slices": {"by": "site", "minimum": 0.0},
     }
     second = first | {
         "optimizer": {"lr": 1e-4},
         "data": first["data"] | {"split": {"train": 0.4, "val": 0.2, "test": 0.4, "seed": 1}},
+        "evaluation": first["evaluation"] | {"slices": [{"by": "site"}, {"by": "image_size"}]},
         "registration": {"gate": gate},
     }
     context = RunContext(folder / "home")

@@ -30,6 +30,8 @@ MAX_DIGITS = 300
 """Digits of a number."""
 MAX_NAMES = 300
 """Layer groups, phases, transforms or prompts that a spec may list; of classes it may be more."""
+MAX_SLICINGS = 20
+"""Ways in which a spec may slice the test images."""
 
 # Images
 MAX_PIXELS = 178_956_970
@@ -52,6 +54,8 @@ MAX_CELL = 131_072
 """Characters of a cell of a table."""
 MAX_COLUMNS = 10_000
 """Columns of a table."""
+MAX_SLICES = 100
+"""Slices of the test images by one column."""
 MAX_BAD_ENTRIES = 100_000
 """Rows or entries of one annotation file that are left out, before the file is taken for another kind."""
 MAX_TEXT_BYTES = 200_000_000

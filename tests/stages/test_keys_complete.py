@@ -22,7 +22,7 @@ from transferflow.stages.keys import evaluate_inputs, prepare_inputs, register_i
 from transferflow.stages.outcome import STAGES
 from transferflow.store import digest
 
-GATE_KEYS = ("minimum", "maximum", "against_champion", "also", "per_class_floor", "max_")
+GATE_KEYS = ("minimum", "maximum", "against_champion", "also", "per_class_floor", "max_", "slices")
 UNTOUCHED = {
     "prepare": {
         "name": "a name; the former snapshot that it leads to is an input by its content",
@@ -53,6 +53,7 @@ UNTOUCHED = {
         "training.on_nan": "decides between an error and the rest of the training; steps left out are said",
         "evaluation.metrics": "what is reported; what chooses the epoch is an input by itself",
         "evaluation.bootstrap": "intervals are of the test images",
+        "evaluation.slices*": "slices are of the test images",
         "evaluation.specificity": "counts where its metric chooses the epoch, see test_keys.py",
         "registration.model": "a name; the version that a warm start begins with is an input by its key",
         **{f"registration.gate.{key}*": "decides what becomes of a model, not which" for key in GATE_KEYS},
@@ -134,7 +135,10 @@ BASES = {
             "class_weights": {"a": 2.0},
             "gradient_clip": 1.0,
         },
-        "evaluation": {"metrics": ["accuracy", "auroc", "macro_f1", "ece"]},
+        "evaluation": {
+            "metrics": ["accuracy", "auroc", "macro_f1", "ece"],
+            "slices": [{"by": "age", "bins": [40.0]}],
+        },
         "registration": {
             "model": "m",
             "gate": {
@@ -143,6 +147,7 @@ BASES = {
                 "against_champion": {"family_error": 0.05, "horizon": 52},
                 "also": [{"metric": "auroc", "minimum": 0.5, "against_champion": {"margin": 0.0}}],
                 "per_class_floor": {"recall": 0.1},
+                "slices": {"metric": "accuracy", "minimum": 0.5},
             },
         },
         "deployment": {"schedule": {"cron": "0 3 * * 1"}, "refresh": {"poll": "*/30 * * * *"}},
@@ -212,7 +217,14 @@ BASES = {
         "task": {"kind": "regression"},
         "data": {"format": "csv", "root": "r", "file": "a.csv"},
         "training": {"activation_cache": {"views": 2}},
-        "registration": {"gate": {"maximum": 2.0, "also": [{"metric": "rmse", "maximum": 2.0}]}},
+        "evaluation": {"slices": [{"by": "site"}]},
+        "registration": {
+            "gate": {
+                "maximum": 2.0,
+                "also": [{"metric": "rmse", "maximum": 2.0}],
+                "slices": {"by": "site", "maximum": 3.0},
+            }
+        },
     },
     "dicom": {
         "data": {"format": "dicom", "root": "r", "file": "a.csv"},
@@ -247,7 +259,10 @@ OTHERS = {
     "training.early_stopping.metric": ["auroc"],
     "training.early_stopping": [{"patience": 2}],
     "evaluation.metrics": [["accuracy"], ["accuracy", "auroc", "ece"]],
+    "evaluation.slices.*.bins": [[50.0], [10.0]],
     "registration.gate.metric": ["macro_f1", "auroc"],
+    "registration.gate.slices.by": [None, "age"],
+    "registration.gate.slices.metric": ["auroc", "rmse"],
     "registration.gate.also.*.metric": ["macro_f1"],
     "registration.gate.per_class_floor": [{"recall": 0.2}],
     "freeze.phases.*.train": [["layer4", "head"]],

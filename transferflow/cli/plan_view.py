@@ -21,6 +21,7 @@ _INPUTS = {
     "snapshot": "the images, labels or splits changed",
     "model": "the model changed",
     "evaluation": "what was measured changed",
+    "slices": "the slices of the test images changed",
     "version": "this transferflow makes it in another way",
 }
 """What differs, where its value would tell a person nothing."""

@@ -169,6 +169,8 @@ def print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
         value = "not defined" if metric["value"] is None else four_digits(metric["value"])
         note = f"  {printable(metric['reason'])}" if metric["reason"] else ""
         out.print(f"{name:<28} {value}{interval}{note}")
+    for sentence in by_stage["evaluate"].summary["worst_slices"]:
+        out.print(printable(sentence))
     registered = by_stage["register"].summary
     out.print(f"\nkept      {by_stage['train'].summary['kept']}")
     out.print(f"verdict   {registered['verdict']}: {printable('; '.join(registered['reasons']))}")

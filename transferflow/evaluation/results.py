@@ -34,6 +34,23 @@ class MetricValue:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """Metrics of one model on a part of the images.
+
+    Attributes:
+        name: Value of the column, or the like, that its images share.
+        images: Number of images.
+        metrics: By name.
+        judged: Whether it has images enough to be named as the worst, and to be decided on.
+    """
+
+    name: str
+    images: int
+    metrics: Mapping[str, MetricValue]
+    judged: bool
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Metrics of one model on one split.
 
@@ -43,6 +60,7 @@ class Evaluation:
         images: Number of images measured.
         drawn: What the intervals draw, in words that follow "intervals over its".
         curves: What the figures draw.
+        slices: The same metrics on parts of the images, by what they are sliced by.
     """
 
     metrics: Mapping[str, MetricValue]
@@ -50,6 +68,7 @@ class Evaluation:
     images: int
     drawn: str = "images"
     curves: Curves = field(default_factory=Curves)
+    slices: Mapping[str, tuple[Slice, ...]] = field(default_factory=dict)
 
 
 def require_images(images: int) -> None:

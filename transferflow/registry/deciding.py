@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from transferflow.evaluation.results import MetricValue
 from transferflow.registry.gate import (
@@ -15,9 +14,11 @@ from transferflow.registry.gate import (
     Measured,
     NotComparable,
     Opponents,
+    Part,
     Verdict,
     VerdictKind,
 )
+from transferflow.registry.limits import decide_limits
 from transferflow.text import four_digits
 
 SHOWN_COLUMNS = ("support", "objects", "pixels")
@@ -25,15 +26,6 @@ SHOWN_COLUMNS = ("support", "objects", "pixels")
 _SHOWN = 10
 _MOST_IMAGES = 1e12
 """More test images than anybody has: a margin next to nothing asks for numbers without end."""
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What one rule says."""
-
-    kind: VerdictKind
-    reasons: tuple[str, ...]
-    is_better: bool = True
 
 
 def decide_verdict(
@@ -64,30 +56,30 @@ def decide_verdict(
         _decide_metric(rule, measured.metrics[rule.metric], opponents.get(rule.metric, Opponents()))
         for rule in rules
     ]
-    parts += _decide_limits(limits or Limits(), measured)
+    parts += decide_limits(limits or Limits(), measured)
     reasons = tuple(reason for part in parts for reason in part.reasons)
     notes = (*_unseen_classes(measured.per_class), *notes)
     return Verdict(_strictest(parts), (*reasons, *notes), sets_reference=parts[0].is_better)
 
 
-def _strictest(parts: Sequence[_Part]) -> VerdictKind:
+def _strictest(parts: Sequence[Part]) -> VerdictKind:
     kinds = {part.kind for part in parts}
     return next(each for each in (VerdictKind.REJECT, VerdictKind.HOLD, VerdictKind.PROMOTE) if each in kinds)
 
 
-def _decide_metric(rule: GateRule, value: MetricValue, opponents: Opponents) -> _Part:
+def _decide_metric(rule: GateRule, value: MetricValue, opponents: Opponents) -> Part:
     met, reasons = _meets_minimum(rule, value.value)
     if value.reason and not math.isnan(value.value):
         reasons = (*reasons, f"{rule.metric}: {value.reason}")
     if not met:
-        return _Part(VerdictKind.REJECT, reasons)
+        return Part(VerdictKind.REJECT, reasons)
     parts = [_against(rule, opponents.champion, "champion")]
     if value.reason:
-        parts.append(_Part(VerdictKind.HOLD, (), is_better=False))
+        parts.append(Part(VerdictKind.HOLD, (), is_better=False))
     if opponents.reference is not None:
         parts.append(_against_reference(rule, opponents.reference))
     words = tuple(reason for part in parts for reason in part.reasons)
-    return _Part(_strictest(parts), (*reasons, *words), all(part.is_better for part in parts))
+    return Part(_strictest(parts), (*reasons, *words), all(part.is_better for part in parts))
 
 
 def _unseen_classes(per_class: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
@@ -110,25 +102,25 @@ def _meets_minimum(rule: GateRule, value: float) -> tuple[bool, tuple[str, ...]]
     return met, (f"{rule.metric} {four_digits(value)} {verb} the gate of at {worst} {rule.minimum:g}",)
 
 
-def _against(rule: GateRule, compared: Compared | None, who: str) -> _Part:
+def _against(rule: GateRule, compared: Compared | None, who: str) -> Part:
     if rule.margin is None:
         reason = "the gate asks for no comparison with the champion"
-        return _Part(VerdictKind.PROMOTE, (reason,), is_better=False)
+        return Part(VerdictKind.PROMOTE, (reason,), is_better=False)
     if compared is None:
-        return _Part(VerdictKind.PROMOTE, ("there is no champion yet",))
+        return Part(VerdictKind.PROMOTE, ("there is no champion yet",))
     if isinstance(compared, NotComparable):
         reason = f"not comparable with the {who} ({compared.champion}): {compared.reason}"
-        return _Part(VerdictKind.HOLD, (reason,), is_better=False)
+        return Part(VerdictKind.HOLD, (reason,), is_better=False)
     kind, words = _judge(rule.margin, rule, compared)
     low, _ = _gain_interval(rule, compared)
-    return _Part(kind, (f"{_measured(rule, compared, who)}: {words}",), is_better=low > 0)
+    return Part(kind, (f"{_measured(rule, compared, who)}: {words}",), is_better=low > 0)
 
 
-def _against_reference(rule: GateRule, reference: Compared) -> _Part:
+def _against_reference(rule: GateRule, reference: Compared) -> Part:
     """Losses that each are within the margin must not add up; a gain over the champion needs no more."""
     part = _against(rule, reference, "reference")
     if rule.margin is None or rule.margin >= 0:
-        return _Part(VerdictKind.PROMOTE, (), part.is_better)
+        return Part(VerdictKind.PROMOTE, (), part.is_better)
     return part
 
 
@@ -243,36 +235,3 @@ def decide_confidence(family_error: float, horizon: int) -> float:
         horizon: Number of comparisons.
     """
     return 1 - 2 * family_error / horizon
-
-
-def _decide_limits(limits: Limits, measured: Measured) -> list[_Part]:
-    parts = [_class_floor(name, least, measured.per_class) for name, least in limits.class_floors.items()]
-    ece = measured.metrics.get("ece")
-    sizes = (
-        ("ece", "", limits.max_ece, ece.value if ece else math.nan),
-        ("size", " MB", limits.max_size_mb, measured.size_mb),
-        ("time for one image", " ms", limits.max_latency_ms, measured.latency_ms),
-    )
-    for name, unit, most, value in sizes:
-        if most is not None:
-            found = math.nan if value is None else value
-            kind = VerdictKind.PROMOTE if found <= most else VerdictKind.REJECT
-            verb = "meets" if found <= most else "misses"
-            reason = f"{name} {found:.4g}{unit} {verb} the gate of at most {most:g}{unit}"
-            parts.append(_Part(kind, (reason,)))
-    return parts
-
-
-def _class_floor(name: str, least: float, per_class: Mapping[str, Mapping[str, float]]) -> _Part:
-    values = {label: row.get(name, math.nan) for label, row in per_class.items()}
-    below = {label: value for label, value in values.items() if value < least}
-    unknown = [label for label, value in values.items() if math.isnan(value)]
-    if below:
-        worst = ", ".join(
-            f"{label} {four_digits(value)}" for label, value in sorted(below.items(), key=lambda x: x[1])
-        )
-        return _Part(VerdictKind.REJECT, (f"{name} misses the gate of at least {least:g} in: {worst}",))
-    if unknown:
-        reason = f"{name} of these classes can't be measured on the test images: {', '.join(unknown)}"
-        return _Part(VerdictKind.HOLD, (reason,))
-    return _Part(VerdictKind.PROMOTE, (f"{name} meets the gate of at least {least:g} in every class",))

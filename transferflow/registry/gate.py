@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from transferflow.evaluation.results import MetricValue
+from transferflow.evaluation.results import MetricValue, Slice
 
 
 class VerdictKind(StrEnum):
@@ -55,6 +55,23 @@ class GateRule:
 
 
 @dataclass(frozen=True)
+class SliceRule:
+    """What every slice of the test images must meet.
+
+    Attributes:
+        metric: Name of the metric.
+        worst: Worst value that a slice may have (the largest where lower is better).
+        by: What the images are sliced by; `None`: every way that was measured.
+        lower_is_better: Whether small values are good.
+    """
+
+    metric: str
+    worst: float
+    by: str | None = None
+    lower_is_better: bool = False
+
+
+@dataclass(frozen=True)
 class Limits:
     """What a challenger must keep to, whatever the champion does; `None` asks for nothing.
 
@@ -63,12 +80,29 @@ class Limits:
         max_ece: Largest expected calibration error, 0..1.
         max_size_mb: Largest size of the weights in MB (10^6 bytes).
         max_latency_ms: Longest time for one image in milliseconds.
+        slices: What every slice of the test images must meet.
     """
 
     class_floors: Mapping[str, float] = field(default_factory=dict)
     max_ece: float | None = None
     max_size_mb: float | None = None
     max_latency_ms: float | None = None
+    slices: SliceRule | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one rule says of a challenger.
+
+    Attributes:
+        kind: The verdict as far as this rule goes.
+        reasons: Why, one sentence each.
+        is_better: Whether nothing in it speaks against holding later challengers against this one.
+    """
+
+    kind: VerdictKind
+    reasons: tuple[str, ...]
+    is_better: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,12 +114,14 @@ class Measured:
         per_class: Class name to metric name to value; `nan` where the class can't be measured.
         size_mb: Size of the weights in MB.
         latency_ms: Median time for one image; `None` where it was not asked for.
+        slices: Parts of the test images, by what they are sliced by.
     """
 
     metrics: Mapping[str, MetricValue]
     per_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     size_mb: float = 0.0
     latency_ms: float | None = None
+    slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

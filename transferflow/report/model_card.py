@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from transferflow.evaluation.results import MetricValue
+from transferflow.evaluation.slices import say_worst
 from transferflow.report.contents import ReportData
 from transferflow.report.wording import metric_label
 from transferflow.text import one_line
@@ -61,6 +63,7 @@ def model_card(data: ReportData, facts: CardFacts) -> str:
         "## Measured on the test images",
         _metrics(data),
         _classes(data, facts),
+        *_slices(data),
         "## Training",
         _training(data, facts),
         "## Limits",
@@ -103,10 +106,7 @@ def _data(data: ReportData) -> str:
 def _metrics(data: ReportData) -> str:
     rows = ["| metric | value | 95 % interval |", "| --- | --- | --- |"]
     for name, metric in data.evaluation.metrics.items():
-        value = f"{metric.value:.4f}" if math.isfinite(metric.value) else "not measured"
-        has_interval = metric.low is not None and metric.high is not None
-        between = f"{metric.low:.4f} to {metric.high:.4f}" if has_interval else ""
-        rows.append(f"| {metric_label(name)} | {value} | {between or _plain(metric.reason)} |")
+        rows.append(f"| {metric_label(name)} | {_value(metric)} |")
     drawn = f"{data.evaluation.images:,} images; intervals over its {data.evaluation.drawn}."
     return "\n".join([*rows, "", drawn])
 
@@ -121,6 +121,32 @@ def _classes(data: ReportData, facts: CardFacts) -> str:
             listed = ", ".join(f"`{_plain(label)}` {value:.3f}" for label, value in worst)
             return f"Worst classes by {name}: {listed}."
     return ""
+
+
+def _slices(data: ReportData) -> list[str]:
+    """A table of the metric that decides for each way that the images are sliced by."""
+    main = data.main_metric
+    lower = main in data.metrics.lower_is_better
+    parts = []
+    for by, slices in data.evaluation.slices.items():
+        rows = [
+            f"| {_plain(by)} | images | {metric_label(main)} | 95 % interval |",
+            "| --- | --- | --- | --- |",
+        ]
+        for one in slices:
+            name = one.name if one.judged else f"{one.name} (too few to judge)"
+            rows.append(f"| {_plain(name)} | {one.images:,} | {_value(one.metrics[main])} |")
+        worst = say_worst(by, slices, main, lower_is_better=lower)
+        parts.append("\n".join([*rows, "", f"{_plain(worst[0].upper() + worst[1:])}."]))
+    return parts
+
+
+def _value(metric: MetricValue) -> str:
+    """A metric and its interval as two cells."""
+    value = f"{metric.value:.4f}" if math.isfinite(metric.value) else "not measured"
+    has_interval = metric.low is not None and metric.high is not None
+    between = f"{metric.low:.4f} to {metric.high:.4f}" if has_interval else ""
+    return f"{value} | {between or _plain(metric.reason)}"
 
 
 def _training(data: ReportData, facts: CardFacts) -> str:

@@ -19,6 +19,7 @@ from transferflow.report.sections import (
     metric_title,
     parameter_share,
     proof_table,
+    slice_tables,
 )
 from transferflow.report.wording import count
 from transferflow.store import write_atomic
@@ -49,6 +50,7 @@ def render_report(data: ReportData) -> str:
         "confused": data.evaluation.curves.confused or [],
         "class_table": class_table(data.evaluation),
         "class_note": class_note(data),
+        "slices": slice_tables(data),
         "worst": [inline_picture(picture) for picture in data.worst],
         "examples": [inline_picture(picture) for picture in data.examples],
         "training_charts": training_charts(data.training, data.metrics.lower_is_better),

@@ -6,15 +6,18 @@ changes what it makes from the same inputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from transferflow.data.records import DatasetSnapshot, SplitName
+from transferflow.evaluation.slices import Slicing
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.metrics import SENSITIVITY
 from transferflow.spec.sections.training import ActivationViews
 from transferflow.stages.outcome import StageName
+from transferflow.store import digest
 
 VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 9, "evaluate": 4, "register": 3}
 _TRAINED_ON: tuple[SplitName, ...] = ("train", "val")
@@ -58,8 +61,17 @@ def _kept_by(spec: ExperimentSpec) -> dict[str, Any]:
     return {"metric": metric, **specificity}
 
 
-def evaluate_inputs(spec: ExperimentSpec, snapshot: DatasetSnapshot, train_key: str) -> dict[str, Any]:
-    """Inputs of evaluate: the model, the test images with their names and groups, and what is measured."""
+def evaluate_inputs(
+    spec: ExperimentSpec, snapshot: DatasetSnapshot, train_key: str, slices: Sequence[Slicing] = ()
+) -> dict[str, Any]:
+    """Inputs of evaluate: the model, the test images with their names and groups, and what is measured.
+
+    Args:
+        spec: The spec.
+        snapshot: The data set.
+        train_key: Key of the model.
+        slices: Which slices the test images are in, which no snapshot says.
+    """
     images = {
         "snapshot": snapshot.fingerprint,
         "ids": snapshot.ids["test"],
@@ -68,12 +80,17 @@ def evaluate_inputs(spec: ExperimentSpec, snapshot: DatasetSnapshot, train_key: 
     sections = spec.canonical("evaluation")
     if not spec.evaluation.calibrate:
         del sections["evaluation"]["calibrate"]  # it came later, and changes no earlier key
-    return _inputs("evaluate", sections | images | {"model": train_key})
+    if not spec.evaluation.slices:
+        del sections["evaluation"]["slices"]  # so did they
+    sliced = {"slices": digest([asdict(one) for one in slices])} if slices else {}
+    return _inputs("evaluate", sections | images | sliced | {"model": train_key})
 
 
 def register_inputs(spec: ExperimentSpec, evaluate_key: str, registry: str) -> dict[str, Any]:
     """Inputs of register: the evaluation, the gate, and which registry."""
     sections = spec.canonical("name", "registration")
+    if spec.registration.gate.slices is None:
+        del sections["registration"]["gate"]["slices"]  # it came later, and changes no earlier key
     return _inputs("register", sections | {"evaluation": evaluate_key, "registry": registry})
 
 

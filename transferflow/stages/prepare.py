@@ -21,6 +21,7 @@ from transferflow.stages.former import PrepareInputs, complete_prepare_inputs, r
 from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.progress import file_bar, logger
+from transferflow.stages.slices import require_known_slices
 from transferflow.stages.told import tell_inputs
 from transferflow.store import Artifact
 
@@ -39,6 +40,7 @@ def prepare(spec: ExperimentSpec, context: RunContext, inspect_in: InspectIn | N
     started = time.perf_counter()
     listing = load_listing(spec.data, spec.task.truth)
     require_known_classes(spec, listing.classes)
+    require_known_slices(spec, listing)
     made_from = complete_prepare_inputs(spec, context.store, listing)
     key = made_from.key
     tell_inputs(spec, context, "prepare", key, made_from.inputs)

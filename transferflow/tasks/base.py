@@ -8,7 +8,7 @@ a spec.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,7 +17,7 @@ from torch import nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot, SplitName
-from transferflow.data.snapshot.manifest import Row, read_groups
+from transferflow.data.snapshot.manifest import Row, read_groups, read_rows
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, ImageArray, Picture
 from transferflow.evaluation.results import Evaluation
@@ -86,17 +86,33 @@ class SplitPredictions:
         snapshot: The truth.
         split: Which images.
         folder: Where large arrays (masks) lie.
+        only: Ids of the images of the split that count; `None`: all of them.
     """
 
     table: pa.Table
     snapshot: DatasetSnapshot
     split: SplitName
     folder: Path
+    only: frozenset[str] | None = None
+
+    def read_rows(self) -> list[Row]:
+        """The images, with their truth, in the manifest's order."""
+        rows = read_rows(self.snapshot, self.split)
+        return rows if self.only is None else [row for row in rows if row.id in self.only]
 
     @property
     def groups(self) -> list[str | None]:
         """Patient, scene or the like of each image, where it has one, in the manifest's order."""
-        return list(read_groups(self.snapshot, self.split).values())
+        groups = read_groups(self.snapshot, self.split)
+        return [group for image, group in groups.items() if self.only is None or image in self.only]
+
+    def restrict_to(self, images: Iterable[str]) -> SplitPredictions:
+        """Those on some of the images alone."""
+        only = frozenset(images)
+        table = self.table.filter(
+            pa.array([image in only for image in self.table["id"].to_pylist()], pa.bool_())
+        )
+        return replace(self, table=table, only=only)
 
 
 @dataclass(frozen=True)

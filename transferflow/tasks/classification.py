@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row, read_rows
+from transferflow.data.snapshot.manifest import Row
 from transferflow.errors import PlanError
 from transferflow.evaluation.classification.measure import evaluate_classification
 from transferflow.evaluation.classification.statistics import build_sample, build_statistic
@@ -203,7 +203,7 @@ class Classification:
             truth_share = probabilities[np.arange(len(ids)), targets]
             wrong = probabilities.argmax(axis=1) != targets
         chosen = pick_cases(choice, np.where(wrong, truth_share, np.inf), limit)
-        rows = {row.id: row for row in read_rows(predictions.snapshot, predictions.split)}
+        rows = {row.id: row for row in predictions.read_rows()}
         classes = predictions.snapshot.classes
         return [
             self._case(rows[ids[n]], show, probabilities[n], classes, float(truth_share[n])) for n in chosen

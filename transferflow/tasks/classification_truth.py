@@ -9,7 +9,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from transferflow.data.snapshot.manifest import read_rows
 from transferflow.tasks.base import SplitPredictions
 
 
@@ -55,7 +54,7 @@ def targets_of(predictions: SplitPredictions, multilabel: bool) -> np.ndarray:
     """Truth of the predicted images, in their order: class indices, or a multi-hot matrix."""
     ids, classes = predictions.table["id"].to_pylist(), predictions.snapshot.classes
     index = {name: number for number, name in enumerate(classes)}
-    rows = read_rows(predictions.snapshot, predictions.split)
+    rows = predictions.read_rows()
     labels = {row.id: [index[label] for label in row.labels] for row in rows}
     if not multilabel:
         return np.array([labels[i][0] for i in ids], dtype=np.int64)

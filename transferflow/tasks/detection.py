@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import Box, DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row, read_rows
+from transferflow.data.snapshot.manifest import Row
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.detection.matching import ImageTruth, match_classes
 from transferflow.evaluation.detection.measure import (
@@ -169,7 +169,7 @@ class Detection:
         min_score: float | None = None,
     ) -> Sequence[Picture]:
         """Truth beside prediction; worst: the most missed and false boxes."""
-        rows = read_rows(predictions.snapshot, predictions.split)
+        rows = predictions.read_rows()
         table, classes = predictions.table, predictions.snapshot.classes
         score = min_score or 0.0
         shown = table.filter(pc.greater_equal(table["score"], score))
@@ -212,7 +212,7 @@ def _rows(image: str, found: Mapping[str, Tensor], first: int, inputs: Predictio
 
 def read_truths(predictions: SplitPredictions) -> list[ImageTruth]:
     """True boxes of every image of the split, in the manifest's order."""
-    return [ImageTruth(row.id, row.boxes) for row in read_rows(predictions.snapshot, predictions.split)]
+    return [ImageTruth(row.id, row.boxes) for row in predictions.read_rows()]
 
 
 def best_score(predictions: pa.Table, truths: Sequence[ImageTruth], classes: Sequence[str]) -> float:

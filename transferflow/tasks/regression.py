@@ -142,7 +142,7 @@ class Regression:
     ) -> Sequence[Picture]:
         """Images with both numbers; worst: the largest error."""
         found, truth = _pairs(predictions)
-        rows = read_rows(predictions.snapshot, predictions.split)
+        rows = predictions.read_rows()
         errors = found - truth
         rightness = np.where(errors == 0, np.inf, -np.abs(errors))
         return [
@@ -179,5 +179,5 @@ def _unit(snapshot: DatasetSnapshot) -> tuple[float, float]:
 def _pairs(predictions: SplitPredictions) -> tuple[FloatArray, FloatArray]:
     """Predicted and true numbers, in the manifest's order."""
     found = dict(zip(*(predictions.table[name].to_pylist() for name in ("id", "value")), strict=True))
-    rows = read_rows(predictions.snapshot, predictions.split)
+    rows = predictions.read_rows()
     return np.array([found[row.id] for row in rows]), np.array([row.number for row in rows])

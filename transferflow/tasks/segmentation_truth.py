@@ -34,7 +34,7 @@ class MaskPairs:
 
     def __init__(self, predictions: SplitPredictions, ignore_index: int) -> None:
         table = predictions.table
-        self.rows = read_rows(predictions.snapshot, predictions.split)
+        self.rows = predictions.read_rows()
         self.classes = len(predictions.snapshot.classes)
         self._folder = predictions.folder
         self._files = mask_files_of(predictions.snapshot, ignore_index)

@@ -261,3 +261,39 @@ def test_without_an_epoch_the_head_must_know_the_classes(
     lines = [f"{key}: {value}" for key, value in (spec | rest).items()]
     found = [problem.where for problem in problems_of("\n".join(lines) + "\n", ())]
     assert [where.rpartition(": ")[2] for where in found] == ([] if fits else ["training.epochs"])
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "what"),
+    [
+        (
+            "registration.gate.slices={by: site, minimum: 0.8}",
+            "registration.gate.slices.by",
+            "set evaluation",
+        ),
+        ("evaluation.slices=[{by: site}, {by: site}]", "evaluation.slices", "listed twice: site"),
+        (
+            "evaluation.slices=[{by: age, bins: [40, 20]}]",
+            "evaluation.slices.0.bins",
+            "above the one before",
+        ),
+        ("evaluation.slices=[{by: group, bins: [1]}]", "evaluation.slices.0.bins", "groups have names"),
+    ],
+)
+def test_slices_that_nobody_measures_are_refused(
+    problems_of: ProblemsOf, good: str, override: str, path: str, what: str
+) -> None:
+    (problem,) = problems_of(good, (override,))
+    assert problem.where.endswith(f": {path}")
+    assert what in problem.what
+
+
+def test_the_bound_of_slices_suits_its_metric(problems_of: ProblemsOf, good: str) -> None:
+    sliced = "evaluation.slices=[{by: site}]"
+    (problem,) = problems_of(good, (sliced, "registration.gate.slices={maximum: 0.5}"))
+    assert "is from 0 to 1: set `minimum`" in problem.what
+    (problem,) = problems_of(good, (sliced, "registration.gate.slices={by: site}"))
+    assert "asks for nothing" in problem.what
+    (problem,) = problems_of(good, (sliced, "registration.gate.slices={metric: map, minimum: 0.5}"))
+    assert "has no metric 'map'" in problem.what
+    assert not problems_of(good, (sliced, "registration.gate.slices={by: site, minimum: 0.5}"))

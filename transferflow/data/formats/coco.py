@@ -41,7 +41,7 @@ def list_coco(data: CocoData, truth: Truth, fence: Fence) -> Listing:
         DataError: If a file is missing, is not COCO, or two files have different categories.
     """
     folder = require_folder(fence, data.images, "data.images")
-    files = _annotation_files(data, fence.root)
+    files = annotation_files(data, fence.root)
     reader = _Reader(fence, folder, isinstance(truth, MaskTruth), data.split.group_by)
     names: tuple[str, ...] | None = None
     for split, name in files:
@@ -67,7 +67,7 @@ def list_coco(data: CocoData, truth: Truth, fence: Fence) -> Listing:
     return Listing(fence.root, classes, tuple(reader.records), tuple(reader.findings))
 
 
-def _annotation_files(data: CocoData, root: Path) -> list[tuple[SplitName | None, str]]:
+def annotation_files(data: CocoData, root: Path) -> list[tuple[SplitName | None, str]]:
     """Annotation files, each with its split.
 
     Raises:
@@ -95,6 +95,12 @@ def _annotation_files(data: CocoData, root: Path) -> list[tuple[SplitName | None
                 "hash splits its images",
             )
     return files
+
+
+def locate_image(members: Members, folder: str, name: str, image: CocoImage) -> str | Refusal:
+    """Path below the root of an image of the annotation file `name`, or why it is refused."""
+    beside = PurePosixPath(name).parent / image.file_name  # as Roboflow writes it
+    return members.locate(f"{folder}/{image.file_name}", str(beside))
 
 
 def coco_classes(categories: Sequence[str], masks: bool) -> tuple[str, ...]:
@@ -195,8 +201,7 @@ class _Reader:
         group_name: str | None,
     ) -> Record | Finding:
         source = f"{name}:images[{image.index}]"
-        beside = PurePosixPath(name).parent / image.file_name  # as Roboflow writes it
-        path = self._members.locate(f"{self._folder}/{image.file_name}", str(beside))
+        path = locate_image(self._members, self._folder, name, image)
         if isinstance(path, Refusal):
             return path.finding(source)
         problem = _problem(image, annotations, name, path)

@@ -92,18 +92,37 @@ def _require_groups(listing: Listing, file: Path, group_by: str) -> Listing:
     return replace(listing, records=tuple(records), findings=tuple(findings))
 
 
-def _load_groups(table: TableFile, group_by: str) -> dict[str, str]:
+def path_column(table: TableFile, other: str = "") -> str:
+    """Column of `metadata.csv` that names the image.
+
+    Args:
+        table: The open file.
+        other: Another column that has to be there.
+
+    Raises:
+        DataError: If there is none.
+    """
     column = next((name for name in _PATH_COLUMNS if name in table.header), None)
-    if column is None or group_by not in table.header:
+    if column is None or (other and other not in table.header):
         raise DataError(
             f"{METADATA} lacks a column",
             where=f"{METADATA}:1",
             found=", ".join(table.header),
-            allowed=f"path (or file_name) and {group_by}",
+            allowed=f"path (or file_name){f' and {other}' if other else ''}",
         )
+    return column
+
+
+def plain_path(cell: str) -> str:
+    """An image's id as `metadata.csv` spells it."""
+    return cell.strip().replace("\\", "/").removeprefix("./")
+
+
+def _load_groups(table: TableFile, group_by: str) -> dict[str, str]:
+    column = path_column(table, group_by)
     groups: dict[str, str] = {}
     for line in table.read((column, group_by)):
         group = plain_name(line.cells.get(group_by, ""))
         if group:
-            groups[line.cells.get(column, "").strip().replace("\\", "/").removeprefix("./")] = group
+            groups[plain_path(line.cells.get(column, ""))] = group
     return groups

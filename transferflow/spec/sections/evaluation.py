@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
-from transferflow.limits import MAX_NAMES
+from transferflow.limits import MAX_NAMES, MAX_SLICINGS
 from transferflow.spec.sections.base import (
     Count,
     Flag,
@@ -20,6 +20,7 @@ from transferflow.spec.sections.base import (
     without_repeats,
 )
 from transferflow.spec.sections.cron import check_cron, check_timezone
+from transferflow.spec.sections.slices import SliceBound, Slices
 from transferflow.spec.wording import Words
 
 MAX_MODEL_NAME = 64
@@ -35,6 +36,11 @@ Cron = Annotated[Text, AfterValidator(check_cron)]
 TimeZone = Annotated[Text, AfterValidator(check_timezone)]
 
 
+def _each_once(slices: tuple[Slices, ...]) -> tuple[Slices, ...]:
+    without_repeats(tuple(one.by for one in slices))
+    return slices
+
+
 class Evaluation(Section):
     """What is measured on the test images."""
 
@@ -46,6 +52,8 @@ class Evaluation(Section):
     """Fixed specificity at which sensitivity is reported (classification; of two classes, the second's)."""
     calibrate: Flag = False
     """Fit one temperature on the validation images, so that probabilities come true as often as they say."""
+    slices: Annotated[tuple[Slices, ...], Field(max_length=MAX_SLICINGS), AfterValidator(_each_once)] = ()
+    """Parts of the test images that are measured by themselves, as in `[{by: site}]`."""
 
 
 class AgainstChampion(Section):
@@ -91,6 +99,8 @@ class Gate(Section):
     """Further metrics; all of them have to be met."""
     per_class_floor: Annotated[dict[Text, Fraction], Field(max_length=MAX_NAMES)] = {}
     """Least value for every class, by the per-class metric's name, as in `{recall: 0.7}`."""
+    slices: SliceBound | None = None
+    """Least value for every slice, as in `{by: site, minimum: 0.8}`."""
     max_ece: Fraction | None = None
     """Largest expected calibration error that may be promoted."""
     max_size_mb: Positive | None = None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,6 +12,7 @@ import pyarrow.parquet as pq
 from transferflow.data.records import DatasetSnapshot
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.results import evaluation_to_json
+from transferflow.evaluation.slices import Slicing
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.artifacts import HISTORY, MASKS, METRICS, PREDICTIONS, TEMPERATURE
 from transferflow.stages.context import RunContext
@@ -20,13 +23,19 @@ from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import load_bundle
 from transferflow.tasks.calibration import tell_calibration
+from transferflow.tasks.slices import measure_slices
 from transferflow.training.device import pick_device
 
 
 def measure(
-    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, model: Path, folder: Path
+    spec: ExperimentSpec,
+    context: RunContext,
+    snapshot: DatasetSnapshot,
+    model: Path,
+    folder: Path,
+    slices: Sequence[Slicing] = (),
 ) -> None:
-    """Write predictions and metrics of the test split into `folder`.
+    """Write predictions and metrics of the test split, and of its slices, into `folder`.
 
     Raises:
         EvaluationError: If there are no test images.
@@ -38,9 +47,10 @@ def measure(
     logger.info("evaluate: %d test images", snapshot.counts["test"])
     found = predict_split(spec, context, snapshot, model, folder / MASKS)
     pq.write_table(found.table, folder / PREDICTIONS)
-    evaluation = build_task(spec).evaluate(
-        found, resamples=spec.evaluation.bootstrap, seed=spec.training.seed
-    )
+    task, resamples, seed = build_task(spec), spec.evaluation.bootstrap, spec.training.seed
+    evaluation = task.evaluate(found, resamples=resamples, seed=seed)
+    parts = measure_slices(task, found, slices, resamples=resamples, seed=seed)
+    evaluation = replace(evaluation, slices=parts)
     evaluation = tell_calibration(spec, found, evaluation, _temperature(model))
     write_atomic(folder / METRICS, evaluation_to_json(evaluation))
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.evaluation.results import Evaluation, load_evaluation
+from transferflow.evaluation.slices import Slicing, say_worst
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import gate_metric
 from transferflow.stages.artifacts import METRICS
 from transferflow.stages.context import RunContext
 from transferflow.stages.keys import evaluate_inputs
 from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.slices import read_slices
 from transferflow.stages.told import tell_inputs
 from transferflow.store import digest
 
@@ -27,14 +31,15 @@ def evaluate(
     """
     started = time.perf_counter()
     snapshot = load_snapshot(prepared.folder)
-    inputs = evaluate_inputs(spec, snapshot, trained.key)
+    slices = read_slices(spec, snapshot)
+    inputs = evaluate_inputs(spec, snapshot, trained.key, slices)
     key = digest(inputs)
     tell_inputs(spec, context, "evaluate", key, inputs)
     artifact = context.store.obtain(
         "evaluate",
         key,
         inputs,
-        lambda folder: _measure(spec, context, snapshot, trained.folder, folder),
+        lambda folder: _measure(spec, context, snapshot, trained.folder, folder, slices),
         wait=context.wait,
     )
     context.store.remember_inputs("evaluate", spec.name, inputs)
@@ -45,19 +50,31 @@ def evaluate(
             name: {"value": m.value, "low": m.low, "high": m.high, "reason": m.reason}
             for name, m in evaluation.metrics.items()
         },
+        "worst_slices": _worst_slices(spec, evaluation),
     }
     seconds = time.perf_counter() - started
     return StageOutcome("evaluate", key, str(artifact.path), artifact.reused, seconds, summary)
 
 
+def _worst_slices(spec: ExperimentSpec, evaluation: Evaluation) -> list[str]:
+    metric = gate_metric(spec)
+    lower = metric in spec.task.metrics.lower_is_better
+    return [say_worst(by, slices, metric, lower_is_better=lower) for by, slices in evaluation.slices.items()]
+
+
 def _measure(
-    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, model: Path, folder: Path
+    spec: ExperimentSpec,
+    context: RunContext,
+    snapshot: DatasetSnapshot,
+    model: Path,
+    folder: Path,
+    slices: Sequence[Slicing],
 ) -> None:
     from transferflow.stages.evaluate.measure import (
         measure,  # loads torch: not needed where the result is reused
     )
 
-    measure(spec, context, snapshot, model, folder)
+    measure(spec, context, snapshot, model, folder, slices)
 
 
 def read_evaluation(folder: Path) -> Evaluation:

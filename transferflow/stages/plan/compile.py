@@ -31,6 +31,7 @@ from transferflow.stages.plan.defaults import resolved_values
 from transferflow.stages.plan.last_training import LastTraining, load_last_training
 from transferflow.stages.plan.preflight import require_right_weights, require_transforms
 from transferflow.stages.plan.warnings import collect_warnings
+from transferflow.stages.slices import read_slices, require_known_slices
 from transferflow.stages.split_images import eval_transform_of
 from transferflow.stages.train.job import optimizer_settings
 from transferflow.stages.train.key import complete_train_inputs
@@ -136,6 +137,7 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
     snapshot = load_snapshot(artifact.path) if artifact else None
     classes = snapshot.classes if snapshot else listing.classes
     require_known_classes(spec, classes)
+    require_known_slices(spec, listing)
     refuse_errors([*listing.findings, *check_listed(spec.data, spec.task.truth, listing)])
     parts = build_parts(spec, classes, pretrained=False, device="meta")
     training = compile_training_plan(spec, parts)
@@ -223,7 +225,7 @@ def _inputs(
         case "train":
             return complete_train_inputs(spec, context, snapshot).inputs
         case "evaluate":
-            return evaluate_inputs(spec, snapshot, before)
+            return evaluate_inputs(spec, snapshot, before, read_slices(spec, snapshot))
         case "register":
             return register_inputs(spec, before, context.registry.identity)
         case _:

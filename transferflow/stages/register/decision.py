@@ -91,5 +91,6 @@ def _measure(challenger: Challenger) -> Measured:
         metrics=evaluation.metrics,
         per_class=evaluation.per_class,
         size_mb=size_in_mb(trained),
+        slices=evaluation.slices,
         latency_ms=measure_latency(spec, challenger.snapshot, trained) if wants_time else None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from transferflow.registry.deciding import decide_confidence
-from transferflow.registry.gate import GateRule, Limits
+from transferflow.registry.gate import GateRule, Limits, SliceRule
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import gate_metric
 from transferflow.spec.sections.evaluation import AgainstChampion
@@ -49,7 +49,19 @@ def _confidence(against: AgainstChampion) -> float:
 def gate_limits(spec: ExperimentSpec) -> Limits:
     """What a challenger must keep to, whatever the champion does."""
     gate = spec.registration.gate
-    return Limits(gate.per_class_floor, gate.max_ece, gate.max_size_mb, gate.max_latency_ms)
+    return Limits(
+        gate.per_class_floor, gate.max_ece, gate.max_size_mb, gate.max_latency_ms, _slice_rule(spec)
+    )
+
+
+def _slice_rule(spec: ExperimentSpec) -> SliceRule | None:
+    bound = spec.registration.gate.slices
+    if bound is None:
+        return None
+    metric = bound.metric or gate_metric(spec)
+    worst = bound.minimum if bound.maximum is None else bound.maximum
+    lower = metric in spec.task.metrics.lower_is_better
+    return None if worst is None else SliceRule(metric, worst, bound.by, lower)
 
 
 def look_note(spec: ExperimentSpec, looks: int) -> str:
