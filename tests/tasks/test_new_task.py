@@ -23,7 +23,7 @@ from transferflow.stages.split_images import build_split_images, eval_transform_
 from transferflow.stages.train.job import compile_job
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.alignment import align_same
-from transferflow.tasks.base import ImagePredictions, SplitPredictions, VisionTask
+from transferflow.tasks.base import EpochMeasure, ImagePredictions, SplitPredictions, VisionTask
 from transferflow.tasks.graphs import Graph
 from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.numbers import NumberOutput
@@ -73,8 +73,13 @@ class Place:
     def build_graph(self, model):
         return Graph(model, (("place", "N x 1"),))
 
-    def choose_min_score(self, validate):
-        return None
+    def build_measure(self, snapshot, rows, watched):
+        truth = np.array([float(snapshot.classes.index(row.labels[0])) for row in rows])
+
+        def measure(table):
+            return {"mae": np.abs(np.array(table["value"].to_pylist()) - truth).mean()}
+
+        return EpochMeasure(self.predict, measure)
 
     def _pairs(self, predictions):
         rows, classes = read_rows(predictions.snapshot, predictions.split), predictions.snapshot.classes

@@ -60,7 +60,7 @@ def is_kind(node: ast.expr) -> bool:
         "TABLE = {'segmentation': 1}",
         "from transferflow.spec.sections.task import DetectionTask",
         "from transferflow.spec.sections import task\nisinstance(x, task.SegmentationTask)",
-        "from transferflow.tasks.detection import best_score",
+        "from transferflow.tasks.detection import read_truths",
         "import transferflow.tasks.segmentation_truth",
     ],
 )

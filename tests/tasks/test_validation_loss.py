@@ -31,7 +31,8 @@ def measured(load, tmp_path):
         losses, masks = task.build_losses(snapshot), tmp_path / "masks"
         fp32 = Arithmetic("fp32", torch.contiguous_format)
         shown = ValidationInputs(images, model, None, fp32, torch.device("cpu"))
-        values = build_validation(task, losses, shown, masks, 0, ALONE)(model)
+        measure = task.build_measure(snapshot, read_rows(snapshot, "val"), "")
+        values = build_validation(measure, losses, shown, masks, ALONE)(model)
         return values, task.predict(model, images.inputs(snapshot.classes, tmp_path / "m")), images, model
 
     return run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,8 @@ from rich.table import Table
 from transferflow.text import printable, to_csv
 
 if TYPE_CHECKING:
-    from transferflow.tasks.base import ImagePredictions, OutputRow, PlacedOutput, Show, TaskOutput
+    from transferflow.evaluation.pictures import ImageArray
+    from transferflow.tasks.base import ImagePredictions, OutputRow, PlacedOutput, TaskOutput
 
 
 def json_document(placed: PlacedOutput | None, found: ImagePredictions, rows: Sequence[OutputRow]) -> object:
@@ -66,7 +67,10 @@ def rows_table(output: TaskOutput, rows: Sequence[OutputRow], top: int) -> Table
 
 
 def write_overlays(
-    placed: PlacedOutput, found: ImagePredictions, rows: Sequence[OutputRow], show: Show
+    placed: PlacedOutput,
+    found: ImagePredictions,
+    rows: Sequence[OutputRow],
+    show: Callable[[Path], ImageArray],
 ) -> int:
     """Draw boxes or masks over each image, as PNG files in their folder; returns how many."""
     from PIL import Image

@@ -14,10 +14,10 @@ from transferflow.data.loading.batch import Batch
 from transferflow.errors import PlanError
 from transferflow.inference.batches import BATCH, Answers, stack_batch
 from transferflow.inference.sources import Failure, NamedImage, read_image
-from transferflow.tasks.base import PredictionInputs, TilePredictions, VisionTask
+from transferflow.tasks.base import PredictionInputs, VisionTask
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import Bundle
-from transferflow.tasks.tiling import Tile, decide_tiles, shape_tile
+from transferflow.tasks.tiling import Tile, TilePredictions, decide_tiles, shape_tile
 
 OVERLAP = 0.25
 """Share of a tile's side that neighbours have in common at least."""

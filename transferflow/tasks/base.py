@@ -25,17 +25,16 @@ from transferflow.evaluation.statistics.bootstrap import Statistic
 from transferflow.models.layers import LayerGroup, Preprocessing
 from transferflow.spec.sections.backbone import Backbone
 from transferflow.spec.sections.data import Data
-from transferflow.spec.sections.size import Size
 from transferflow.tasks.answers import Prediction
 from transferflow.tasks.graphs import Graph
 from transferflow.tasks.losses import Losses
-from transferflow.tasks.tiling import Tile
+from transferflow.tasks.tiling import TilePredictions
 
 if TYPE_CHECKING:
     from transferflow.data.transforms.evaluation import EvalTransform
 
-Show = Callable[[Path], ImageArray]
-"""An image file as a person wants to see it."""
+MIN_SCORE, TEMPERATURE = "min_score", "temperature"
+"""What an epoch settles besides its metrics, for whoever keeps its weights: see `EpochMeasure`."""
 ShowRow = Callable[[Row], ImageArray]
 """An image of a snapshot as a person wants to see it."""
 OutputRow = dict[str, Any]
@@ -133,24 +132,17 @@ class ImagePredictions:
 
 
 @dataclass(frozen=True)
-class TilePredictions:
-    """Predictions on the tiles of one image.
+class EpochMeasure:
+    """Measures a model on the validation images after each epoch; what is true was read before the first.
 
     Attributes:
-        table: As the task's `predict` returns it; `id` is a number into `tiles`.
-        tiles: Where they lie.
-        size: Width and height of the image in pixels.
-        classes: Class names in order.
-        folder: Where large arrays (masks) lie.
-        model_size: Height and width in pixels that the model sees a tile in.
+        count: What the answers for some images come to; the tables of all images are joined.
+        measure: Metrics by name, as `evaluate` has them; with the least score of a box that counts
+            (`MIN_SCORE`, 0..1) and the temperature (`TEMPERATURE`), where there are such.
     """
 
-    table: pa.Table
-    tiles: Sequence[Tile]
-    size: tuple[int, int]
-    classes: tuple[str, ...]
-    folder: Path
-    model_size: Size
+    count: Callable[[nn.Module, PredictionInputs], pa.Table]
+    measure: Callable[[pa.Table], Mapping[str, float]]
 
 
 class TrainingSide(Protocol):
@@ -188,12 +180,8 @@ class TrainingSide(Protocol):
         """
         ...
 
-    def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> float | None:
-        """Least score of an object that counts, 0..1; `None` where there are no scores.
-
-        Args:
-            validate: Predicts the validation images; called where it is needed.
-        """
+    def build_measure(self, snapshot: DatasetSnapshot, rows: Sequence[Row], watched: str) -> EpochMeasure:
+        """What measures these images after each epoch; a metric that takes long only if it is watched."""
         ...
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from torch import nn
+import pyarrow as pa
 
 from transferflow.evaluation.classification.calibration import calibration_statistic
 from transferflow.evaluation.classification.statistics import build_sample, confidence_and_correct
@@ -15,7 +14,6 @@ from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.statistics.bootstrap import FloatArray
 from transferflow.evaluation.statistics.clusters import decide_clusters
 from transferflow.evaluation.statistics.intervals import metric_values
-from transferflow.models.heads import apply_temperature
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.task import ClassificationTask
 from transferflow.tasks.base import SplitPredictions
@@ -24,28 +22,17 @@ from transferflow.tasks.classification_truth import column_matrix, targets_of
 ECE, ECE_BEFORE = "ece", "ece_before_calibration"
 
 
-def calibrate(
-    spec: ExperimentSpec, model: nn.Module, validate: Callable[[], SplitPredictions]
-) -> float | None:
-    """Fit a temperature on the validation images and fold it into the head, where the spec asks for it.
+def find_temperature(table: pa.Table, truth: np.ndarray, classes: int, *, several: bool) -> float:
+    """The temperature that the logits of a table want.
 
     Args:
-        spec: Says whether.
-        model: Its head is changed in place: its logits are divided by the temperature.
-        validate: Predicts the validation images.
-
-    Returns:
-        The temperature; `None` where none is asked for.
+        table: A row per image with its `logits`.
+        truth: Class indices, or a multi-hot matrix, in the table's order.
+        classes: How many there are.
+        several: Whether an image may have several.
     """
-    if not spec.evaluation.calibrate or not isinstance(spec.task, ClassificationTask):
-        return None
-    found = validate()
-    several = spec.task.multilabel
-    truth = targets_of(found, several)
-    hot = truth.astype(bool) if several else np.eye(len(found.snapshot.classes), dtype=bool)[truth]
-    temperature = fit_temperature(column_matrix(found.table, "logits"), hot, several=several)
-    apply_temperature(model.get_submodule("head"), temperature)
-    return temperature
+    hot = truth.astype(bool) if several else np.eye(classes, dtype=bool)[truth]
+    return fit_temperature(column_matrix(table, "logits"), hot, several=several)
 
 
 def tell_calibration(

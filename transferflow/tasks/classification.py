@@ -20,6 +20,7 @@ from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_cases
 from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.statistics.bootstrap import Statistic
+from transferflow.evaluation.statistics.intervals import plain_values
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.clip import ZeroShotClassifier, build_zero_shot
 from transferflow.models.layers import Backbone
@@ -30,8 +31,22 @@ from transferflow.spec.sections.head import Head, LinearHead, ZeroShotHead
 from transferflow.spec.sections.task import ClassificationTask
 from transferflow.spec.sections.training import Training
 from transferflow.tasks.alignment import align_probabilities
-from transferflow.tasks.base import ModelParts, PredictionInputs, ShowRow, SplitPredictions
-from transferflow.tasks.classification_truth import class_weights, column_matrix, targets_of
+from transferflow.tasks.base import (
+    TEMPERATURE,
+    EpochMeasure,
+    ModelParts,
+    PredictionInputs,
+    ShowRow,
+    SplitPredictions,
+)
+from transferflow.tasks.calibration import find_temperature
+from transferflow.tasks.classification_truth import (
+    class_weights,
+    column_matrix,
+    match_targets,
+    matrix_column,
+    targets_of,
+)
 from transferflow.tasks.graphs import Graph, Probabilities
 from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.labels import LabelOutput
@@ -48,6 +63,7 @@ class Classification:
         label_smoothing: Share of the target that is spread over all classes, 0..1.
         metrics: What is measured.
         specificity: Fixed specificity at which sensitivity is reported, 0..1.
+        calibrate: Whether each epoch looks for a temperature.
     """
 
     traits = ReportTraits(
@@ -66,6 +82,7 @@ class Classification:
         label_smoothing: float,
         metrics: Sequence[str],
         specificity: float,
+        calibrate: bool,
     ) -> None:
         self.output = LabelOutput(several=multilabel)
         self._multilabel = multilabel
@@ -74,6 +91,7 @@ class Classification:
         self._label_smoothing = label_smoothing
         self._metrics = metrics
         self._specificity = specificity
+        self._calibrate = calibrate
 
     def build_model(
         self,
@@ -136,14 +154,8 @@ class Classification:
         """One row per image: `id`, `logits`, `probabilities`, both float32 in class order."""
         ids, logits = predict_images(model, inputs, len(inputs.classes))
         probabilities = logits.sigmoid() if self._multilabel else logits.softmax(1)
-        floats = pa.list_(pa.float32(), len(inputs.classes))
-        return pa.table(
-            {
-                "id": pa.array(ids, pa.string()),
-                "logits": pa.array(list(logits.numpy()), floats),
-                "probabilities": pa.array(list(probabilities.numpy()), floats),
-            }
-        )
+        columns = {"logits": matrix_column(logits), "probabilities": matrix_column(probabilities)}
+        return pa.table({"id": pa.array(ids, pa.string()), **columns})
 
     def build_graph(self, model: nn.Module) -> Graph:
         """Probabilities of the classes."""
@@ -151,8 +163,22 @@ class Classification:
         meaning = f"probabilities of the classes, {kind}, N x classes"
         return Graph(Probabilities(model, several=self._multilabel), (("probabilities", meaning),))
 
-    def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> None:
-        """There is none: an image has its label whatever the probability."""
+    def build_measure(self, snapshot: DatasetSnapshot, rows: Sequence[Row], watched: str) -> EpochMeasure:
+        """Its metrics, and the temperature that its logits want, where they are to be calibrated."""
+        classes, several = snapshot.classes, self._multilabel
+
+        def measure(table: pa.Table) -> Mapping[str, float]:
+            truth = match_targets(table["id"].to_pylist(), rows, classes, several)
+            probabilities = column_matrix(table, "probabilities")
+            sample = build_sample(probabilities, truth, len(classes), multilabel=several)
+            found = plain_values(
+                build_statistic(sample, self._metrics, self._specificity), self._metrics, len(truth)
+            )
+            if self._calibrate:
+                found[TEMPERATURE] = find_temperature(table, truth, len(classes), several=several)
+            return found
+
+        return EpochMeasure(self.predict, measure)
 
     def evaluate(self, predictions: SplitPredictions, *, resamples: int, seed: int) -> Evaluation:
         """Measure against the snapshot's labels."""
@@ -248,4 +274,5 @@ def build_classification(
         label_smoothing=training.label_smoothing,
         metrics=evaluation.metrics or task.metrics.names,
         specificity=evaluation.specificity,
+        calibrate=evaluation.calibrate,
     )

@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from transferflow.data.snapshot.manifest import Row
 from transferflow.tasks.base import SplitPredictions
 
 
@@ -43,6 +44,11 @@ def class_weights(
     return torch.tensor([max(images - count, 1) / max(count, 1) for count in counts])
 
 
+def matrix_column(matrix: Tensor) -> pa.Array:
+    """A float32 matrix as a column of equally long lists, a row each."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1).numpy()), matrix.shape[1])
+
+
 def column_matrix(table: pa.Table, name: str) -> np.ndarray:
     """A column of equally long lists as a float64 matrix (rows x length)."""
     column = table[name].combine_chunks()
@@ -52,9 +58,16 @@ def column_matrix(table: pa.Table, name: str) -> np.ndarray:
 
 def targets_of(predictions: SplitPredictions, multilabel: bool) -> np.ndarray:
     """Truth of the predicted images, in their order: class indices, or a multi-hot matrix."""
-    ids, classes = predictions.table["id"].to_pylist(), predictions.snapshot.classes
-    index = {name: number for number, name in enumerate(classes)}
     rows = predictions.read_rows()
+    ids = predictions.table["id"].to_pylist()
+    return match_targets(ids, rows, predictions.snapshot.classes, multilabel)
+
+
+def match_targets(
+    ids: Sequence[str], rows: Sequence[Row], classes: Sequence[str], multilabel: bool
+) -> np.ndarray:
+    """Truth of images in the order of their ids: class indices, or a multi-hot matrix."""
+    index = {name: number for number, name in enumerate(classes)}
     labels = {row.id: [index[label] for label in row.labels] for row in rows}
     if not multilabel:
         return np.array([labels[i][0] for i in ids], dtype=np.int64)

@@ -14,13 +14,13 @@ from transferflow.data.loading.batch import Batch
 from transferflow.data.records import Box, DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row
 from transferflow.errors import PlanError, TrainingError
-from transferflow.evaluation.detection.matching import ImageTruth, match_classes
+from transferflow.evaluation.detection.matching import ImageTruth
 from transferflow.evaluation.detection.measure import (
     ImageMistakes,
     count_mistakes,
     detection_statistic,
     evaluate_detection,
-    sweep_thresholds,
+    measure_epoch,
 )
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_cases
@@ -34,7 +34,14 @@ from transferflow.spec.sections.evaluation import Evaluation as EvaluationSectio
 from transferflow.spec.sections.head import DetectionHead, Head
 from transferflow.spec.sections.task import DetectionTask
 from transferflow.tasks.alignment import align_same
-from transferflow.tasks.base import ModelParts, PredictionInputs, ShowRow, SplitPredictions
+from transferflow.tasks.base import (
+    MIN_SCORE,
+    EpochMeasure,
+    ModelParts,
+    PredictionInputs,
+    ShowRow,
+    SplitPredictions,
+)
 from transferflow.tasks.graphs import Graph, OneImagesBoxes
 from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.boxes import BoxOutput
@@ -131,10 +138,15 @@ class Detection:
         )
         return Graph(OneImagesBoxes(model, int(self._has_background)), outputs, any_batch=False)
 
-    def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> float:
-        """The score with the best F1 on the validation images."""
-        found = validate()
-        return best_score(found.table, read_truths(found), found.snapshot.classes)
+    def build_measure(self, snapshot: DatasetSnapshot, rows: Sequence[Row], watched: str) -> EpochMeasure:
+        """Its metrics, and the score with the best F1, which is the least of a box that counts."""
+        truths = _truths(rows)
+
+        def measure(table: pa.Table) -> Mapping[str, float]:
+            values, sweep = measure_epoch(table, truths, snapshot.classes, self._metrics)
+            return {**values, MIN_SCORE: sweep.best}
+
+        return EpochMeasure(self.predict, measure)
 
     def evaluate(self, predictions: SplitPredictions, *, resamples: int, seed: int) -> Evaluation:
         """Measure as COCO does, against the snapshot's boxes, on every image of the split."""
@@ -212,13 +224,11 @@ def _rows(image: str, found: Mapping[str, Tensor], first: int, inputs: Predictio
 
 def read_truths(predictions: SplitPredictions) -> list[ImageTruth]:
     """True boxes of every image of the split, in the manifest's order."""
-    return [ImageTruth(row.id, row.boxes) for row in predictions.read_rows()]
+    return _truths(predictions.read_rows())
 
 
-def best_score(predictions: pa.Table, truths: Sequence[ImageTruth], classes: Sequence[str]) -> float:
-    """Least score that a box needs for the largest F1 at IoU 0.5, 0..1."""
-    matches = match_classes(predictions, truths, classes, ("all",))
-    return sweep_thresholds([of_class["all"] for of_class in matches]).best
+def _truths(rows: Sequence[Row]) -> list[ImageTruth]:
+    return [ImageTruth(row.id, row.boxes) for row in rows]
 
 
 def _case(

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import read_rows
+from transferflow.data.snapshot.manifest import Row, read_rows
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_cases
 from transferflow.evaluation.regression import build_regression_statistic, evaluate_regression
 from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.statistics.bootstrap import FloatArray, Statistic
+from transferflow.evaluation.statistics.intervals import plain_values
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.heads import apply_units
 from transferflow.models.layers import Backbone as BackboneModel
@@ -28,7 +29,7 @@ from transferflow.spec.sections.evaluation import Evaluation as EvaluationSectio
 from transferflow.spec.sections.head import Head, LinearHead
 from transferflow.spec.sections.task import RegressionTask
 from transferflow.tasks.alignment import align_same
-from transferflow.tasks.base import ModelParts, PredictionInputs, ShowRow, SplitPredictions
+from transferflow.tasks.base import EpochMeasure, ModelParts, PredictionInputs, ShowRow, SplitPredictions
 from transferflow.tasks.graphs import Graph
 from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.numbers import NumberOutput
@@ -106,8 +107,14 @@ class Regression:
         """The number, in the unit of the data."""
         return Graph(model, (("values", "a number per image in the unit of the data, N x 1"),))
 
-    def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> None:
-        """There is none: an image has its number."""
+    def build_measure(self, snapshot: DatasetSnapshot, rows: Sequence[Row], watched: str) -> EpochMeasure:
+        """Its metrics."""
+
+        def measure(table: pa.Table) -> Mapping[str, float]:
+            statistic = build_regression_statistic(*_match(table, rows), self._metrics)
+            return plain_values(statistic, self._metrics, len(rows))
+
+        return EpochMeasure(self.predict, measure)
 
     def evaluate(self, predictions: SplitPredictions, *, resamples: int, seed: int) -> Evaluation:
         """Measure against the snapshot's numbers."""
@@ -178,6 +185,10 @@ def _unit(snapshot: DatasetSnapshot) -> tuple[float, float]:
 
 def _pairs(predictions: SplitPredictions) -> tuple[FloatArray, FloatArray]:
     """Predicted and true numbers, in the manifest's order."""
-    found = dict(zip(*(predictions.table[name].to_pylist() for name in ("id", "value")), strict=True))
-    rows = predictions.read_rows()
+    return _match(predictions.table, predictions.read_rows())
+
+
+def _match(table: pa.Table, rows: Sequence[Row]) -> tuple[FloatArray, FloatArray]:
+    """Predicted and true numbers, in the order of the rows."""
+    found = dict(zip(*(table[name].to_pylist() for name in ("id", "value")), strict=True))
     return np.array([found[row.id] for row in rows]), np.array([row.number for row in rows])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,17 +13,20 @@ from torch import Tensor, nn
 from transferflow.data.files.geometry import Pixels
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot
+from transferflow.data.snapshot.manifest import Row
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Picture, pick_cases, pick_evenly
 from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.segmentation.counts import MaskCounts, count_mask
 from transferflow.evaluation.segmentation.measure import (
+    build_segmentation_statistic,
     evaluate_segmentation,
     image_iou,
     segmentation_statistic,
 )
 from transferflow.evaluation.statistics.bootstrap import Statistic
+from transferflow.evaluation.statistics.intervals import plain_values
 from transferflow.models.segmentation.build import build_segmenter
 from transferflow.models.segmentation.losses import count_pixels, cross_entropy, dice_loss
 from transferflow.spec.rules.data import describe_ignored_class
@@ -34,14 +37,15 @@ from transferflow.spec.sections.head import Head, SegmentationHead
 from transferflow.spec.sections.task import SegmentationTask
 from transferflow.spec.sections.training import Training
 from transferflow.tasks.alignment import align_same
-from transferflow.tasks.base import ModelParts, PredictionInputs, ShowRow, SplitPredictions
+from transferflow.tasks.base import EpochMeasure, ModelParts, PredictionInputs, ShowRow, SplitPredictions
 from transferflow.tasks.graphs import Graph, PixelScores
 from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.masks import MaskOutput
 from transferflow.tasks.rendering.mask_files import write_mask
 from transferflow.tasks.rendering.mask_pictures import picture_masks
-from transferflow.tasks.segmentation_truth import MaskPairs, pixel_weights
+from transferflow.tasks.segmentation_truth import KeptMasks, MaskPairs, pixel_weights
 
+OUTLINES = "boundary_f1"
 SCHEMA = pa.schema([("id", pa.string()), ("mask", pa.string())])
 
 
@@ -144,13 +148,10 @@ class Segmentation:
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id` and `mask`, a PNG of class indices at the original size."""
-        rows: list[dict[str, str]] = []
-        with torch.inference_mode():
-            for batch in inputs.batches:
-                logits = inputs.ask(model, batch)["out"].float()
-                for image, scores in zip(batch.ids, logits, strict=True):
-                    mask = classify_pixels(scores, inputs, image)
-                    rows.append({"id": image, "mask": write_mask(inputs.folder, image, mask)})
+        rows = [
+            {"id": image, "mask": write_mask(inputs.folder, image, mask)}
+            for image, mask in _masks(model, inputs)
+        ]
         return pa.Table.from_pylist(rows, schema=SCHEMA)
 
     def build_graph(self, model: nn.Module) -> Graph:
@@ -158,8 +159,26 @@ class Segmentation:
         meaning = "logits of each pixel, N x classes x H x W; the largest is its class"
         return Graph(PixelScores(model), (("scores", meaning),))
 
-    def choose_min_score(self, validate: Callable[[], SplitPredictions]) -> None:
-        """There is none: a pixel has its class whatever the score."""
+    def build_measure(self, snapshot: DatasetSnapshot, rows: Sequence[Row], watched: str) -> EpochMeasure:
+        """Its metrics; of outlines only if they are watched."""
+        outlines = watched == OUTLINES
+        metrics = [name for name in self._metrics if name != OUTLINES or outlines]
+        classes, ignored = len(snapshot.classes), self._ignore_index
+        truth = KeptMasks(snapshot, rows, ignored)
+
+        def count(model: nn.Module, inputs: PredictionInputs) -> pa.Table:
+            total = MaskCounts.of_nothing(classes)
+            for image, mask in _masks(model, inputs):
+                total += count_mask(mask, truth.read(image), classes, ignored, outlines=outlines)
+            columns = {"confusion": [total.confusion.ravel()], "boundary": [total.boundary.ravel()]}
+            return pa.table(columns)
+
+        def measure(table: pa.Table) -> Mapping[str, float]:
+            sums = [np.sum(table[name].to_pylist(), axis=0, dtype=np.int64) for name in table.column_names]
+            total = MaskCounts(*(flat.reshape(classes, -1) for flat in sums))
+            return plain_values(build_segmentation_statistic([total], metrics), metrics, 1)
+
+        return EpochMeasure(count, measure)
 
     def evaluate(self, predictions: SplitPredictions, *, resamples: int, seed: int) -> Evaluation:
         """Measure the masks against the snapshot's, at the size of the original images."""
@@ -195,16 +214,19 @@ class Segmentation:
         pairs = MaskPairs(predictions, self._ignore_index)
         numbers = range(len(pairs.rows))
         looked_at = numbers if choice == "worst" else pick_evenly(numbers, limit)
-        overlap = image_iou(self._counts(pairs, looked_at))
+        overlap = image_iou(self._counts(pairs, looked_at, outlines=False))
         order = pick_cases(choice, np.where(overlap == 1, np.inf, overlap), limit)
         return [self._case(pairs, show, looked_at[n], float(overlap[n])) for n in order]
 
     def answered_classes(self, table: pa.Table) -> None:
         """A mask shows by itself where its classes are."""
 
-    def _counts(self, pairs: MaskPairs, chosen: Sequence[int] | None = None) -> list[MaskCounts]:
+    def _counts(
+        self, pairs: MaskPairs, chosen: Sequence[int] | None = None, *, outlines: bool = True
+    ) -> list[MaskCounts]:
         numbers = range(len(pairs.rows)) if chosen is None else chosen
-        return [count_mask(*pairs.masks(n), pairs.classes, self._ignore_index) for n in numbers]
+        classes, ignored = pairs.classes, self._ignore_index
+        return [count_mask(*pairs.masks(n), classes, ignored, outlines=outlines) for n in numbers]
 
     def _case(self, pairs: MaskPairs, show: ShowRow, number: int, overlap: float) -> Picture:
         row = pairs.rows[number]
@@ -235,6 +257,15 @@ def build_segmentation(
         class_weights=training.class_weights,
         metrics=evaluation.metrics or task.metrics.names,
     )
+
+
+def _masks(model: nn.Module, inputs: PredictionInputs) -> Iterator[tuple[str, Pixels]]:
+    """Id of each image, and the class of each of its pixels."""
+    with torch.inference_mode():
+        for batch in inputs.batches:
+            logits = inputs.ask(model, batch)["out"].float()
+            for image, scores in zip(batch.ids, logits, strict=True):
+                yield image, classify_pixels(scores, inputs, image)
 
 
 def classify_pixels(scores: Tensor, inputs: PredictionInputs, image: str) -> Pixels:

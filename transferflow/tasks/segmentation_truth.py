@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,12 +12,13 @@ from torch import Tensor
 
 from transferflow.data.formats.masks import mask_files_of
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import read_rows
+from transferflow.data.snapshot.manifest import Row, read_rows
 from transferflow.data.snapshot.pixels import read_true_mask
 from transferflow.errors import EvaluationError
 from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.rendering.mask_files import read_mask
 
+_KEPT_BYTES = 256 << 20
 COUNTED_IMAGES = 2000
 """Class frequencies are estimated from at most so many training images, evenly spread."""
 
@@ -53,6 +55,42 @@ class MaskPairs:
         row = self.rows[number]
         predicted = read_mask(self._folder, self._found[row.id])
         return predicted, read_true_mask(self._files, row)
+
+
+class KeptMasks:
+    """True masks of some images, read once and kept in memory, packed, for as long as there is room.
+
+    Args:
+        snapshot: The data set.
+        rows: The images.
+        ignore_index: Value that is no class.
+        most: Bytes that the packed masks may take.
+    """
+
+    def __init__(
+        self, snapshot: DatasetSnapshot, rows: Sequence[Row], ignore_index: int, most: int = _KEPT_BYTES
+    ) -> None:
+        self._files = mask_files_of(snapshot, ignore_index)
+        self._rows = {row.id: row for row in rows}
+        self._packed: dict[str, bytes] = {}
+        self._room = most
+
+    def read(self, image: str) -> NDArray[np.uint8]:
+        """The mask of an image: uint8 class indices at its original size.
+
+        Raises:
+            DataError: If it can't be read.
+        """
+        row = self._rows[image]
+        if image in self._packed:
+            flat = np.frombuffer(zlib.decompress(self._packed[image]), np.uint8)
+            return flat.reshape(row.height, row.width)
+        mask = read_true_mask(self._files, row)
+        packed = zlib.compress(np.ascontiguousarray(mask).data, 1)
+        if len(packed) <= self._room and mask.shape == (row.height, row.width):
+            self._packed[image] = packed
+            self._room -= len(packed)
+        return mask
 
 
 def pixel_weights(

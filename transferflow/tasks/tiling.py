@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from transferflow.spec.sections.size import Size
@@ -28,6 +31,27 @@ class Tile:
     top: int
     width: int
     height: int
+
+
+@dataclass(frozen=True)
+class TilePredictions:
+    """Predictions on the tiles of one image.
+
+    Attributes:
+        table: As the task's `predict` returns it; `id` is a number into `tiles`.
+        tiles: Where they lie.
+        size: Width and height of the image in pixels.
+        classes: Class names in order.
+        folder: Where large arrays (masks) lie.
+        model_size: Height and width in pixels that the model sees a tile in.
+    """
+
+    table: pa.Table
+    tiles: Sequence[Tile]
+    size: tuple[int, int]
+    classes: tuple[str, ...]
+    folder: Path
+    model_size: Size
 
 
 @dataclass(frozen=True)

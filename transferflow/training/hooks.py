@@ -14,7 +14,9 @@ from transferflow.training.job import Hook
 logger = get_logger("training")
 NARROW = 80
 """Columns that a line of an epoch, and the bar, may take."""
-_NOT_METRICS = frozenset({"epoch", "lr", "seconds", "images_per_second", "skipped_steps"})
+_NOT_METRICS = frozenset(
+    {"epoch", "lr", "seconds", "images_per_second", "skipped_steps", "min_score", "temperature"}
+)
 _LOSSES = {"train loss": "train_loss", "val": "val_loss"}
 
 

@@ -28,7 +28,7 @@ from transferflow.evaluation.left_out import say_left_out
 from transferflow.evaluation.results import Evaluation, require_images
 from transferflow.evaluation.statistics.bootstrap import Statistic, nan_mean
 from transferflow.evaluation.statistics.clusters import decide_clusters
-from transferflow.evaluation.statistics.intervals import metric_values
+from transferflow.evaluation.statistics.intervals import metric_values, plain_values
 
 IOU50 = 0
 """Index of IoU 0.5 among the thresholds: the one that the curves are drawn at."""
@@ -91,6 +91,23 @@ def evaluate_detection(
         curves=detection_curves(matches, classes),
     )
     return say_left_out(evaluation, _MEANS)
+
+
+def measure_epoch(
+    predictions: pa.Table, truths: Sequence[ImageTruth], classes: Sequence[str], metrics: Sequence[str]
+) -> tuple[dict[str, float], ThresholdSweep]:
+    """The metrics of `evaluate_detection` alone, and what a least score costs.
+
+    Args:
+        predictions: As in `evaluate_detection`.
+        truths: Every image of the split.
+        classes: Class names in order.
+        metrics: Names of metrics.
+    """
+    areas = dict.fromkeys(("all", *needed_areas(metrics)))
+    matches = match_classes(predictions, truths, classes, tuple(areas))
+    values = plain_values(build_detection_statistic(matches, metrics), metrics, len(truths))
+    return values, sweep_thresholds([of_class["all"] for of_class in matches])
 
 
 def detection_statistic(

@@ -15,6 +15,11 @@ from transferflow.evaluation.statistics.bootstrap import (
 from transferflow.evaluation.statistics.clusters import IntArray
 
 
+def plain_values(statistic: Statistic, names: Sequence[str], images: int) -> dict[str, float]:
+    """Values of a statistic with one column per name, of the images as they are; see `metric_values`."""
+    return dict(zip(names, plain_value(statistic, images).tolist(), strict=True))
+
+
 def metric_values(
     statistic: Statistic,
     names: Sequence[str],

@@ -21,7 +21,9 @@ from transferflow.report.figures.charts import (
 )
 from transferflow.report.wording import metric_label
 
-HIDDEN = frozenset({"epoch", "seconds", "images_per_second", "step", "skipped_steps"})
+HIDDEN = frozenset(
+    {"epoch", "seconds", "images_per_second", "step", "skipped_steps", "min_score", "temperature"}
+)
 RATE_LINES = 8
 
 

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from torch import nn
-
 from transferflow.data.records import DatasetSnapshot
+from transferflow.models.heads import apply_temperature
 from transferflow.registry.base import RegisteredVersion
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import trains_nothing, watched_metric
-from transferflow.stages.artifacts import HISTORY, TEMPERATURE
+from transferflow.stages.artifacts import HISTORY
+from transferflow.stages.artifacts import TEMPERATURE as FOLDED_TEMPERATURE
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import logger
-from transferflow.stages.split_images import SplitImages, build_split_images, eval_transform_of
+from transferflow.stages.split_images import build_split_images, eval_transform_of
 from transferflow.stages.train.head_start import apply_head_start
 from transferflow.stages.train.job import compile_job
 from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan
 from transferflow.store import write_atomic
-from transferflow.tasks.base import VisionTask
+from transferflow.tasks.base import MIN_SCORE, TEMPERATURE
 from transferflow.tasks.build import build_parts, build_task
 from transferflow.tasks.bundle import save_bundle
-from transferflow.tasks.calibration import calibrate
 from transferflow.training.device import pick_device
 from transferflow.training.hooks import build_hook
 from transferflow.training.job import TrainingResult, TrainJob
@@ -89,10 +87,12 @@ def fit(given: FitInputs, ranks: Ranks = ALONE) -> None:
     logger.info("train: %d images, training %s", snapshot.counts["train"], ", ".join(trains) or "nothing")
     result = _as_it_is(job) if trains_nothing(spec) else run_loop(job)
     if ranks.rank == 0:
-        temperature = _calibrate(spec, parts.model, validation, task)
-        score = _min_score(task, parts.model, validation)
+        kept = result.history[result.best_epoch]
+        if TEMPERATURE in kept:
+            apply_temperature(parts.model.get_submodule("head"), kept[TEMPERATURE])
+        score = kept.get(MIN_SCORE)
         save_bundle(given.folder, spec, snapshot.classes, transform, parts.model, min_score=score)
-        write_atomic(given.folder / HISTORY, json.dumps(_history(spec, plan, result, temperature), indent=2))
+        write_atomic(given.folder / HISTORY, json.dumps(_history(spec, plan, result), indent=2))
 
 
 def _as_it_is(job: TrainJob) -> TrainingResult:
@@ -111,29 +111,13 @@ def _as_it_is(job: TrainJob) -> TrainingResult:
     )
 
 
-def _calibrate(
-    spec: ExperimentSpec, model: nn.Module, validation: SplitImages, task: VisionTask
-) -> float | None:
-    classes = validation.snapshot.classes
-    with tempfile.TemporaryDirectory() as folder:
-        return calibrate(spec, model, lambda: validation.predict(task, model.eval(), classes, Path(folder)))
-
-
-def _min_score(task: VisionTask, model: nn.Module, validation: SplitImages) -> float | None:
-    classes = validation.snapshot.classes
-    with tempfile.TemporaryDirectory() as folder:
-        return task.choose_min_score(lambda: validation.predict(task, model.eval(), classes, Path(folder)))
-
-
-def _history(
-    spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult, temperature: float | None
-) -> dict[str, object]:
+def _history(spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult) -> dict[str, object]:
     return {
         "metric": watched_metric(spec),
         "best_epoch": result.best_epoch,
         "best_value": result.best_value,
         "stopped_early": result.stopped_early,
-        TEMPERATURE: temperature,
+        FOLDED_TEMPERATURE: result.history[result.best_epoch].get(TEMPERATURE),
         "precision": result.precision,
         "device": result.device,
         "micro_batch": result.micro_batch,

@@ -44,6 +44,7 @@ def compile_job(
     settings, room, setting = _loop_settings(spec), _room(spec, context), cache_setting(spec)
     shown = build_validation_inputs(validation, parts.model, plan.freeze, settings, room, setting)
     losses = task.build_losses(snapshot)
+    measure = task.build_measure(snapshot, validation.loader.dataset.rows, settings.metric)
     job = TrainJob(
         model=parts.model,
         groups=parts.groups,
@@ -51,7 +52,7 @@ def compile_job(
         freeze=plan.freeze,
         train_loader=train_loader,
         losses=losses,
-        validate=build_validation(task, losses, shown, folder / "validation", spec.training.seed, ranks),
+        validate=build_validation(measure, losses, shown, folder / "validation", ranks),
         optimizer=optimizer_settings(spec),
         settings=settings,
         folder=folder,

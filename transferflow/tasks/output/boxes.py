@@ -12,9 +12,9 @@ import pyarrow as pa
 from transferflow.data.records import Box
 from transferflow.evaluation.pictures import ImageArray
 from transferflow.tasks.answers import BoxPrediction, Prediction
-from transferflow.tasks.base import ImagePredictions, OutputRow, TilePredictions
+from transferflow.tasks.base import ImagePredictions, OutputRow
 from transferflow.tasks.rendering.drawing import add_legend, draw_boxes
-from transferflow.tasks.tiling import TileBoxes, edge_margin, merge_tile_boxes
+from transferflow.tasks.tiling import TileBoxes, TilePredictions, edge_margin, merge_tile_boxes
 
 CORNERS = ("x_min", "y_min", "x_max", "y_max")
 BOX_COLUMNS = ("label", "score", *CORNERS)

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from transferflow.evaluation.pictures import ImageArray
 from transferflow.tasks.answers import MaskPrediction, Prediction
-from transferflow.tasks.base import ImagePredictions, OutputRow, TilePredictions
+from transferflow.tasks.base import ImagePredictions, OutputRow
 from transferflow.tasks.rendering.drawing import add_legend, draw_mask
 from transferflow.tasks.rendering.mask_files import encode_runs, read_mask, write_mask
-from transferflow.tasks.tiling import merge_tile_masks
+from transferflow.tasks.tiling import TilePredictions, merge_tile_masks
 
 
 class MaskOutput:
