@@ -90,7 +90,11 @@ def test_a_verdict_fails_the_command_where_that_is_asked_for(
     registered = {"verdict": verdict, "reasons": ["a reason"], "model": "m", "version": 1, "report": "r"}
     summaries = {
         "train": {"kept": "epoch 1 of 1"},
-        "evaluate": {"metrics": {}, "worst_slices": ["worst accuracy by site: A, 0.5000 on 9 images"]},
+        "evaluate": {
+            "metrics": {},
+            "worst_slices": ["worst accuracy by site: A, 0.5000 on 9 images"],
+            "baselines": {"majority": 0.1},
+        },
         "register": registered | {"aliases": ["champion"] if verdict == "PROMOTE" else []},
     }
     outcomes = [StageOutcome(stage, "k", "p", False, 0.0, summary) for stage, summary in summaries.items()]

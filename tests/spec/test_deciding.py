@@ -10,11 +10,13 @@ import pytest
 from transferflow.errors import SpecError
 from transferflow.spec.deciding import (
     as_deployed,
+    decide_baselines,
     deployed_gpus,
     gate_metric,
     training_devices,
     watched_metric,
 )
+from transferflow.spec.experiment import ExperimentSpec
 from transferflow.spec.load import load_spec
 
 
@@ -75,3 +77,31 @@ def test_devices_that_contradict_are_refused(
     with pytest.raises(SpecError) as caught:
         load_spec(write(good), overrides)
     assert path in caught.value.problems[0].where
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({}, ("majority", "knn", "linear_probe", "champion")),
+        ({"training": {"epochs": 2}}, ("majority", "champion")),
+        ({"backbone": {"source": "timm", "name": "resnet18", "weights": "none"}}, ("majority", "champion")),
+        ({"registration": {"gate": {"against_champion": None}}}, ("majority", "knn", "linear_probe")),
+        ({"evaluation": {"baselines": []}}, ()),
+        ({"evaluation": {"baselines": ["from_scratch"]}}, ("from_scratch",)),
+        (
+            {
+                "task": {"kind": "segmentation"},
+                "data": {"format": "mask_folder", "root": "d", "classes": ["a"]},
+            },
+            ("champion",),
+        ),
+    ],
+)
+def test_cheap_baselines_are_on_by_default(sections, expected):
+    document = {
+        "name": "a",
+        "task": {"kind": "classification"},
+        "data": {"format": "image_folder", "root": "d"},
+        "backbone": {"source": "timm", "name": "resnet18"},
+    }
+    assert decide_baselines(ExperimentSpec.model_validate(document | sections)) == expected

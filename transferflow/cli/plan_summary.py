@@ -7,7 +7,8 @@ from itertools import groupby
 from operator import itemgetter
 
 from transferflow.report.contents import LayerRow
-from transferflow.spec.deciding import training_devices
+from transferflow.spec.deciding import decide_baselines, training_devices
+from transferflow.spec.sections.evaluation import BaselineName
 from transferflow.spec.sections.guide import positive_class
 from transferflow.stages.plan.caching import SUGGESTED_VIEWS, PhaseCache
 from transferflow.stages.plan.compile import Plan
@@ -31,8 +32,22 @@ def plan_facts(plan: Plan) -> Iterator[tuple[str, str]]:
         least, more = divmod(plan.spec.training.batch_size, devices)
         share = f"{least} or {least + 1}" if more else f"{least}"
         yield "devices", f"{devices}, {share} images of each batch on each"
+    if names := decide_baselines(plan.spec):
+        yield "baselines", _baselines(names, plan)
     if plan.will_train:
         yield from _last_training(plan.last, plan.spec.training.epochs)
+
+
+def _baselines(names: Sequence[BaselineName], plan: Plan) -> str:
+    """What is measured beside the model, and what it costs."""
+    images = sum(plan.images.values())
+    costs = (
+        (("majority", "champion"), "next to nothing"),
+        (("knn", "linear_probe"), f"one pass of the frozen backbone over {images:,} images, kept for later"),
+        (("from_scratch",), "a second training, of every layer"),
+    )
+    found = ((", ".join(name for name in group if name in names), cost) for group, cost in costs)
+    return "; ".join(f"{shown} ({cost})" for shown, cost in found if shown)
 
 
 def rate_text(row: LayerRow) -> str:

@@ -171,6 +171,10 @@ def print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
         out.print(f"{name:<28} {value}{interval}{note}")
     for sentence in by_stage["evaluate"].summary["worst_slices"]:
         out.print(printable(sentence))
+    baselines = by_stage["evaluate"].summary["baselines"]
+    if baselines:
+        values = ", ".join(f"{name} {four_digits(value)}" for name, value in baselines.items())
+        out.print(f"{'baselines':<28} {values}")
     registered = by_stage["register"].summary
     out.print(f"\nkept      {by_stage['train'].summary['kept']}")
     out.print(f"verdict   {registered['verdict']}: {printable('; '.join(registered['reasons']))}")

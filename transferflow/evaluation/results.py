@@ -61,6 +61,7 @@ class Evaluation:
         drawn: What the intervals draw, in words that follow "intervals over its".
         curves: What the figures draw.
         slices: The same metrics on parts of the images, by what they are sliced by.
+        baselines: The same metrics of simple models on the same images, by their names.
     """
 
     metrics: Mapping[str, MetricValue]
@@ -69,6 +70,7 @@ class Evaluation:
     drawn: str = "images"
     curves: Curves = field(default_factory=Curves)
     slices: Mapping[str, tuple[Slice, ...]] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, MetricValue]] = field(default_factory=dict)
 
 
 def require_images(images: int) -> None:

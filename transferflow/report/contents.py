@@ -9,7 +9,7 @@ from typing import Literal
 from transferflow.data.records import SplitName
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Picture
-from transferflow.evaluation.results import Evaluation
+from transferflow.evaluation.results import Evaluation, MetricValue
 from transferflow.spec.sections.metrics import TaskMetrics
 from transferflow.training.job import PhaseProof
 
@@ -128,6 +128,7 @@ class ReportData:
         worst: Worst errors, worst first.
         examples: Predictions beside the truth, from all over the test split.
         verdict: The gate's decision, where there is one yet.
+        champion: Metrics of the champion by its name, where it was measured beside this model.
         warnings: What a careful colleague would point out.
     """
 
@@ -147,4 +148,5 @@ class ReportData:
     worst: tuple[Picture, ...] = ()
     examples: tuple[Picture, ...] = ()
     verdict: VerdictSummary | None = None
+    champion: Mapping[str, Mapping[str, MetricValue]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -64,6 +64,7 @@ def model_card(data: ReportData, facts: CardFacts) -> str:
         _metrics(data),
         _classes(data, facts),
         *_slices(data),
+        _baselines(data),
         "## Training",
         _training(data, facts),
         "## Limits",
@@ -139,6 +140,17 @@ def _slices(data: ReportData) -> list[str]:
         worst = say_worst(by, slices, main, lower_is_better=lower)
         parts.append("\n".join([*rows, "", f"{_plain(worst[0].upper() + worst[1:])}."]))
     return parts
+
+
+def _baselines(data: ReportData) -> str:
+    """The deciding metric of each baseline."""
+    if not data.evaluation.baselines:
+        return ""
+    main = data.main_metric
+    rows = [f"| baseline | {metric_label(main)} | 95 % interval |", "| --- | --- | --- |"]
+    for name, metrics in data.evaluation.baselines.items():
+        rows.append(f"| {name.replace('_', ' ')} | {_value(metrics[main])} |")
+    return "\n".join(rows)
 
 
 def _value(metric: MetricValue) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from transferflow.report.beside import baseline_table, slice_tables
 from transferflow.report.contents import ReportData
 from transferflow.report.figures.by_name import task_charts
 from transferflow.report.figures.training import training_charts
@@ -19,7 +20,6 @@ from transferflow.report.sections import (
     metric_title,
     parameter_share,
     proof_table,
-    slice_tables,
 )
 from transferflow.report.wording import count
 from transferflow.store import write_atomic
@@ -50,6 +50,7 @@ def render_report(data: ReportData) -> str:
         "confused": data.evaluation.curves.confused or [],
         "class_table": class_table(data.evaluation),
         "class_note": class_note(data),
+        "baselines": baseline_table(data),
         "slices": slice_tables(data),
         "worst": [inline_picture(picture) for picture in data.worst],
         "examples": [inline_picture(picture) for picture in data.examples],

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transferflow.data.records import SPLITS
 from transferflow.evaluation.figures import ReportTraits
-from transferflow.evaluation.results import Evaluation, Slice
-from transferflow.evaluation.slices import say_worst
+from transferflow.evaluation.results import Evaluation
 from transferflow.report.contents import DataSummary, LayerRow, ReportData, TrainingSummary
 from transferflow.report.wording import (
     DASH,
@@ -45,21 +44,6 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: frozenset[int]
-
-
-@dataclass(frozen=True)
-class SliceTable:
-    """Metrics by slice.
-
-    Attributes:
-        by: What the images are sliced by.
-        lead: A sentence on the worst slice.
-        table: A row per slice.
-    """
-
-    by: str
-    lead: str
-    table: Table
 
 
 def metric_title(data: ReportData, name: str) -> str:
@@ -119,34 +103,11 @@ def class_table(evaluation: Evaluation) -> Table:
         for name, row in evaluation.per_class.items()
     )
     head = ("class", *(metric_label(key) for key in columns))
-    return Table(head, rows, _all_but_first(head))
+    return Table(head, rows, all_but_first(head))
 
 
-def slice_tables(data: ReportData) -> list[SliceTable]:
-    """A table for each way that the test images are sliced by; the metric that decides comes first."""
-    main, lower = data.main_metric, data.metrics.lower_is_better
-    names = sorted(data.evaluation.metrics, key=lambda name: name != main)
-    tables = []
-    for by, slices in data.evaluation.slices.items():
-        shown = [name for name in names if slices and name in slices[0].metrics]
-        head = ("slice", "images", *(metric_label(name) for name in shown[:1]), "95 % interval")
-        head += tuple(metric_label(name) for name in shown[1:])
-        rows = tuple(_slice_row(one, shown, data.metrics.unbounded) for one in slices)
-        worst = say_worst(by, slices, main, lower_is_better=main in lower)
-        tables.append(
-            SliceTable(by, f"{worst[0].upper()}{worst[1:]}.", Table(head, rows, _all_but_first(head)))
-        )
-    return tables
-
-
-def _slice_row(one: Slice, names: Sequence[str], unbounded: Collection[str]) -> tuple[str, ...]:
-    shows = [in_unit if name in unbounded else number for name in names]
-    values = [show(one.metrics[name].value) for show, name in zip(shows, names, strict=True)]
-    name = one.name if one.judged else f"{one.name} (too few to judge)"
-    return name, count(one.images), *values[:1], interval(one.metrics[names[0]], shows[0]), *values[1:]
-
-
-def _all_but_first(head: Sequence[str]) -> frozenset[int]:
+def all_but_first(head: Sequence[str]) -> frozenset[int]:
+    """Columns that hold numbers, where the first one names the row."""
     return frozenset(range(1, len(head)))
 
 
@@ -226,4 +187,4 @@ def data_table(data: DataSummary, classes: Sequence[str], traits: ReportTraits) 
     ]
     rows.append(("all images", *(count(data.counts[split]) for split in splits)))
     head = (f"{traits.named} ({traits.counted})", *splits)
-    return Table(head, tuple(rows), _all_but_first(head))
+    return Table(head, tuple(rows), all_but_first(head))

@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
-from transferflow.spec.sections.head import ZeroShotHead
+from transferflow.spec.sections.backbone import (
+    Backbone,
+    CheckpointBackbone,
+    PackageBackbone,
+    TimmBackbone,
+    TorchvisionBackbone,
+)
+from transferflow.spec.sections.evaluation import BaselineName
+from transferflow.spec.sections.head import LinearHead, ZeroShotHead
 from transferflow.spec.sections.whole import Sections
 
+_EPOCHS_BESIDE_PROBES = 3
 ExperimentSpecT = TypeVar("ExperimentSpecT", bound=Sections)
+
+
+def is_random(section: Backbone) -> bool:
+    """Whether the section asks for a random start."""
+    match section:
+        case TorchvisionBackbone() | TimmBackbone():
+            return section.weights.lower() == "none"
+        case CheckpointBackbone() | PackageBackbone():
+            return False
+        case _:
+            assert_never(section)
+
+
+def decide_baselines(spec: Sections) -> tuple[BaselineName, ...]:
+    """The baselines that stand beside the model in the report: the spec's, or those that are cheap.
+
+    Probes take one pass over the images, which is little beside a training of three epochs or more. The
+    champion is measured anyway where the gate compares with it.
+    """
+    if spec.evaluation.baselines is not None:
+        return spec.evaluation.baselines
+    found: list[BaselineName] = []
+    if "probes" in spec.task.traits.settings:
+        found.append("majority")
+        pays = spec.training.epochs >= _EPOCHS_BESIDE_PROBES and isinstance(spec.head, LinearHead)
+        if pays and not is_random(spec.backbone):
+            found += ["knn", "linear_probe"]
+    gate = spec.registration.gate
+    if any([gate.against_champion, *(one.against_champion for one in gate.also)]):
+        found.append("champion")
+    return tuple(found)
 
 
 def registered_model(spec: Sections) -> str:

@@ -13,13 +13,13 @@ from typing import Any
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.evaluation.slices import Slicing
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.deciding import watched_metric
+from transferflow.spec.deciding import decide_baselines, watched_metric
 from transferflow.spec.sections.metrics import SENSITIVITY
 from transferflow.spec.sections.training import ActivationViews
 from transferflow.stages.outcome import StageName
 from transferflow.store import digest
 
-VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 10, "evaluate": 4, "register": 3}
+VERSIONS: Mapping[StageName, int] = {"prepare": 4, "train": 10, "evaluate": 5, "register": 3}
 _TRAINED_ON: tuple[SplitName, ...] = ("train", "val")
 
 
@@ -78,10 +78,7 @@ def evaluate_inputs(
         "groups": snapshot.groups["test"],
     }
     sections = spec.canonical("evaluation")
-    if not spec.evaluation.calibrate:
-        del sections["evaluation"]["calibrate"]  # it came later, and changes no earlier key
-    if not spec.evaluation.slices:
-        del sections["evaluation"]["slices"]  # so did they
+    sections["evaluation"]["baselines"] = [name for name in decide_baselines(spec) if name != "champion"]
     sliced = {"slices": digest([asdict(one) for one in slices])} if slices else {}
     return _inputs("evaluate", sections | images | sliced | {"model": train_key})
 
@@ -89,9 +86,8 @@ def evaluate_inputs(
 def register_inputs(spec: ExperimentSpec, evaluate_key: str, registry: str) -> dict[str, Any]:
     """Inputs of register: the evaluation, the gate, and which registry."""
     sections = spec.canonical("name", "registration")
-    if spec.registration.gate.slices is None:
-        del sections["registration"]["gate"]["slices"]  # it came later, and changes no earlier key
-    return _inputs("register", sections | {"evaluation": evaluate_key, "registry": registry})
+    champion = {"champion_shown": "champion" in decide_baselines(spec)}
+    return _inputs("register", sections | champion | {"evaluation": evaluate_key, "registry": registry})
 
 
 def _inputs(stage: StageName, values: dict[str, Any]) -> dict[str, Any]:

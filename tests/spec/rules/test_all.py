@@ -297,3 +297,38 @@ def test_the_bound_of_slices_suits_its_metric(problems_of: ProblemsOf, good: str
     (problem,) = problems_of(good, (sliced, "registration.gate.slices={metric: map, minimum: 0.5}"))
     assert "has no metric 'map'" in problem.what
     assert not problems_of(good, (sliced, "registration.gate.slices={by: site, minimum: 0.5}"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "what"),
+    [
+        (
+            ("evaluation.baselines=[from_scratch]", "training.epochs=0", "head.init=prototypes"),
+            "trains nothing",
+        ),
+        (
+            ("evaluation.baselines=[from_scratch]", "backbone={source: timm, name: a, weights: none}"),
+            "backbone.weights is none",
+        ),
+        (("evaluation.baselines=[knn, knn]",), "listed twice: knn"),
+    ],
+)
+def test_baselines_that_say_nothing_are_refused(
+    problems_of: ProblemsOf, good: str, overrides: tuple[str, ...], what: str
+) -> None:
+    assert any(what in problem.what for problem in problems_of(good, overrides))
+
+
+def test_probes_are_for_answers_about_whole_images(problems_of: ProblemsOf) -> None:
+    assert not problems_of(NUMBER, ("evaluation.baselines=[majority, knn, linear_probe, champion]",))
+    (problem,) = problems_of(CLIP, ("evaluation.baselines=[knn]",))
+    assert "knn needs a head of kind linear" in problem.what
+    boxes = (
+        "task.kind=detection",
+        "data={format: yolo, root: d}",
+        "backbone={source: timm, name: resnet18}",
+        "head={kind: fcos}",
+    )
+    (problem,) = problems_of(CLIP, (*boxes, "evaluation.baselines=[majority]"))
+    assert "is for classification and regression, not detection" in problem.what
+    assert not problems_of(CLIP, (*boxes, "evaluation.baselines=[from_scratch, champion]"))

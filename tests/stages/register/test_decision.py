@@ -69,7 +69,7 @@ def test_the_champion_itself_is_known_by_its_evaluation(two_runs, tmp_path, same
     key = (second if same else first)[2].key
     champion = RegisteredVersion("colours", 1, "run", (), {"evaluation_key": key})
     assert champion.evaluation_key == key
-    verdict = decide(challenger, context, context.registry, champion, tmp_path)
+    verdict = decide(challenger, context, context.registry, champion, tmp_path).verdict
     assert verdict.kind is (VerdictKind.PROMOTE if same else VerdictKind.REJECT)
     assert (verdict.reasons == ("it is the champion already",)) is same
 

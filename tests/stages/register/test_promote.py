@@ -7,6 +7,7 @@ from transferflow.errors import ChampionChangedError
 from transferflow.registry.base import RegisteredVersion
 from transferflow.registry.gate import Verdict, VerdictKind
 from transferflow.stages.register import promote as stage
+from transferflow.stages.register.decision import Decision
 from transferflow.stages.register.standing import describe_standing, report_path
 
 
@@ -41,11 +42,11 @@ def compare(monkeypatch, tmp_path):
         written = []
 
         def decide(challenger, context, registry, champion, folder):
-            return Verdict(VerdictKind.PROMOTE, (f"better than version {champion.version}",))
+            return Decision(Verdict(VerdictKind.PROMOTE, (f"better than version {champion.version}",)))
 
         monkeypatch.setattr(stage, "decide", decide)
         monkeypatch.setattr(
-            stage, "_write_report", lambda data, verdict, folder: written.append(verdict.reasons)
+            stage, "_write_report", lambda data, made, folder: written.append(made.verdict.reasons)
         )
         entry = type("Entry", (), {"model": "colours"})()
         found = stage._compare_and_register(None, None, registry, None, entry, tmp_path)

@@ -12,11 +12,12 @@ from transferflow.models.backbones.from_timm import build_timm
 from transferflow.models.backbones.from_torchvision import build_torchvision
 from transferflow.models.backbones.timm_weights import resolve_timm, timm_preprocessing
 from transferflow.models.backbones.torchvision_weights import resolve_torchvision, torchvision_preprocessing
-from transferflow.models.backbones.weights import is_dense, is_random, locate_weights
+from transferflow.models.backbones.weights import is_dense, locate_weights
 from transferflow.models.channels import ChannelPlan
 from transferflow.models.layers import Backbone, Preprocessing
 from transferflow.models.weights.lock import verified_weights
 from transferflow.models.weights.state_files import read_state
+from transferflow.spec.deciding import is_random
 from transferflow.spec.sections.backbone import Backbone as Section
 from transferflow.spec.sections.backbone import (
     CheckpointBackbone,

@@ -65,17 +65,6 @@ def missing_among(files: Sequence[WeightFile], *, offline: bool = False) -> tupl
     return absent
 
 
-def is_random(section: Backbone) -> bool:
-    """Whether the section asks for a random start."""
-    match section:
-        case TorchvisionBackbone() | TimmBackbone():
-            return section.weights.lower() == "none"
-        case CheckpointBackbone() | PackageBackbone():
-            return False
-        case _:
-            assert_never(section)
-
-
 def is_dense(section: Backbone) -> bool:
     """Whether the section names weights of a whole detector or segmenter (COCO)."""
     return isinstance(section, TorchvisionBackbone) and section.weights in dense_weights(section.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from transferflow.spec.sections.backbone import TimmBackbone, TorchvisionBackbone
+from transferflow.spec.deciding import is_random
 from transferflow.spec.sections.base import Found
 from transferflow.spec.sections.freeze import (
     FreezeBackbone,
@@ -21,7 +21,6 @@ from transferflow.spec.sections.task import ClassificationTask
 from transferflow.spec.sections.training import Training
 from transferflow.spec.sections.whole import Sections
 
-_NO_WEIGHTS = "none"
 _PATTERN_SIGNS = frozenset("*?[")
 # Settings of the loop that change weights: they mean nothing where nothing is trained.
 _NOTHING = {"epochs": 0}
@@ -84,8 +83,7 @@ def _frozen_backbone_has_no_rate(spec: Sections) -> Iterator[Found]:
 
 def _random_weights_are_not_frozen(spec: Sections) -> Iterator[Found]:
     keeps = isinstance(spec.freeze, FreezeBackbone | FreezeUntil | FreezeLayers)
-    published = isinstance(spec.backbone, TorchvisionBackbone | TimmBackbone)
-    if keeps and published and spec.backbone.weights.lower() == _NO_WEIGHTS:
+    if keeps and is_random(spec.backbone):
         message = "freezes random weights (backbone.weights is none): use policy none or phases"
         yield ("freeze", "policy"), message
 

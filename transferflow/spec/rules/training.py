@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import assert_never
 
-from transferflow.spec.deciding import deployed_devices
+from transferflow.spec.deciding import deployed_devices, is_random, trains_nothing
 from transferflow.spec.habits.values import known_metric
 from transferflow.spec.sections.base import Found
-from transferflow.spec.sections.head import ZeroShotHead
+from transferflow.spec.sections.evaluation import BaselineName
+from transferflow.spec.sections.head import LinearHead, ZeroShotHead
 from transferflow.spec.sections.task import TASKS, Setting
 from transferflow.spec.sections.training import ActivationViews
 from transferflow.spec.sections.truth import BoxTruth, LabelTruth
@@ -122,7 +124,33 @@ def _what_is_calibrated_has_a_trained_head(spec: Sections) -> Iterator[Found]:
         yield ("evaluation", "calibrate"), "is for a head that is trained, not zero_shot"
 
 
+def _baselines_suit_the_spec(spec: Sections) -> Iterator[Found]:
+    for number, name in enumerate(spec.evaluation.baselines or ()):
+        if problem := _unfit_baseline(spec, name):
+            yield ("evaluation", "baselines", str(number)), f"{name} {problem}"
+
+
+def _unfit_baseline(spec: Sections, name: BaselineName) -> str:
+    """Why a baseline can't be measured; empty where it can."""
+    match name:
+        case "from_scratch":
+            if trains_nothing(spec):
+                return "is a training from random weights, and this spec trains nothing"
+            return "is what this spec trains: backbone.weights is none" if is_random(spec.backbone) else ""
+        case "majority" | "knn" | "linear_probe":
+            if "probes" not in spec.task.traits.settings:
+                tasks = " and ".join(kind for kind, traits in TASKS.items() if "probes" in traits.settings)
+                return f"is for {tasks}, not {spec.task.kind}: here, from_scratch and champion are to be had"
+            needs_features = name != "majority" and not isinstance(spec.head, LinearHead)
+            return "needs a head of kind linear" if needs_features else ""
+        case "champion":
+            return ""
+        case _:
+            assert_never(name)
+
+
 TRAINING_RULES = (
+    _baselines_suit_the_spec,
     _what_is_calibrated_has_a_trained_head,
     _metrics_belong_to_the_task,
     _deciding_metrics_are_measured,

@@ -31,6 +31,7 @@ ModelName = Annotated[
 ]
 
 
+BaselineName = Literal["majority", "knn", "linear_probe", "from_scratch", "champion"]
 DEFAULT_CONFIDENCE = 0.95
 Cron = Annotated[Text, AfterValidator(check_cron)]
 TimeZone = Annotated[Text, AfterValidator(check_timezone)]
@@ -52,6 +53,10 @@ class Evaluation(Section):
     """Fixed specificity at which sensitivity is reported (classification; of two classes, the second's)."""
     calibrate: Flag = False
     """Fit one temperature on the validation images, so that probabilities come true as often as they say."""
+    baselines: Annotated[tuple[BaselineName, ...], AfterValidator(without_repeats)] | None = None
+    """Simple models beside this one in the report: the training images' own shares or mean, the nearest
+    training images and a linear layer on the pretrained features, the same recipe from random weights, the
+    champion; left out: those that are cheap."""
     slices: Annotated[tuple[Slices, ...], Field(max_length=MAX_SLICINGS), AfterValidator(_each_once)] = ()
     """Parts of the test images that are measured by themselves, as in `[{by: site}]`."""
 

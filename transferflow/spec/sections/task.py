@@ -25,7 +25,7 @@ from transferflow.spec.sections.metrics import (
 )
 from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, NumberTruth
 
-Setting = Literal["class_weights", "label_smoothing", "specificity", "calibrate", "mixing"]
+Setting = Literal["class_weights", "label_smoothing", "specificity", "calibrate", "mixing", "probes"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class ClassificationTask(Section):
         freeze=FreezeNone(policy="none"),
         backbone_lr_scale=1.0,
         small_data_freezes=True,
-        settings=frozenset({"class_weights", "label_smoothing", "specificity", "calibrate", "mixing"}),
+        settings=frozenset(
+            {"class_weights", "label_smoothing", "specificity", "calibrate", "mixing", "probes"}
+        ),
         pipeline_tag="image-classification",
     )
     kind: Literal["classification"]
@@ -135,7 +137,7 @@ class RegressionTask(Section):
         freeze=FreezeNone(policy="none"),
         backbone_lr_scale=1.0,
         small_data_freezes=True,
-        settings=frozenset(),
+        settings=frozenset({"probes"}),
         pipeline_tag="image-feature-extraction",
     )
     metrics: ClassVar[TaskMetrics] = REGRESSION

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,54 +16,63 @@ from transferflow.evaluation.slices import Slicing
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.artifacts import HISTORY, MASKS, METRICS, PREDICTIONS, TEMPERATURE
 from transferflow.stages.context import RunContext
+from transferflow.stages.evaluate.baselines import measure_baselines
+from transferflow.stages.evaluate.predict import predict_split
+from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.progress import logger
-from transferflow.stages.split_images import build_split_images
 from transferflow.store import write_atomic
-from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.build import build_task
-from transferflow.tasks.bundle import load_bundle
 from transferflow.tasks.calibration import tell_calibration
 from transferflow.tasks.slices import measure_slices
-from transferflow.training.device import pick_device
 
 
-def measure(
-    spec: ExperimentSpec,
-    context: RunContext,
-    snapshot: DatasetSnapshot,
-    model: Path,
-    folder: Path,
-    slices: Sequence[Slicing] = (),
-) -> None:
-    """Write predictions and metrics of the test split, and of its slices, into `folder`.
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured.
+
+    Attributes:
+        spec: Says how.
+        context: Surroundings of the run.
+        prepared: The stage that the images came from.
+        snapshot: The images.
+        model: Folder of the bundle.
+        slices: Which slices the test images are in.
+    """
+
+    spec: ExperimentSpec
+    context: RunContext
+    prepared: StageOutcome
+    snapshot: DatasetSnapshot
+    model: Path
+    slices: tuple[Slicing, ...] = ()
+
+
+def measure(given: Measuring, folder: Path) -> None:
+    """Write predictions and metrics of the test split, of its slices, and of the baselines into `folder`.
 
     Raises:
         EvaluationError: If there are no test images.
+        WeightsError: If baselines are asked for whose weights are not to be had.
     """
+    spec, context, snapshot = given.spec, given.context, given.snapshot
     if snapshot.counts["test"] == 0:
         raise EvaluationError(
             "there are no test images", where="data.split.test", hint="give the test split a share or files"
         )
     logger.info("evaluate: %d test images", snapshot.counts["test"])
-    found = predict_split(spec, context, snapshot, model, folder / MASKS)
+    found = predict_split(spec, context, snapshot, given.model, folder / MASKS)
     pq.write_table(found.table, folder / PREDICTIONS)
     task, resamples, seed = build_task(spec), spec.evaluation.bootstrap, spec.training.seed
-    evaluation = task.evaluate(found, resamples=resamples, seed=seed)
-    parts = measure_slices(task, found, slices, resamples=resamples, seed=seed)
-    evaluation = replace(evaluation, slices=parts)
-    evaluation = tell_calibration(spec, found, evaluation, _temperature(model))
-    write_atomic(folder / METRICS, evaluation_to_json(evaluation))
+    evaluation = replace(
+        task.evaluate(found, resamples=resamples, seed=seed),
+        slices=measure_slices(task, found, given.slices, resamples=resamples, seed=seed),
+    )
+    evaluation = tell_calibration(spec, found, evaluation, _temperature(given.model))
+    with tempfile.TemporaryDirectory() as masks:
+        baselines = measure_baselines(spec, context, snapshot, given.prepared, Path(masks))
+    write_atomic(folder / METRICS, evaluation_to_json(replace(evaluation, baselines=baselines)))
 
 
 def _temperature(model: Path) -> float | None:
     found: float | None = json.loads((model / HISTORY).read_text()).get(TEMPERATURE)
     return found
-
-
-def predict_split(
-    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, model: Path, masks: Path
-) -> SplitPredictions:
-    """Predict the snapshot's test images with the bundle in `model`, through the bundle's own transform."""
-    bundle = load_bundle(model, pick_device(spec.training.device))
-    images = build_split_images(spec, snapshot, "test", bundle.transform, context.decoded_images)
-    return images.predict(build_task(bundle.spec), bundle.model, bundle.classes, masks)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.evaluation.results import Evaluation, load_evaluation
-from transferflow.evaluation.slices import Slicing, say_worst
+from transferflow.evaluation.slices import say_worst
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import gate_metric
 from transferflow.stages.artifacts import METRICS
@@ -35,13 +33,14 @@ def evaluate(
     inputs = evaluate_inputs(spec, snapshot, trained.key, slices)
     key = digest(inputs)
     tell_inputs(spec, context, "evaluate", key, inputs)
-    artifact = context.store.obtain(
-        "evaluate",
-        key,
-        inputs,
-        lambda folder: _measure(spec, context, snapshot, trained.folder, folder, slices),
-        wait=context.wait,
-    )
+
+    def write(folder: Path) -> None:
+        # Loads torch, which reuse does not need.
+        from transferflow.stages.evaluate.measure import Measuring, measure
+
+        measure(Measuring(spec, context, prepared, snapshot, trained.folder, slices), folder)
+
+    artifact = context.store.obtain("evaluate", key, inputs, write, wait=context.wait)
     context.store.remember_inputs("evaluate", spec.name, inputs)
     evaluation = read_evaluation(artifact.path)
     summary = {
@@ -51,6 +50,7 @@ def evaluate(
             for name, m in evaluation.metrics.items()
         },
         "worst_slices": _worst_slices(spec, evaluation),
+        "baselines": {name: values[gate_metric(spec)].value for name, values in evaluation.baselines.items()},
     }
     seconds = time.perf_counter() - started
     return StageOutcome("evaluate", key, str(artifact.path), artifact.reused, seconds, summary)
@@ -60,21 +60,6 @@ def _worst_slices(spec: ExperimentSpec, evaluation: Evaluation) -> list[str]:
     metric = gate_metric(spec)
     lower = metric in spec.task.metrics.lower_is_better
     return [say_worst(by, slices, metric, lower_is_better=lower) for by, slices in evaluation.slices.items()]
-
-
-def _measure(
-    spec: ExperimentSpec,
-    context: RunContext,
-    snapshot: DatasetSnapshot,
-    model: Path,
-    folder: Path,
-    slices: Sequence[Slicing],
-) -> None:
-    from transferflow.stages.evaluate.measure import (
-        measure,  # loads torch: not needed where the result is reused
-    )
-
-    measure(spec, context, snapshot, model, folder, slices)
 
 
 def read_evaluation(folder: Path) -> Evaluation:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from transferflow.models.backbones.timm_weights import resolve_timm
-from transferflow.models.backbones.weights import is_random
 from transferflow.models.channels import mean_shrinks
 from transferflow.models.clip_text import needs_quick_gelu, other_activation
 from transferflow.models.spec_weights import missing_spec_weights
 from transferflow.report.contents import LayerRow
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.deciding import training_devices, watched_metric
+from transferflow.spec.deciding import is_random, training_devices, watched_metric
 from transferflow.spec.sections.backbone import TimmBackbone
 from transferflow.spec.sections.freeze import FreezeNone
 from transferflow.tasks.base import ModelParts

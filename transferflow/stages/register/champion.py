@@ -25,7 +25,7 @@ from transferflow.registry.gate import ChampionComparison, Compared, GateRule, N
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.artifacts import MASKS, PREDICTIONS
 from transferflow.stages.context import RunContext
-from transferflow.stages.evaluate.measure import predict_split
+from transferflow.stages.evaluate.predict import predict_split
 from transferflow.stages.progress import logger
 from transferflow.stages.register.challenger import Challenger
 from transferflow.tasks.base import SplitPredictions

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from transferflow.data.snapshot.manifest import read_groups
+from transferflow.evaluation.results import MetricValue
 from transferflow.registry.base import REFERENCE, ModelRegistry, RegisteredVersion
 from transferflow.registry.deciding import decide_verdict
 from transferflow.registry.gate import (
@@ -15,13 +19,28 @@ from transferflow.registry.gate import (
     Verdict,
     VerdictKind,
 )
-from transferflow.spec.deciding import registered_model
+from transferflow.spec.deciding import decide_baselines, registered_model
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.champion import Opponent, compare_metric, measure_opponent
 from transferflow.stages.register.footprint import measure_latency, size_in_mb
 from transferflow.stages.register.rules import gate_limits, gate_rules, look_note
+from transferflow.tasks.build import build_task
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict, and what it was reached beside.
+
+    Attributes:
+        verdict: What becomes of the challenger.
+        champion: Metrics of the champion on the images that both have never seen, by its name; empty where
+            none was measured.
+    """
+
+    verdict: Verdict
+    champion: Mapping[str, Mapping[str, MetricValue]] = field(default_factory=dict)
 
 
 def decide(
@@ -30,7 +49,7 @@ def decide(
     registry: ModelRegistry,
     champion: RegisteredVersion | None,
     folder: Path,
-) -> Verdict:
+) -> Decision:
     """Compare with the champion, and with the reference where that is another version; then decide.
 
     Args:
@@ -41,13 +60,40 @@ def decide(
         folder: Where masks of former versions go.
     """
     if champion is not None and champion.evaluation_key == challenger.evaluated.key:
-        return Verdict(VerdictKind.PROMOTE, ("it is the champion already",), sets_reference=False)
+        again = Verdict(VerdictKind.PROMOTE, ("it is the champion already",), sets_reference=False)
+        return Decision(again)
     rules = gate_rules(challenger.spec)
     opponents: dict[str, Opponents] = {}
     notes: list[str] = []
-    if champion is not None and any(rule.margin is not None for rule in rules):
-        opponents, notes = _compare(challenger, context, registry, champion, folder, rules)
-    return decide_verdict(rules, _measure(challenger), opponents, gate_limits(challenger.spec), notes)
+    shown: Mapping[str, Mapping[str, MetricValue]] = {}
+    compares, wants = any(rule.margin is not None for rule in rules), _shows_champion(challenger)
+    if champion is not None and (compares or wants):
+        first = measure_opponent(challenger, context, registry, champion, folder / "champion")
+        shown = _champion_metrics(challenger, first) if wants else {}
+        if compares:
+            opponents, notes = _compare(challenger, context, registry, champion, first, folder, rules)
+    limits = gate_limits(challenger.spec)
+    return Decision(decide_verdict(rules, _measure(challenger), opponents, limits, notes), shown)
+
+
+def _shows_champion(challenger: Challenger) -> bool:
+    return "champion" in decide_baselines(challenger.spec)
+
+
+def _champion_metrics(
+    challenger: Challenger, champion: Opponent | NotComparable
+) -> dict[str, Mapping[str, MetricValue]]:
+    if isinstance(champion, NotComparable):
+        return {}
+    spec, predictions = challenger.spec, champion.predictions
+    name, images = f"champion ({champion.name})", challenger.snapshot.counts["test"]
+    if len(champion.kept) < images:
+        ids = list(read_groups(challenger.snapshot, "test"))
+        predictions = predictions.restrict_to(ids[number] for number in champion.kept)
+        name = f"champion ({champion.name}, {len(champion.kept):,} images)"
+    task = build_task(spec)
+    found = task.evaluate(predictions, resamples=spec.evaluation.bootstrap, seed=spec.training.seed)
+    return {name: found.metrics}
 
 
 def _compare(
@@ -55,11 +101,11 @@ def _compare(
     context: RunContext,
     registry: ModelRegistry,
     champion: RegisteredVersion,
+    first: Opponent | NotComparable,
     folder: Path,
     rules: tuple[GateRule, ...],
 ) -> tuple[dict[str, Opponents], list[str]]:
     model = registered_model(challenger.spec)
-    first = measure_opponent(challenger, context, registry, champion, folder / "champion")
     reference = registry.lookup(model, REFERENCE)
     second = None
     if reference is not None and reference.version != champion.version:

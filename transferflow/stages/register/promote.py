@@ -10,7 +10,6 @@ from typing import Any
 
 from transferflow.errors import ChampionChangedError
 from transferflow.registry.base import ModelRegistry, RegisteredVersion, RegistryEntry
-from transferflow.registry.gate import Verdict
 from transferflow.report.contents import ReportData, VerdictSummary
 from transferflow.report.render import write_report
 from transferflow.spec.deciding import registered_model
@@ -19,7 +18,7 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.progress import logger
 from transferflow.stages.register.card import write_card
 from transferflow.stages.register.challenger import Challenger
-from transferflow.stages.register.decision import decide
+from transferflow.stages.register.decision import Decision, decide
 from transferflow.stages.register.entry import REGISTER_KEY, build_entry
 from transferflow.stages.register.report import build_report
 from transferflow.store import write_atomic
@@ -59,7 +58,9 @@ def promote(
         if version is None or not version.is_settled:
             version = _compare_and_register(challenger, context, registry, data, entry, folder)
         else:
-            _write_report(data, version.verdict, folder)  # it was decided, and its artifact was lost
+            _write_report(
+                data, Decision(version.verdict), folder
+            )  # it was decided, and its artifact was lost
     write_atomic(folder / REGISTRATION, json.dumps(_summary(version), indent=2))
     shutil.rmtree(folder / FORMER, ignore_errors=True)
 
@@ -75,9 +76,10 @@ def _compare_and_register(
     tries = 0
     while True:
         champion = registry.champion(entry.model)
-        verdict = decide(challenger, context, registry, champion, folder / FORMER)
+        decision = decide(challenger, context, registry, champion, folder / FORMER)
+        verdict = decision.verdict
         logger.info("register: %s: %s", verdict.kind.value, "; ".join(verdict.reasons))
-        _write_report(data, verdict, folder)
+        _write_report(data, decision, folder)
         try:
             return registry.register(entry, verdict, champion)
         except ChampionChangedError as error:
@@ -87,8 +89,9 @@ def _compare_and_register(
             logger.info("register: %s: comparing again", error.problems[0].what)
 
 
-def _write_report(data: ReportData, verdict: Verdict, folder: Path) -> None:
-    write_report(replace(data, verdict=VerdictSummary(verdict.kind.value, verdict.reasons)), folder / REPORT)
+def _write_report(data: ReportData, decision: Decision, folder: Path) -> None:
+    verdict = VerdictSummary(decision.verdict.kind.value, decision.verdict.reasons)
+    write_report(replace(data, verdict=verdict, champion=decision.champion), folder / REPORT)
 
 
 def _summary(version: RegisteredVersion) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def compile_job(
     train_transform = build_train_transform(spec.augmentation, validation.transform, spec.task.truth.moving)
     share = Share(ranks.rank, ranks.world)
     train_loader = split_loader(spec, snapshot, "train", train_transform, context.decoded_images, share)
-    settings, room, setting = _loop_settings(spec), _room(spec, context), cache_setting(spec)
+    settings, room, setting = loop_settings(spec), activation_room(spec, context), cache_setting(spec)
     shown = build_validation_inputs(validation, parts.model, plan.freeze, settings, room, setting)
     losses = task.build_losses(snapshot)
     measure = task.build_measure(snapshot, validation.loader.dataset.rows, settings.metric)
@@ -71,12 +71,14 @@ def cache_setting(spec: ExperimentSpec) -> Setting:
     return asked.views if isinstance(asked, ActivationViews) else asked
 
 
-def _room(spec: ExperimentSpec, context: RunContext) -> Room:
+def activation_room(spec: ExperimentSpec, context: RunContext) -> Room:
+    """Where the activations of a spec's images are kept."""
     cache = spec.data.cache
     return Room(None, 0) if cache is None else Room(context.activations, round(cache.max_gb * 2**30))
 
 
-def _loop_settings(spec: ExperimentSpec) -> LoopSettings:
+def loop_settings(spec: ExperimentSpec) -> LoopSettings:
+    """The loop's settings, flat."""
     training, metric = spec.training, watched_metric(spec)
     return LoopSettings(
         epochs=training.epochs,
