@@ -11,8 +11,10 @@ from transferflow.spec.sections.backbone import (
     TimmBackbone,
     TorchvisionBackbone,
 )
-from transferflow.spec.sections.evaluation import BaselineName
+from transferflow.spec.sections.evaluation import BaselineName, Refresh
 from transferflow.spec.sections.head import LinearHead, ZeroShotHead
+from transferflow.spec.sections.recurrence import is_interval
+from transferflow.spec.sections.run_times import CronSchedule, IntervalSchedule
 from transferflow.spec.sections.whole import Sections
 
 _EPOCHS_BESIDE_PROBES = 3
@@ -85,6 +87,13 @@ def as_deployed(spec: ExperimentSpecT) -> ExperimentSpecT:
     """The spec as a run of its deployment trains it."""
     training = spec.training.model_copy(update={"devices": deployed_devices(spec)})
     return spec.model_copy(update={"training": training})
+
+
+def poll_schedule(refresh: Refresh) -> CronSchedule | IntervalSchedule:
+    """When a refresh looks at the data."""
+    if is_interval(refresh.poll):
+        return IntervalSchedule(interval=refresh.poll, timezone=refresh.timezone)
+    return CronSchedule(cron=refresh.poll, timezone=refresh.timezone)
 
 
 def watched_metric(spec: Sections) -> str:

@@ -68,5 +68,7 @@ FIELD_EXAMPLES: dict[str, dict[str, list[Any]]] = {
     "Evaluation": {"metrics": [["accuracy", "auroc", "ece"]]},
     "Gate": {"metric": ["auroc"], "minimum": [0.9]},
     "CronSchedule": {"cron": ["0 3 * * 1"], "timezone": ["Europe/Zurich"]},
-    "Refresh": {"poll": ["*/30 * * * *"]},
+    "IntervalSchedule": {"interval": ["6h"]},
+    "RuleSchedule": {"rrule": ["FREQ=MONTHLY;BYDAY=1MO;BYHOUR=3"]},
+    "Refresh": {"poll": ["*/30 * * * *", "30m"]},
 }

@@ -74,6 +74,7 @@ NESTED: list[tuple[str, str, str]] = [
     ("registration", "gate: {minimum: 95%}", "minimum: 0.95"),
     ("registration", "gate: {minimum: 95}", "minimum: 0.95"),
     ("deployment", "schedule: daily", "schedule: {cron: '0 3 * * *'}"),
+    ("deployment", "schedule: 6h", "schedule: {interval: 6h}"),
 ]
 INSTEAD: list[tuple[str, str, str]] = [
     ("backbone", "resnet50", "backbone: {source: torchvision, name: resnet50}"),

@@ -210,7 +210,8 @@ TOLD_VALUES: Mapping[str, str] = {
     "data.intensity": "`intensity: {kind: percentile}`, or `window` with level and width",
     "data.channels": "1 for gray, 3 for colour",
     "registration.gate": "what it takes to be promoted: `gate: {metric: accuracy, minimum: 0.9}`",
-    "deployment.schedule": "five cron fields: `schedule: {cron: '0 3 * * *'}` is each day at 3:00",
+    "deployment.schedule": "five cron fields: `schedule: {cron: '0 3 * * *'}` is each day at 3:00; or "
+    "`{interval: 6h}`, or `{rrule: 'FREQ=MONTHLY;BYDAY=1MO'}`",
     "task": "`task: {kind: classification}`, `detection` or `segmentation`",
     "task.kind": "masks of single objects and keypoints are not learned",
 }

@@ -129,7 +129,8 @@ def _other_variant_hint(key: str, spot: Spot, model: type[BaseModel] | None) -> 
         return ""
     if isinstance(shape.chooser, ChosenByKey):
         return f"`{key}` goes with {shape.chooser.key}: {', '.join(tags)}"
-    return f"`{key}` does not go with `{shape.chooser.key}`"
+    present = next((name for name in shape.chooser.keys if model and name in model.model_fields), "")
+    return f"`{key}` does not go with `{present}`"
 
 
 def _habit_hint(key: str, spot: Spot, model: type[BaseModel] | None, tree: MapNode, root: Slot) -> str:

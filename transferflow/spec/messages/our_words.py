@@ -13,6 +13,7 @@ from transferflow.spec.merging.merge import fitting
 from transferflow.spec.merging.shape import ListShape, ScalarShape, Shape, Slot, VariantsShape, slots
 from transferflow.spec.sections.backbone import PackageBackbone, TorchvisionName
 from transferflow.spec.sections.base import ChosenByKey
+from transferflow.spec.sections.recurrence import is_interval
 from transferflow.spec.yaml.tree import Key, ListNode, MapNode, Node, ScalarNode, shorten
 
 _TRUE, _FALSE = frozenset({"true", "yes", "on"}), frozenset({"false", "no", "off", "none"})
@@ -238,6 +239,8 @@ def _gate(node: Node) -> str:
 def _cron(node: Node) -> str:
     word = _word(node)
     fields = _TIMES.get(word, word)
+    if is_interval(fields):
+        return f"{{interval: {fields}}}"
     return f"{{cron: '{fields}'}}" if len(fields.split()) == 5 else ""
 
 

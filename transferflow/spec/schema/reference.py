@@ -100,7 +100,7 @@ def _section(path: str, shape: Shape, level: int) -> Iterator[str]:
                 tags = [tag for tag, other in variants.items() if other is model]
                 own = [name for name in model.model_fields if name not in shared]
                 yield f"\n{'#' * (level + 1)} {path}: {_tag_title(shape, tags)}\n\n{_about(model)}\n\n"
-                yield _table(model, path, sorted(own, key=lambda name: name != shape.chooser.key))
+                yield _table(model, path, sorted(own, key=lambda name: name not in shape.chooser.keys))
             yield from _inner(path, models, level)
         case EitherShape(members=members):
             for member in members.values():
@@ -139,7 +139,9 @@ def _tag_title(shape: VariantsShape, tags: list[str]) -> str:
     chooser = shape.chooser
     if isinstance(chooser, ChosenByKey):
         return f"{chooser.key} {', '.join(tags)}"
-    return f"{'with' if chooser.present in tags else 'without'} `{chooser.key}`"
+    if chooser.absent in tags:
+        return "without " + " or ".join(f"`{key}`" for key in chooser.keys)
+    return f"with `{tags[0]}`"
 
 
 def _table(model: type[BaseModel], path: str, names: Sequence[str] = ()) -> str:

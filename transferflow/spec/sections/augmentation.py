@@ -32,7 +32,7 @@ class OneOf(Section):
 
 Step = Annotated[
     Annotated[Transform, Tag("transform")] | Annotated[OneOf, Tag("one_of")],
-    Discriminator(ChosenByPresence("one_of", "one_of", "transform")),
+    Discriminator(ChosenByPresence(("one_of",), absent="transform")),
 ]
 
 
@@ -59,6 +59,6 @@ class Custom(_Augmentation):
 
 
 Augmentation = Annotated[
-    Annotated[Preset, Tag("preset")] | Annotated[Custom, Tag("custom")],
-    Discriminator(ChosenByPresence("transforms", "custom", "preset")),
+    Annotated[Preset, Tag("preset")] | Annotated[Custom, Tag("transforms")],
+    Discriminator(ChosenByPresence(("transforms",), absent="preset")),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
@@ -67,6 +68,11 @@ class ChosenByKey:
     key: str
     default: str | None = None
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that decide."""
+        return (self.key,)
+
     def __call__(self, value: object) -> str:
         """Tag of a mapping or a section."""
         if isinstance(value, Mapping):
@@ -78,17 +84,16 @@ class ChosenByKey:
 
 @dataclass(frozen=True)
 class ChosenByPresence:
-    """A union told apart by whether `key` is there."""
+    """A union told apart by which of `keys` is there: the first of them is the tag."""
 
     __name__: ClassVar[str] = "presence"
-    key: str
-    present: str
+    keys: tuple[str, ...]
     absent: str
 
     def __call__(self, value: object) -> str:
         """Tag of a mapping or a section."""
-        has_key = self.key in value if isinstance(value, Mapping) else hasattr(value, self.key)
-        return self.present if has_key else self.absent
+        is_there = value.__contains__ if isinstance(value, Mapping) else partial(hasattr, value)
+        return next((key for key in self.keys if is_there(key)), self.absent)
 
 
 Form = Literal["mapping", "text", "list"]

@@ -19,7 +19,7 @@ from transferflow.spec.sections.base import (
     Text,
     without_repeats,
 )
-from transferflow.spec.sections.cron import check_cron, check_timezone
+from transferflow.spec.sections.run_times import Poll, RunTimes, TimeZone
 from transferflow.spec.sections.slices import SliceBound, Slices
 from transferflow.spec.wording import Words
 
@@ -33,8 +33,6 @@ ModelName = Annotated[
 
 BaselineName = Literal["majority", "knn", "linear_probe", "from_scratch", "champion"]
 DEFAULT_CONFIDENCE = 0.95
-Cron = Annotated[Text, AfterValidator(check_cron)]
-TimeZone = Annotated[Text, AfterValidator(check_timezone)]
 
 
 def _each_once(slices: tuple[Slices, ...]) -> tuple[Slices, ...]:
@@ -123,20 +121,11 @@ class Registration(Section):
     """What it takes to become champion."""
 
 
-class CronSchedule(Section):
-    """Run at fixed times."""
-
-    cron: Cron
-    """Five cron fields: minute hour day month weekday."""
-    timezone: TimeZone = "UTC"
-    """IANA name of the time zone."""
-
-
 class Refresh(Section):
     """Train again when the data set has changed: what counts is what no training of the spec has seen yet."""
 
-    poll: Cron
-    """Cron fields: when to look for changes."""
+    poll: Poll
+    """When to look for changes: cron fields, or an interval such as `30m`."""
     timezone: TimeZone = "UTC"
     """IANA name of the poll's time zone."""
     min_changed: Count = 1
@@ -160,8 +149,8 @@ class Deployment(Section):
     """Prefect work pool."""
     gpus: Annotated[Natural, Field(le=1024)] | None = None
     """GPUs that one run takes and trains on, 0 for the CPU; left out: `training.devices`."""
-    schedule: CronSchedule | None = None
-    """Fixed schedule."""
+    schedule: RunTimes | None = None
+    """When it runs by itself; left out: by hand, or when its refresh says so."""
     refresh: Refresh | None = None
     """Retraining on new data."""
     retries: Natural = 3
