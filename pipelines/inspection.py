@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, assert_never
@@ -15,9 +14,9 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from transferflow.data.loading.workers import usable_cpus
 from transferflow.data.snapshot.shards import Inspect, Shard, inspect_here, inspect_into, read_inspected
 from transferflow.errors import FlowError
+from transferflow.spec.sections.execution import DaskPreparation, HerePreparation
 
-DASK_ADDRESS = "TRANSFERFLOW_DASK_ADDRESS"
-"""Environment variable with the address of a Dask scheduler, such as `tcp://10.0.0.7:8786`."""
+_KEY = "execution.prepare"
 _LARGE = 40
 _SHARED = 2
 Place = Literal["here", "threads", "dask"]
@@ -36,14 +35,15 @@ def decide_place(shards: int, address: str | None) -> Place:
     return "threads" if shards >= _LARGE else "here"
 
 
-def mapped_inspection(folder: Path) -> Inspect:
+def mapped_inspection(preparation: HerePreparation | DaskPreparation, folder: Path) -> Inspect:
     """Build an inspection that maps the shards of large sets over a task runner.
 
     Args:
+        preparation: Who opens the images.
         folder: Where the shards' facts are kept, so that a run that was cut off goes on where it was; Dask
             workers must see it, and the images, under the same path.
     """
-    address = os.environ.get(DASK_ADDRESS) or None
+    address = preparation.address if isinstance(preparation, DaskPreparation) else None
 
     def inspect(shards: Sequence[Shard]) -> Iterable[pa.Table]:
         place = decide_place(len(shards), address)
@@ -69,9 +69,9 @@ def _map_shards(
             raise
         raise FlowError(
             "the images can't be inspected on the Dask cluster",
-            where=f"${DASK_ADDRESS}",
+            where=f"{_KEY}.address",
             found=f"{address}: {error}",
-            hint="start a scheduler and workers that see the data, or unset the variable",
+            hint=f"start a scheduler and workers that see the data, or leave {_KEY} out",
         ) from error
 
 
@@ -85,7 +85,7 @@ def _build_runner(place: Literal["threads", "dask"], address: str | None) -> Tas
             except ImportError as error:
                 raise FlowError(
                     "Dask is not installed",
-                    where=f"${DASK_ADDRESS}",
+                    where=f"{_KEY}.kind",
                     found=str(error),
                     hint="pip install 'transferflow[dask]'",
                 ) from error

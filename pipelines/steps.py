@@ -8,6 +8,7 @@ without Prefect nor whether the files are still there.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from prefect import task
@@ -35,7 +36,8 @@ def stage_step(
     from .inspection import mapped_inspection
 
     outcomes = tuple(StageOutcome.from_json(outcome) for outcome in before)
-    return state_of(lambda: run_stage(stage, spec, context, outcomes, mapped_inspection))
+    inspection = partial(mapped_inspection, spec.execution.prepare)
+    return state_of(lambda: run_stage(stage, spec, context, outcomes, inspection))
 
 
 def state_of(stage: Callable[[], StageOutcome]) -> State[Reference]:

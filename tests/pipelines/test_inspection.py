@@ -5,7 +5,7 @@ import pytest
 from prefect import flow
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.sorting import FlowRunSort
-from transferflow.pipelines.inspection import DASK_ADDRESS, decide_place
+from transferflow.pipelines.inspection import decide_place
 from transferflow.pipelines.steps import stage_step
 
 from transferflow.data.snapshot.build import load_snapshot
@@ -39,8 +39,12 @@ def small_shards(monkeypatch):
 
 
 @flow
-def prepare_in_a_flow(home):
-    return stage_step("prepare", load_spec(SPEC), RunContext(home), ()).result()
+def prepare_in_a_flow(home, *overrides):
+    return stage_step("prepare", load_spec(SPEC, overrides), RunContext(home), ()).result()
+
+
+def on_dask(address):
+    return ("execution.prepare.kind=dask", f"execution.prepare.address={address}")
 
 
 def manifest(path):
@@ -56,7 +60,6 @@ def expected(project, tmp_path_factory):
 @pytest.mark.slow
 def test_a_large_set_is_mapped_over_threads(expected, small_shards, tmp_path, monkeypatch, client):
     monkeypatch.setattr("transferflow.pipelines.inspection._LARGE", 4)
-    monkeypatch.delenv(DASK_ADDRESS, raising=False)
     assert manifest(prepare_in_a_flow(tmp_path)["path"]).equals(expected)
     finished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=["COMPLETED"])))
     inner, outer = client.read_flow_runs(flow_run_filter=finished, sort=FlowRunSort.START_TIME_DESC, limit=2)
@@ -71,19 +74,20 @@ def test_the_same_set_is_mapped_over_dask(expected, small_shards, tmp_path, monk
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp"
     ) as cluster:
-        monkeypatch.setenv(DASK_ADDRESS, cluster.scheduler_address)
         before = cluster.scheduler.transition_counter
-        assert manifest(prepare_in_a_flow(tmp_path)["path"]).equals(expected)
+        prepared = prepare_in_a_flow(tmp_path, *on_dask(cluster.scheduler_address))
+        assert manifest(prepared["path"]).equals(expected)
         assert cluster.scheduler.transition_counter >= before + 4  # it has seen the shards
 
 
 @pytest.mark.slow
 def test_a_scheduler_that_is_not_there(small_shards, project, tmp_path, monkeypatch, client):
     dask = pytest.importorskip("dask")
-    monkeypatch.setenv(DASK_ADDRESS, "tcp://127.0.0.1:9")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
-        state = prepare_in_a_flow(tmp_path, return_state=True)
+        state = prepare_in_a_flow(tmp_path, *on_dask("tcp://127.0.0.1:9"), return_state=True)
     assert state.name == "Failed"
-    with pytest.raises(FlowError, match=r"(?s)DASK_ADDRESS: the images can't be inspected.*127\.0\.0\.1:9"):
+    with pytest.raises(
+        FlowError, match=r"(?s)execution\.prepare\.address: the images can't be inspected.*127\.0\.0\.1:9"
+    ):
         state.result()

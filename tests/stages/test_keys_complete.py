@@ -39,6 +39,7 @@ UNTOUCHED = {
         "evaluation.*": "prepare reads data and task alone",
         "registration.*": "prepare reads data and task alone",
         "deployment.*": "where and when a spec runs",
+        "execution.*": "who computes; results are the same",
     },
     "train": {
         "name": "a name",
@@ -59,6 +60,7 @@ UNTOUCHED = {
         "registration.model": "a name; the version that a warm start begins with is an input by its key",
         **{f"registration.gate.{key}*": "decides what becomes of a model, not which" for key in GATE_KEYS},
         "deployment.*": "where and when a spec runs",
+        "execution.*": "who computes; results are the same",
     },
     "evaluate": {
         "name": "a name",
@@ -77,6 +79,7 @@ UNTOUCHED = {
             for key in GATE_KEYS
         },
         "deployment.*": "where and when a spec runs",
+        "execution.*": "who computes; results are the same",
     },
     "register": {
         "data.cache*": "the cache holds the same pixels",
@@ -89,6 +92,7 @@ UNTOUCHED = {
         "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
         "training.on_nan": "decides between an error and the rest of the training; steps left out are said",
         "deployment.*": "where and when a spec runs",
+        "execution.*": "who computes; results are the same",
     },
 }
 """Per stage: which keys do not change its key, and why."""
@@ -270,6 +274,7 @@ OTHERS = {
     "freeze.phases.*.train": [["layer4", "head"]],
     "augmentation.*.args": [{"p": 0.5}],
     "deployment.schedule.cron": ["0 4 * * 1"],
+    "execution.prepare": [{"kind": "dask", "address": "tcp://10.0.0.7:8786"}],
     "deployment.schedule.timezone": ["Europe/Berlin"],
     "deployment.schedule": [{"cron": "0 4 * * 1"}],
     "deployment.refresh": [{"poll": "0 4 * * 1"}],

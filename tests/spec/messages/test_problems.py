@@ -40,6 +40,16 @@ APPENDED: list[tuple[str, str, str]] = [
     # Missing keys
     ("freeze: {policy: until}", "9:1: freeze.until", "is required"),
     ("freeze: {policy: phases, phases: [{epochs: 3}]}", "9:35: freeze.phases.0.train", "is required"),
+    (
+        "deployment: {schedule: {cron: 0 3 * * *, interval: 6h}}",
+        "9:25: deployment.schedule.cron",
+        "not go with `interval`",
+    ),
+    ("deployment: {schedule: {interval: 6}}", "9:35: deployment.schedule.interval", "as in 30m, 6h"),
+    ("deployment: {schedule: {rrule: FREQ=DAILY;COUNT=3}}", "9:32: deployment.schedule.rrule", "'COUNT=3'"),
+    ("execution: {prepare: {kind: dask, address: 10.0.0.7}}", "9:44: execution.prepare.address", "tcp://"),
+    ("execution: {prepare: {kind: dask}}", "9:13: execution.prepare.address", "is required"),
+    ("deployment: {refresh: {poll: 0m}}", "9:30: deployment.refresh.poll", "from 1m"),
     ("deployment: {schedule: {timezone: UTC}}", "9:14: deployment.schedule.cron", "is required"),
     ("augmentation: {transforms: [{args: {}}]}", "9:29: augmentation.transforms.0.name", "is required"),
     # Wrong kinds of values

@@ -12,6 +12,7 @@ from transferflow.spec.sections.backbone import Backbone
 from transferflow.spec.sections.base import Name, Section
 from transferflow.spec.sections.data import Data
 from transferflow.spec.sections.evaluation import Deployment, Evaluation, Registration
+from transferflow.spec.sections.execution import Execution
 from transferflow.spec.sections.freeze import Freeze
 from transferflow.spec.sections.guide import default_freeze, default_head
 from transferflow.spec.sections.head import Head
@@ -49,6 +50,8 @@ class Sections(Section):
     """Registered name and gate."""
     deployment: Deployment = Deployment()
     """Workers, schedule and refresh."""
+    execution: Execution = Execution()
+    """On what the stages compute."""
 
     @model_validator(mode="before")
     @classmethod
