@@ -22,6 +22,7 @@ from transferflow.spec.sections.evaluation import MAX_MODEL_NAME
 from transferflow.stages.context import RunContext, build_context
 from transferflow.stages.outcome import StageName, StageOutcome
 
+from .events import emit_verdict
 from .logs import logs_sent_to_server, plain_terminal
 from .project import require_pinned
 from .run_lock import alive
@@ -93,6 +94,7 @@ def train(
 
 def _publish(name: str, outcomes: Sequence[Reference]) -> None:
     try:
+        emit_verdict(name, _read(outcomes))
         publish_summary(name, _read(outcomes))
     except (httpx.HTTPError, PrefectException) as error:  # what is registered did not fail
         logger.warning("the summary could not be sent to the server: %s", error)

@@ -186,9 +186,9 @@ async def _standing(client: PrefectClient, found: DeploymentResponse, name: str,
 def _look_here(found: DeploymentResponse) -> _Local:
     """Spec, champion and data, where the project's folder is on this machine."""
     folder = Path(folder_of(found))
-    if not folder_of(found) or not folder.is_dir():
+    if not folder_of(found) or not folder.is_dir() or "spec" not in found.parameters:
         return _Local()
-    path = folder / str(found.parameters.get("spec"))
+    path = folder / str(found.parameters["spec"])
     try:
         pinned = found.parameters.get("sha256")
         if pinned:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,18 +42,38 @@ def worker(
     raise typer.Exit(workers.serve(plan, _print_recovered))
 
 
-def resume() -> None:
+def resume(
+    deploy: Annotated[
+        str | None,
+        typer.Option(
+            "--deploy",
+            metavar="POOL",
+            help="Instead, let a worker of this pool do it every 5 minutes, in this folder.",
+        ),
+    ] = None,
+) -> None:
     """Send runs of this machine whose process died on from their checkpoint; again and again without harm.
 
-    `transferflow worker` does so by itself. A run is sent on at most `deployment.retries` times, then it
-    fails.
+    `transferflow worker` does so by itself: `--deploy` is for Prefect's own workers. A run is sent on at most
+    `deployment.retries` times, then it fails.
     """
+    if deploy is not None:
+        _deploy_resume(deploy)
+        return
     recovery: Any = import_module("transferflow.pipelines.recovery")
     found = recovery.resume_runs()
     for run in found:
         _print_recovered(run)
     if not found:
         output().print("nothing to resume: no run of this machine is dead")
+
+
+def _deploy_resume(pool: str) -> None:
+    deployments: Any = import_module("transferflow.pipelines.deployments")
+    projects: Any = import_module("transferflow.pipelines.project")
+    report = deployments.deploy_resume(pool, projects.find_project(Path.cwd()))
+    for change in report.changes:
+        output().print(printable(f"{change.name}: {change.kind}, {change.schedule}, work pool {pool}"))
 
 
 def _print_recovered(run: Recovered) -> None:
