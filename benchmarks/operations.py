@@ -76,6 +76,30 @@ def measure_deploys(folder: Path, specs: int) -> dict[str, float]:
     return {"specs": specs, "deployments": 2 * specs, "first_seconds": first, "again_seconds": again}
 
 
+def measure_polls(folder: Path, polls: int) -> dict[str, float]:
+    """CPU seconds of the process of a deployed poll that finds nothing, and of Prefect's engine instead."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.objects import State, StateType
+
+    run(folder, "deploy", "spec.yaml", "--project", "benchmark")
+    seconds: dict[str, list[float]] = {"transferflow.pipelines.poll": [], "prefect.engine": []}
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("refresh/benchmark.bench")
+        for module in [name for name in seconds for _ in range(polls)]:
+            one = client.create_flow_run_from_deployment(deployment.id)
+            client.set_flow_run_state(one.id, State(type=StateType.PENDING), force=True)
+            environment = os.environ | {"PREFECT__FLOW_RUN_ID": str(one.id)}
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            command = [sys.executable, "-m", module]
+            subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            seconds[module].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+            state = client.read_flow_run(one.id).state
+            if state is None or state.name != "NothingToDo":
+                raise SystemExit(f"{module}: {state}")
+    return {f"{name}_cpu_seconds_median": float(np.median(each)) for name, each in seconds.items()}
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -86,6 +110,7 @@ def main() -> None:
         folder = Path(name)
         result = {"look": measure_looks(folder, arguments.images, arguments.looks)}
         if os.environ.get("PREFECT_API_URL"):
+            result["poll"] = measure_polls(folder, arguments.looks)
             result["deploy"] = measure_deploys(folder, arguments.specs)
     print(json.dumps(result, indent=2))
 

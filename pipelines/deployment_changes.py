@@ -8,14 +8,17 @@ from typing import Any, Literal
 
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.schedules import CronSchedule
+from prefect.events.schemas.automations import Automation
 
-from .wanted import SET_DIRECTORY, TAG, Wanted
+from .schedules import build_schedule, describe_schedule, describe_schedules, is_same
+from .triggers import build_trigger, is_same_trigger
+from .wanted import DATASET_REFRESHED, SET_DIRECTORY, TAG, Wanted
 
 SLUG = "spec"
 """Slug of the schedule that is the spec's; schedules without it were made by an operator."""
 Kind = Literal["created", "updated", "unchanged", "removed"]
 ScheduleChange = Literal["keep", "create", "replace", "delete"]
+TriggerChange = Literal["keep", "create", "replace"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,9 @@ class Change:
         work_pool: Where it runs.
         schedule: When, in words; empty: by hand.
         lines: Each difference, in words.
-        fields: Fields of the deployment to replace.
+        fields: Fields of the deployment to replace; of a new one, those that do not follow from the spec.
         on_schedule: What to do with the spec's schedule.
+        on_trigger: What to do with the automation that its data set's event starts.
     """
 
     kind: Kind
@@ -41,6 +45,7 @@ class Change:
     lines: tuple[str, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict)
     on_schedule: ScheduleChange = "keep"
+    on_trigger: TriggerChange = "keep"
 
 
 @dataclass(frozen=True)
@@ -62,36 +67,58 @@ class Orphan:
     is_dropped: bool = False
 
 
-def decide_change(wanted: Wanted, found: DeploymentResponse | None, schema: Mapping[str, Any]) -> Change:
+def decide_change(
+    wanted: Wanted,
+    found: DeploymentResponse | None,
+    schema: Mapping[str, Any],
+    job_variables: Mapping[str, Any],
+    trigger: Automation | None = None,
+) -> Change:
     """Compare a deployment with what is wanted; whatever the spec does not say stays as it is.
 
     Args:
         wanted: What the spec asks for.
         found: What is there.
         schema: Of the flow's parameters.
+        job_variables: Those that it should have.
+        trigger: The automation that is there.
     """
     if found is None:
-        schedule = describe_cron(wanted)
-        return Change("created", wanted.full_name, wanted.path, wanted.work_pool, schedule)
-    differing = {
-        name: value for name, value in _fields(wanted, found, schema).items() if getattr(found, name) != value
+        schedule = describe_times(wanted)
+        on_trigger: TriggerChange = "create" if wanted.dataset else "keep"
+        return Change(
+            "created",
+            wanted.full_name,
+            wanted.path,
+            wanted.work_pool,
+            schedule,
+            fields={"job_variables": job_variables},
+            on_trigger=on_trigger,
+        )
+    fields = {**_fields(wanted, found, schema), "job_variables": dict(job_variables)}
+    differing = {  # what is empty comes back as None
+        name: value for name, value in fields.items() if (getattr(found, name) or None) != (value or None)
     }
     ours = own_schedule(found)
     on_schedule = _decide_schedule(wanted, ours)
     lines = [*_describe(differing, found)]
     if on_schedule != "keep":
         before = describe_schedules([ours] if ours else [])
-        lines.append(f"schedule: {before or 'by hand'} → {describe_cron(wanted) or 'by hand'}")
+        lines.append(f"schedule: {before or 'by hand'} → {describe_times(wanted) or 'by hand'}")
+    on_trigger = _decide_trigger(wanted, found, trigger)
+    if on_trigger != "keep":
+        lines.append(f"trigger: {DATASET_REFRESHED} of {wanted.dataset}")
     paused = " (paused)" if found.paused or (ours is not None and not ours.active) else ""
     return Change(
         kind="updated" if lines else "unchanged",
         name=wanted.full_name,
         path=wanted.path,
         work_pool=wanted.work_pool,
-        schedule=f"{describe_cron(wanted)}{paused}" if wanted.schedule else "",
+        schedule=f"{describe_times(wanted)}{paused}" if wanted.schedule else "",
         lines=tuple(lines),
         fields=differing,
         on_schedule=on_schedule,
+        on_trigger=on_trigger,
     )
 
 
@@ -133,18 +160,9 @@ def folder_of(found: DeploymentResponse) -> str:
     return ""
 
 
-def describe_cron(wanted: Wanted) -> str:
+def describe_times(wanted: Wanted) -> str:
     """Its schedule in words; empty without one."""
-    return f"{wanted.schedule.cron} {wanted.schedule.timezone}" if wanted.schedule else ""
-
-
-def describe_schedules(schedules: Sequence[DeploymentSchedule]) -> str:
-    """When something runs, in words."""
-    words = []
-    for each in schedules:
-        when = each.schedule
-        words.append(f"{when.cron} {when.timezone or 'UTC'}" if isinstance(when, CronSchedule) else str(when))
-    return ", ".join(words)
+    return describe_schedule(build_schedule(wanted.schedule)) if wanted.schedule else ""
 
 
 def _fields(wanted: Wanted, found: DeploymentResponse, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,11 +185,15 @@ def _decide_schedule(wanted: Wanted, ours: DeploymentSchedule | None) -> Schedul
         return "keep" if ours is None else "delete"
     if ours is None:
         return "create"
-    same = isinstance(ours.schedule, CronSchedule) and (ours.schedule.cron, ours.schedule.timezone) == (
-        wanted.schedule.cron,
-        wanted.schedule.timezone,
-    )
-    return "keep" if same else "replace"
+    return "keep" if is_same(ours.schedule, build_schedule(wanted.schedule)) else "replace"
+
+
+def _decide_trigger(wanted: Wanted, found: DeploymentResponse, trigger: Automation | None) -> TriggerChange:
+    if not wanted.dataset:
+        return "keep"
+    if trigger is None:
+        return "create"
+    return "keep" if is_same_trigger(trigger, build_trigger(wanted, found.id)) else "replace"
 
 
 def _describe(differing: Mapping[str, Any], found: DeploymentResponse) -> Iterator[str]:
@@ -182,12 +204,14 @@ def _describe(differing: Mapping[str, Any], found: DeploymentResponse) -> Iterat
                     before, after = found.parameters.get(key), value[key]
                     if key != "sha256" and before != after:  # the version says that already
                         yield f"{key}: {_or_none(before)} → {_or_none(after)}"
-                if value["sha256"] != found.parameters.get("sha256") and "version" not in differing:
+                if value.get("sha256") != found.parameters.get("sha256") and "version" not in differing:
                     yield "sha256: another"
             case "pull_steps":
                 yield f"folder: {folder_of(found) or 'none'} → {value[0][SET_DIRECTORY]['directory']}"
             case "parameter_openapi_schema":
                 yield "parameters: those of this version of transferflow"
+            case "job_variables":
+                yield "job variables: those that follow from its spec"
             case "tags":
                 yield "tags: this project's"
             case "description" | "entrypoint":

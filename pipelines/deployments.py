@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, get_args
 from uuid import UUID
 
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectNotFound
+from prefect.events.schemas.automations import Automation
 from prefect.utilities.callables import parameter_schema
-from prefect.workers.process import ProcessWorker
 
 from transferflow.errors import FlowError, Problem
 
@@ -33,15 +32,17 @@ from .deployment_changes import (
 from .flows import train
 from .project import Project
 from .refresh import refresh
+from .resume import resume
+from .schedules import build_schedule
 from .server import answered, configured_server
-from .wanted import FlowName, Target, Wanted, build_wanted
+from .triggers import apply_trigger, delete_trigger, read_triggers, trigger_name
+from .wanted import FlowName, Target, Wanted, build_resume, build_wanted
+from .work_pools import NEW_JOB_VARIABLES, Pool, own_job_variables, read_pools
 
 _PAGE = 200
 _AT_ONCE = 2
 """Requests at once: a server on sqlite answers 503 when more of them write."""
-_FLOWS: Mapping[FlowName, Flow[..., Any]] = {"train": train, "refresh": refresh}
-NEW_JOB_VARIABLES = {"stream_output": False}
-"""The engine's output goes to the server: a pipe to the worker would let the engine die with it."""
+_FLOWS: Mapping[FlowName, Flow[..., Any]] = {"train": train, "refresh": refresh, "resume": resume}
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,11 @@ class _Known:
 
     Attributes:
         deployments: Of flows that are called as ours, by flow and name, whoever's they are.
+        triggers: Automations that run them, by name.
     """
 
     deployments: Mapping[tuple[FlowName, str], DeploymentResponse]
+    triggers: Mapping[str, Automation]
 
 
 def deploy_specs(
@@ -100,6 +103,18 @@ def deploy_specs(
         return asyncio.run(_deploy(url, wanted, project, prune, take_over, dry_run))
 
 
+def deploy_resume(work_pool: str, project: Project) -> DeployReport:
+    """Make or update the deployment that sends dead runs on, for a work pool of workers that are not ours.
+
+    Raises:
+        FlowError: If no server is configured, it does not answer, or the name is another project's.
+    """
+    url = configured_server()
+    with answered(url):
+        wanted = [build_resume(work_pool, project)]
+        return asyncio.run(_deploy(url, wanted, project, prune=False, take_over=False, dry_run=False))
+
+
 async def _deploy(
     url: str, wanted: Sequence[Wanted], project: Project, prune: bool, take_over: bool, dry_run: bool
 ) -> DeployReport:
@@ -108,24 +123,32 @@ async def _deploy(
         if not take_over:
             _refuse_others(url, wanted, known, project)
         found = [known.deployments.get((each.flow, each.name)) for each in wanted]
-        changes = [decide_change(w, f, _schema(w.flow)) for w, f in zip(wanted, found, strict=True)]
-        orphans = _decide_orphans(wanted, known, project)
+        pools = await read_pools(client, sorted({w.work_pool for w in wanted}), dry_run)
+        changes = [_decide(w, f, pools[w.work_pool], known) for w, f in zip(wanted, found, strict=True)]
+        specs = [each for each in wanted if each.flow != "resume"]
+        orphans = _decide_orphans(specs, known, project) if specs else {}
         removed = {key: orphan for key, orphan in orphans.items() if prune or orphan.is_dropped}
-        pools = await _read_pools(client, sorted({w.work_pool for w in wanted}), dry_run)
         if not dry_run:
             flows = {
                 flow: await client.create_flow(_FLOWS[flow]) for flow in sorted({w.flow for w in wanted})
             }
             work = [
-                _apply(client, flows[w.flow], w, change, before)
+                _apply(client, flows[w.flow], w, change, before, known)
                 for w, change, before in zip(wanted, changes, found, strict=True)
                 if change.kind != "unchanged"
             ]
-            work += [client.delete_deployment(known.deployments[key].id) for key in removed]
+            work += [_remove(client, known.deployments[key]) for key in removed]
             await _some_at_once(work)
     gone = [Change("removed", orphan.name, orphan.path, lines=(orphan.why,)) for orphan in removed.values()]
     left = tuple(orphan for key, orphan in orphans.items() if key not in removed)
-    return DeployReport(url, (*changes, *gone), left, pools)
+    return DeployReport(url, (*changes, *gone), left, {name: str(pool) for name, pool in pools.items()})
+
+
+def _decide(wanted: Wanted, found: DeploymentResponse | None, pool: Pool, known: _Known) -> Change:
+    set_now = (found.job_variables or {}) if found else NEW_JOB_VARIABLES
+    variables = own_job_variables(pool, wanted, set_now)
+    trigger = known.triggers.get(trigger_name(wanted))
+    return decide_change(wanted, found, _schema(wanted.flow), variables, trigger)
 
 
 async def _some_at_once(work: Sequence[Coroutine[Any, Any, None]]) -> None:
@@ -149,7 +172,7 @@ async def _read_known(client: PrefectClient) -> _Known:
     while flows and (page := await client.read_deployments(flow_filter=only, limit=_PAGE, offset=offset)):
         deployments |= {(flows[found.flow_id], found.name): found for found in page if found.flow_id in flows}
         offset += len(page)
-    return _Known(deployments)
+    return _Known(deployments, await read_triggers(client))
 
 
 def _refuse_others(url: str, wanted: Sequence[Wanted], known: _Known, project: Project) -> None:
@@ -177,9 +200,9 @@ def _decide_orphans(
     wanted: Sequence[Wanted], known: _Known, project: Project
 ) -> dict[tuple[FlowName, str], Orphan]:
     names = {(each.flow, each.name) for each in wanted}
-    orphans = {}
+    orphans: dict[tuple[FlowName, str], Orphan] = {}
     for (flow, name), found in sorted(known.deployments.items()):
-        if project.tag in found.tags and (flow, name) not in names:
+        if flow != "resume" and project.tag in found.tags and (flow, name) not in names:
             path = project.folder / str(found.parameters.get("spec", ""))
             orphan = decide_orphan(found, flow, wanted, path.is_file())
             if orphan is not None:
@@ -187,42 +210,47 @@ def _decide_orphans(
     return orphans
 
 
-async def _read_pools(client: PrefectClient, names: Sequence[str], dry_run: bool) -> dict[str, str]:
-    """Type of each work pool; those that are missing are made."""
-    pools = {}
-    for name in names:
-        try:
-            pools[name] = (await client.read_work_pool(name)).type
-        except ObjectNotFound:
-            pools[name] = f"{ProcessWorker.type}, new"
-            if not dry_run:
-                template = ProcessWorker.get_default_base_job_template()
-                await client.create_work_pool(
-                    WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template)
-                )
-    return pools
-
-
 async def _apply(
-    client: PrefectClient, flow_id: UUID, wanted: Wanted, change: Change, found: DeploymentResponse | None
+    client: PrefectClient,
+    flow_id: UUID,
+    wanted: Wanted,
+    change: Change,
+    found: DeploymentResponse | None,
+    known: _Known,
 ) -> None:
-    schedules = _schedules(wanted)
     if found is None:
-        await client.create_deployment(
-            flow_id=flow_id,
-            name=wanted.name,
-            version=wanted.version,
-            work_pool_name=wanted.work_pool,
-            schedules=schedules,
-            parameters=dict(wanted.parameters),
-            entrypoint=wanted.entrypoint,
-            pull_steps=[dict(step) for step in wanted.pull_steps],
-            parameter_openapi_schema=dict(_schema(wanted.flow)),
-            description=wanted.description,
-            tags=list(wanted.tags),
-            job_variables=dict(NEW_JOB_VARIABLES),
-        )
-        return
+        deployment_id = await _create(client, flow_id, wanted, change)
+    else:
+        deployment_id = found.id
+        await _update(client, wanted, change, found)
+    if change.on_trigger != "keep":
+        await apply_trigger(client, wanted, deployment_id, known.triggers.get(trigger_name(wanted)))
+
+
+async def _remove(client: PrefectClient, found: DeploymentResponse) -> None:
+    await delete_trigger(client, found.id)
+    await client.delete_deployment(found.id)
+
+
+async def _create(client: PrefectClient, flow_id: UUID, wanted: Wanted, change: Change) -> UUID:
+    return await client.create_deployment(
+        flow_id=flow_id,
+        name=wanted.name,
+        version=wanted.version,
+        work_pool_name=wanted.work_pool,
+        schedules=_schedules(wanted),
+        parameters=dict(wanted.parameters),
+        entrypoint=wanted.entrypoint,
+        pull_steps=[dict(step) for step in wanted.pull_steps],
+        parameter_openapi_schema=dict(_schema(wanted.flow)),
+        description=wanted.description,
+        tags=list(wanted.tags),
+        job_variables=dict(change.fields["job_variables"]),
+    )
+
+
+async def _update(client: PrefectClient, wanted: Wanted, change: Change, found: DeploymentResponse) -> None:
+    schedules = _schedules(wanted)
     if change.fields:
         await client.update_deployment(found.id, DeploymentUpdate.model_validate(change.fields))
     ours = own_schedule(found)
@@ -240,9 +268,9 @@ async def _apply(
 def _schedules(wanted: Wanted) -> list[DeploymentScheduleCreate]:
     if wanted.schedule is None:
         return []
-    cron = CronSchedule(cron=wanted.schedule.cron, timezone=wanted.schedule.timezone)
-    return [DeploymentScheduleCreate(schedule=cron, slug=SLUG)]
+    return [DeploymentScheduleCreate(schedule=build_schedule(wanted.schedule), slug=SLUG)]
 
 
+@cache
 def _schema(flow: FlowName) -> dict[str, Any]:
     return parameter_schema(_FLOWS[flow]).model_dump()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from transferflow.errors import FlowError, StopSignal
 from transferflow.logs import get_logger
@@ -95,13 +96,18 @@ def serve(plan: WorkerPlan, on_recovered: OnRecovered) -> int:
 
 
 def _serve_once(plan: WorkerPlan, on_recovered: OnRecovered) -> int:
-    environment = _SETTINGS | dict(os.environ)
+    environment = _SETTINGS | dict(os.environ) | {"PATH": _path()}
     with subprocess.Popen(_command(plan), env=environment, start_new_session=True) as process:
         try:
             return _watch(process, on_recovered)
         except (KeyboardInterrupt, StopSignal):
             _stop(process)
             raise
+
+
+def _path() -> str:
+    """Where commands are found: beside this Python first, which is the one that runs are to have."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def _command(plan: WorkerPlan) -> list[str]:

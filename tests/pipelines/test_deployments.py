@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 import os
 import re
 import subprocess
@@ -18,6 +20,7 @@ from prefect.client.schemas.filters import (
     LogFilterFlowRunId,
 )
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.steps.core import run_steps
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from transferflow.pipelines.deployments import Target, deploy_specs
 from transferflow.pipelines.project import Project, find_project, spec_digest
@@ -143,6 +146,13 @@ def test_what_an_operator_set_stays_and_only_what_differs_changes(project, clien
     assert "mine" in now.tags
     assert now.global_concurrency_limit.limit == 3
 
+    weekly = target(["deployment.schedule.interval=1w"])
+    [done] = deploy(weekly, project=ours).changes
+    assert (done.kind, done.schedule) == ("updated", "every 7 days, 0:00:00 UTC (paused)")
+    by_rule = target(["deployment.schedule.rrule=FREQ=DAILY;BYHOUR=3"])
+    [done] = deploy(by_rule, project=ours).changes
+    assert done.lines == ("schedule: every 7 days, 0:00:00 UTC → FREQ=DAILY;BYHOUR=3 UTC",)
+    assert deploy(by_rule, project=ours).changes[0].kind == "unchanged"
     deploy(target(["deployment.schedule=null"]), project=ours)
     assert [each.schedule.cron for each in client.read_deployment(found.id).schedules] == ["1 1 1 1 *"]
 
@@ -215,3 +225,32 @@ def test_prefect_s_own_command_deploys_a_new_repository(project, client, server,
         {"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}
     ]
     assert made.schedules[0].schedule.cron == "0 3 * * 1"
+
+
+@pytest.mark.slow
+def test_prefect_s_own_command_deploys_from_git_and_a_worker_clones_it(project, client, server, tmp_path):
+    deploy(target(), project=find_project(project, "pool"))  # makes the work pool
+    folder = tmp_path / "models"
+    assert main(["init-repo", str(folder)]) == 0
+    text = (folder / "prefect.yaml").read_text().replace("name: example", "name: from-git")
+    local, git = (
+        re.search(r"  - prefect[^#]*?\n(?=deployments)", text)[0],
+        re.findall(r"  # ((?:- |  ).*)", text),
+    )
+    remote = "https://git.example.org/team/models.git"
+    cloned = "".join(f"  {line}\n" for line in git).replace(remote, folder.as_uri())
+    assert remote in text
+    (folder / "prefect.yaml").write_text(text.replace(local, cloned))
+    for words in (["init", "-qb", "main"], ["add", "."], ["commit", "-qm", "specs"]):
+        who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *who, *words], cwd=folder, check=True)
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    settings = os.environ | {"PREFECT_API_URL": server, "PREFECT_HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    steps = client.read_deployment_by_name("train/from-git").pull_steps
+    work = tmp_path / "work"
+    work.mkdir()
+    with contextlib.chdir(work):
+        where = asyncio.run(run_steps(steps))["directory"]
+        assert (work / where / "specs" / "example.yaml").is_file()

@@ -11,15 +11,9 @@ from typing import assert_never
 from transferflow.data.files.fence import Fence, build_fence
 from transferflow.data.files.paths import split_mask
 from transferflow.data.formats.bounds import require_bounded
-from transferflow.data.formats.coco import list_coco
-from transferflow.data.formats.dicom import list_dicom
 from transferflow.data.formats.folders import declare_by_folders
 from transferflow.data.formats.groups import add_groups
 from transferflow.data.formats.image_folder import list_image_folder
-from transferflow.data.formats.mask_folder import list_mask_folder
-from transferflow.data.formats.table import list_table
-from transferflow.data.formats.voc import list_voc
-from transferflow.data.formats.yolo import list_yolo
 from transferflow.data.records import Listing, Record
 from transferflow.spec.sections.data import (
     CocoData,
@@ -53,20 +47,33 @@ def load_listing(data: Data, truth: Truth, base: Path | None = None) -> Listing:
 def _list(data: Data, truth: Truth, fence: Fence) -> Listing:
     group_by = data.split.group_by
     # Tables, COCO and DICOM name the groups themselves; a table beside the images does it for the others.
+    # Each format loads what it needs by itself (NumPy, pyarrow): polls list every few minutes.
     match data:
         case ImageFolderData():
             return add_groups(list_image_folder(data, fence), group_by)
         case TableData():
+            from transferflow.data.formats.table import list_table
+
             return declare_by_folders(list_table(data, truth, fence), ".", expected=False)
         case CocoData():
+            from transferflow.data.formats.coco import list_coco
+
             return declare_by_folders(list_coco(data, truth, fence), data.images, expected=False)
         case VocData():
+            from transferflow.data.formats.voc import list_voc
+
             listing = declare_by_folders(list_voc(data, fence), data.images, expected=True)
         case YoloData():
+            from transferflow.data.formats.yolo import list_yolo
+
             listing = declare_by_folders(list_yolo(data, fence), data.images, expected=True)
         case MaskFolderData():
+            from transferflow.data.formats.mask_folder import list_mask_folder
+
             listing = declare_by_folders(list_mask_folder(data, fence), data.images, expected=True)
         case DicomData():
+            from transferflow.data.formats.dicom import list_dicom
+
             listing = list_dicom(data, truth, fence)
             return listing if data.file is None else declare_by_folders(listing, ".", expected=False)
         case _:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from transferflow.data.formats.table_file import TableFile, open_csv
 from transferflow.data.records import Finding, Listing
 from transferflow.errors import DataError
 from transferflow.spec.class_names import plain_name
+
+if TYPE_CHECKING:
+    from transferflow.data.formats.table_file import TableFile
 
 METADATA = "metadata.csv"
 _PATH_COLUMNS = ("path", "file_name")
@@ -57,6 +60,8 @@ def add_groups(listing: Listing, group_by: str | None) -> Listing:
         return _require_groups(listing, file, group_by)
     if not file.is_file():
         return listing
+    from transferflow.data.formats.table_file import open_csv  # loads pyarrow
+
     table = open_csv(file)
     column = decide_group_name(table.header)
     if column is None or not set(_PATH_COLUMNS) & set(table.header):
@@ -80,6 +85,8 @@ def _require_groups(listing: Listing, file: Path, group_by: str) -> Listing:
             found=f"no {METADATA} in {listing.root}",
             hint=f"put {METADATA} there, with the columns path and {group_by}, or use `format: csv`",
         )
+    from transferflow.data.formats.table_file import open_csv
+
     groups = _load_groups(open_csv(file), group_by)
     records, findings = [], list(listing.findings)
     for record in listing.records:

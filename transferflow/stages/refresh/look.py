@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from transferflow.data.checks.findings import load_findings
 from transferflow.data.files.paths import split_mask
-from transferflow.data.listing import listing_digest, load_listing
+from transferflow.data.listing import load_listing
 from transferflow.data.records import DatasetSnapshot, Finding, Listing
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.errors import DataError, PlanError, TransferflowError
@@ -23,7 +23,6 @@ from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import registered_model
 from transferflow.spec.sections.evaluation import Refresh
 from transferflow.stages.context import RunContext
-from transferflow.stages.keys import prepare_inputs
 from transferflow.stages.prepare import prepare
 from transferflow.stages.refresh.decide import (
     Arrival,
@@ -33,8 +32,8 @@ from transferflow.stages.refresh.decide import (
     decide_loss,
     decide_refresh,
 )
+from transferflow.stages.refresh.peek import data_digest, peek_at_data
 from transferflow.stages.refresh.record import RefreshRecord, Trained, read_record, write_record
-from transferflow.store import digest
 
 _MISSING = "missing"
 """Kind of the findings about files that are named and not there."""
@@ -82,8 +81,11 @@ def look_at_data(spec: ExperimentSpec, context: RunContext) -> Look:
     rule = require_rule(spec)
     path = context.refresh_record(spec.name)
     record = read_record(path)
+    same = peek_at_data(spec, rule, path)
+    if same is not None:
+        return Look(same, record.change, is_news=False)
     listing = load_listing(spec.data, spec.task.truth)
-    data = digest(prepare_inputs(spec, listing_digest(listing)))
+    data = data_digest(spec, listing)
     last = record.trained or _last_registered(spec, context)
     days = last.days(datetime.now(UTC)) if last else None
     if last and record.change is not None and (record.data, record.base) == (data, last.key):
