@@ -4,7 +4,7 @@ VENV := .venv
 unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 comma := ,
-EXTRAS := clip$(comma)dask$(comma)demo$(comma)dev$(comma)dicom$(comma)export$(comma)heif$(comma)serve
+EXTRAS := clip$(comma)dask$(comma)demo$(comma)dev$(comma)dicom$(comma)export$(comma)heif$(comma)postgres$(comma)serve
 # One thread per test process: the tests run in parallel processes.
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NO_ALBUMENTATIONS_UPDATE=1
 # uv is fast; pip is the fallback where an index is set up for pip alone. Imports are compiled here, as pip
@@ -14,7 +14,7 @@ define install
 		|| $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(1)]'
 endef
 
-.PHONY: demo test test-ops check docs format browser clean
+.PHONY: demo test test-ops check docs format browser postgres clean
 .DELETE_ON_ERROR:
 
 $(BIN)/uv:
@@ -36,10 +36,10 @@ data/digits-5k: | $(VENV)/.demo
 demo: $(VENV)/.demo | data/digits-5k  ## set up, and train, measure and register the quickstart
 	$(BIN)/transferflow run specs/quickstart.yaml
 
-test: $(VENV)/.dev browser  ## set up, and run all tests
+test: $(VENV)/.dev browser postgres  ## set up, and run all tests
 	$(TEST_ENV) $(BIN)/pytest -n auto --dist worksteal
 
-test-ops: $(VENV)/.dev  ## the tests of deployments, workers, recovery and refresh alone
+test-ops: $(VENV)/.dev postgres  ## the tests of deployments, workers, recovery and refresh alone
 	$(TEST_ENV) $(BIN)/pytest tests/pipelines tests/stages/refresh tests/stages/test_garbage.py
 
 check: $(VENV)/.dev  ## lint, format, types, layers
@@ -60,6 +60,12 @@ browser:  # the report is tested in a real browser
 		{ echo "installing chromium"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; } || \
 		{ echo "the tests need chromium and chromedriver: install them and try again"; exit 1; }
+
+postgres:  # Prefect and MLflow are tested on it; the test is skipped, and says so, where it can't be had
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+		{ echo "installing postgresql"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends postgresql >/dev/null; } || \
+		echo "there is no PostgreSQL: its test will be skipped"
 
 clean:
 	rm -rf .transferflow data/digits-5k build dist *.egg-info

@@ -152,3 +152,21 @@ def test_a_run_goes_on_after_its_engine_and_its_worker_died(client, server, depl
     assert (ended.state.name, ended.run_count) == ("Completed", 3), (tmp_path / "worker.log").read_text()
     [history] = home.glob("artifacts/train/*/history.json")
     assert len(json.loads(history.read_text())["epochs"]) == 25
+
+
+@pytest.mark.slow
+def test_a_run_that_is_cancelled_stops_and_keeps_its_checkpoint(client, server, deployed, tmp_path, wait_for):
+    deployment, home = deployed("stopped", "training.epochs=100000", "deployment.schedule=null")
+    run = client.create_flow_run_from_deployment(deployment.id)
+    worker = start_worker(server, tmp_path)
+    wait_for(lambda: epochs_done(client, run.id, home, starts=1))
+    engine = int(re.search(r"process (\d+)", run_lock(home, run.id).owner())[1])
+    client.set_flow_run_state(run.id, State(type=CANCELLING))
+    ended = wait_for(lambda: (r := client.read_flow_run(run.id)).state.is_final() and r)
+    assert (ended.state.name, ended.run_count) == ("Cancelled", 1), (tmp_path / "worker.log").read_text()
+    wait_for(lambda: not Path(f"/proc/{engine}").exists(), seconds=30)
+    worker.terminate()
+    assert worker.wait(120) == 0
+    assert resume_runs(0) == []  # it stays so
+    assert client.read_flow_run(run.id).state.name == "Cancelled"
+    assert list(home.glob("work/train/*/epoch-*"))
