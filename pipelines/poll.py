@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from transferflow.spec.load import load_spec
+from transferflow.stages.places import refresh_record
 from transferflow.stages.refresh.peek import peek_at_data
-from transferflow.stages.refresh.record import record_file
 from transferflow.store import default_home
 
 from .project import require_pinned
@@ -80,7 +80,7 @@ def _reason_for_nothing(folder: Path, parameters: Json) -> str | None:
     spec = load_spec(path, parameters.get("overrides") or ())
     home = Path(parameters["home"]).absolute() if parameters.get("home") else default_home()
     rule = spec.deployment.refresh
-    decision = peek_at_data(spec, rule, record_file(home, spec.name)) if rule else None
+    decision = peek_at_data(spec, rule, refresh_record(home, spec.name)) if rule else None
     return decision.reason if decision is not None and decision.action == "nothing" else None
 
 

@@ -26,7 +26,7 @@ def binaries():
     """Folder of PostgreSQL's own commands: Debian keeps them out of the path."""
     found = shutil.which("initdb")
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return Path(found).parent if found else debian[-1].parent if debian else None
+    return debian[-1].parent if debian else Path(found).parent if found else None
 
 
 BIN = binaries()

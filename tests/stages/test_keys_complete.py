@@ -170,6 +170,8 @@ BASES = {
         "freeze": {"policy": "layers", "layers": ["layer1"]},
         "optimizer": {"kind": "sgd", "layer_lr": {"layer2": 1e-4}, "layer_decay": 0.9},
         "schedule": {"kind": "constant"},
+        "deployment": {"schedule": {"interval": "6h"}},
+        "execution": {"prepare": {"kind": "dask", "address": "tcp://10.0.0.7:8786"}},
     },
     "prompts": {
         "backbone": {"source": "timm", "name": "vit_base_patch16_clip_224", "weights": "openai"},
@@ -195,7 +197,11 @@ BASES = {
         "optimizer": {"backbone_lr_scale": 0.1},
         "head": {"kind": "fcos"},
     },
-    "voc": {"task": {"kind": "detection"}, "data": {"format": "voc", "root": "r"}},
+    "voc": {
+        "task": {"kind": "detection"},
+        "data": {"format": "voc", "root": "r"},
+        "deployment": {"schedule": {"rrule": "FREQ=DAILY"}},
+    },
     "yolo": {
         "task": {"kind": "detection"},
         "data": {"format": "yolo", "root": "r"},
@@ -276,6 +282,9 @@ OTHERS = {
     "deployment.schedule.cron": ["0 4 * * 1"],
     "execution.prepare": [{"kind": "dask", "address": "tcp://10.0.0.7:8786"}],
     "deployment.schedule.timezone": ["Europe/Berlin"],
+    "deployment.schedule.interval": ["2h"],
+    "deployment.schedule.rrule": ["FREQ=WEEKLY"],
+    "execution.prepare.address": ["tcp://10.0.0.8:8786"],
     "deployment.schedule": [{"cron": "0 4 * * 1"}],
     "deployment.refresh": [{"poll": "0 4 * * 1"}],
     "deployment.refresh.timezone": ["Europe/Berlin"],

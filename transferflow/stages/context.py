@@ -11,8 +11,8 @@ from transferflow.machine import machine_faults_named
 from transferflow.registry.address import require_no_secret
 from transferflow.registry.mlflow_keeping import MlflowKeeping
 from transferflow.registry.mlflow_registry import MlflowRegistry
+from transferflow.stages.places import refresh_record
 from transferflow.stages.progress import is_watched
-from transferflow.stages.refresh.record import record_file
 from transferflow.store import ArtifactStore, default_home
 
 
@@ -66,7 +66,7 @@ class RunContext:
 
     def refresh_record(self, name: str) -> Path:
         """File of what refreshing remembers of a spec."""
-        return record_file(self.home, name)
+        return refresh_record(self.home, name)
 
     def refresh_records(self) -> list[Path]:
         """Files of what refreshing remembers of every spec."""

@@ -56,11 +56,6 @@ class RefreshRecord:
     trained: Trained | None = None
 
 
-def record_file(home: Path, name: str) -> Path:
-    """File of what refreshing remembers of a spec."""
-    return home / "refresh" / f"{name}.json"
-
-
 def read_record(path: Path) -> RefreshRecord:
     """Read a record; an empty one if there is none, or it is damaged: then the registry is asked."""
     try:
