@@ -13,6 +13,7 @@ from prefect import flow, runtime
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 
+from transferflow.cpus import apply_thread_settings
 from transferflow.errors import TransferflowError
 from transferflow.logs import get_logger
 from transferflow.spec import ExperimentSpec
@@ -73,6 +74,7 @@ def train(
     Returns:
         The outcome of each stage, as JSON.
     """
+    apply_thread_settings()  # before a stage loads torch
     try:
         if sha256 is not None:
             require_pinned(Path(spec), sha256)

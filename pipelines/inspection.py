@@ -11,7 +11,7 @@ from prefect import flow, task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from transferflow.data.loading.workers import usable_cpus
+from transferflow.cpus import usable_cpus
 from transferflow.data.snapshot.shards import Inspect, Shard, inspect_here, inspect_into, read_inspected
 from transferflow.errors import FlowError
 from transferflow.spec.sections.execution import DaskPreparation, HerePreparation

@@ -13,7 +13,7 @@ PLACES = {
     "TiffFile(": {"transferflow/data/files/tiff.py"},
     "dcmread(": {"transferflow/data/files/dicom_pixels.py"},
     "csv.writer(": {"transferflow/text.py"},
-    "cpu_count(": {"transferflow/data/loading/workers.py"},
+    "cpu_count(": {"transferflow/cpus.py"},
     "stderr.isatty(": {"transferflow/stages/progress.py"},
     # The registry of a home mends a damaged bundle from the store of that home.
     "ArtifactStore(": {"transferflow/stages/context.py", "transferflow/registry/mlflow_bundles.py"},

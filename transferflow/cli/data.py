@@ -50,8 +50,8 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Open every file of a spec's data set and list what is wrong; exit code 1 if it can't be used."""
+    from transferflow.cpus import usable_cpus
     from transferflow.data.listing import load_listing
-    from transferflow.data.loading.workers import usable_cpus
     from transferflow.data.snapshot.changes import without_facts
     from transferflow.data.snapshot.inspection import check_listing
     from transferflow.spec.load import load_spec
@@ -97,7 +97,7 @@ def check(
 
 def _changed(former: DatasetSnapshot) -> Iterator[Finding]:
     """Files that are not what the last snapshot was made from, whatever their size and time say."""
-    from transferflow.data.loading.workers import usable_cpus
+    from transferflow.cpus import usable_cpus
     from transferflow.data.records import Finding
     from transferflow.data.snapshot.changes import changed_files
 

@@ -40,6 +40,7 @@ from transferflow.cli import (
 from transferflow.cli.console import errors, output, print_problems
 from transferflow.cli.help import DATA, MODELS, OPERATIONS, SPECS, apply_plain_flags, examples
 from transferflow.cli.usage import usage_hint
+from transferflow.cpus import apply_thread_settings
 from transferflow.errors import StopSignal, TransferflowError
 from transferflow.logs import get_logger
 from transferflow.machine import machine_error
@@ -129,6 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     words, debug = _take_debug(words)
+    apply_thread_settings()  # before anything loads torch
     logger = get_logger()
     level = logger.level
     try:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from transferflow.cpus import usable_cpus
 from transferflow.data.checks.findings import EXAMPLES, group_findings, load_findings, summarize_findings
 from transferflow.data.listing import load_listing
-from transferflow.data.loading.workers import usable_cpus
 from transferflow.data.records import DatasetSnapshot, Listing
 from transferflow.data.snapshot.build import build_snapshot, load_snapshot
 from transferflow.data.snapshot.changes import changed_files, without_facts

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from transferflow.data.loading.workers import decide_workers, usable_cpus
+from transferflow.cpus import usable_cpus
+from transferflow.data.loading.workers import decide_workers
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system binds no process to CPUs")

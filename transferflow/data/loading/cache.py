@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from transferflow.data.loading.workers import usable_cpus
+from transferflow.cpus import usable_cpus
 from transferflow.data.transforms.sample import Resized
 from transferflow.logs import get_logger
 from transferflow.store.shards import Blob, Bytes, Note, Shards, shards_to_fill

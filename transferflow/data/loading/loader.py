@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from transferflow.cpus import usable_cpus
 from transferflow.data.loading.batch import Batch
 from transferflow.data.loading.cache import CacheFolder
 from transferflow.data.loading.dataset import ImageDataset, Key, RawBatch, build_dataset
 from transferflow.data.loading.seeds import derive_seed
 from transferflow.data.loading.shares import WHOLE, Share
-from transferflow.data.loading.workers import decide_workers, describe_death, start_worker, usable_cpus
+from transferflow.data.loading.workers import decide_workers, describe_death, start_worker
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.transforms.evaluation import EvalTransform

@@ -14,11 +14,6 @@ _MAX_WORKERS = 8
 _DEATHS = ("DataLoader worker (pid", "DataLoader timed out")
 
 
-def usable_cpus() -> int:
-    """CPUs that this process may run on: a container or a scheduler may grant fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def decide_workers(asked: int | Literal["auto"], cheap: bool, cpus: int) -> int:
     """Number of loader processes: as asked, none where loading is cheap, else one CPU stays free."""
     if asked != "auto":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transferflow.data.loading.workers import usable_cpus
+from transferflow.cpus import shared_out
 from transferflow.errors import Problem, TrainingError, TransferflowError
 from transferflow.logs import get_logger
 from transferflow.training.distributed.exchange import Exchange
@@ -116,7 +116,7 @@ def _agent_died(code: int) -> TrainingError:
 def _environment(devices: int) -> dict[str, str]:
     """The environment of the ranks: CPUs are shared out, and what they say to each other stays here."""
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
-    own = {"OMP_NUM_THREADS": str(max(1, usable_cpus() // devices))}
+    own = {}
     if loopback is not None:
-        own |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
-    return own | dict(os.environ)
+        own = {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
+    return own | shared_out(os.environ, devices)
