@@ -14,7 +14,7 @@ define install
 		|| $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(1)]'
 endef
 
-.PHONY: demo test test-ops check docs format browser postgres clean
+.PHONY: demo test test-ops check bench docs format browser postgres clean
 .DELETE_ON_ERROR:
 
 $(BIN)/uv:
@@ -51,6 +51,14 @@ check: $(VENV)/.dev  ## lint, format, types, layers
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+$(VENV)/.peers: benchmarks/requirements.txt constraints.txt $(VENV)/.dev
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/peers
+	$(BIN)/uv pip install --quiet --python $(VENV)/peers/bin/python -c constraints.txt -r benchmarks/requirements.txt
+	@touch $@
+
+bench: $(VENV)/.peers  ## side by side with a plain loop, Lightning, fastai and torchvision's reference loop
+	$(BIN)/python benchmarks/peers.py --python $(VENV)/peers/bin/python --json bench.json
 
 docs: $(VENV)/.dev  ## write docs/spec-reference.md from the schema
 	$(BIN)/python -m transferflow.spec.schema.reference
