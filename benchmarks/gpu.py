@@ -1,9 +1,9 @@
 """What a GPU gets out of this project, in one unattended run of under six minutes on a data-centre GPU.
 
     python benchmarks/gpu.py --json gpu.json
-    python benchmarks/gpu.py --tiny            # a dry run on a CPU: that it works, no figure of it means anything
+    python benchmarks/gpu.py --tiny        # a dry run on a CPU, whose figures mean nothing
 
-Images are made here, weights are random. Steps: ResNet-50 and ViT-B/16, fine-tuned in bf16 by the project's own
+Images are made here, weights are random. Steps: ResNet-50 and ViT-B/16, fine-tuned in bf16 by our own
 loop from images on the disk, against the same model and optimizer on tensors that lie on the device already;
 a frozen ResNet-50 with its activation cache; Faster R-CNN and DeepLabV3 steps. With each: images per second
 (the best epoch's, warm), peak memory of the device, and the times that a step waits for the device, as
