@@ -10,7 +10,7 @@ from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.stage import evaluate
 from transferflow.stages.outcome import STAGES, StageName, StageOutcome
-from transferflow.stages.plan.preflight import (
+from transferflow.stages.plan.requirements import (
     require_home,
     require_layers,
     require_possible_devices,

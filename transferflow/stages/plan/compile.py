@@ -29,7 +29,7 @@ from transferflow.stages.outcome import STAGES, StageName
 from transferflow.stages.plan.caching import PhaseCache, plan_caches
 from transferflow.stages.plan.defaults import resolved_values
 from transferflow.stages.plan.last_training import LastTraining, load_last_training
-from transferflow.stages.plan.preflight import require_right_weights, require_transforms
+from transferflow.stages.plan.requirements import require_right_weights, require_transforms
 from transferflow.stages.plan.warnings import collect_warnings
 from transferflow.stages.slices import read_slices, require_known_slices
 from transferflow.stages.split_images import eval_transform_of

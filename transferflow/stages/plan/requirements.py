@@ -1,4 +1,4 @@
-"""What a run looks at before it does anything else."""
+"""What a run requires before it does anything else."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from transferflow.models.weights.files import find_weights
 from transferflow.models.weights.lock import lock_weights, write_lock
 from transferflow.stages.context import RunContext
 from transferflow.stages.plan.compile import compile_plan
-from transferflow.stages.plan.preflight import require_transforms, require_weights
+from transferflow.stages.plan.requirements import require_transforms, require_weights
 from transferflow.stages.run import run_plan
 
 
