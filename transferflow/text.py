@@ -48,6 +48,19 @@ def four_digits(value: float) -> str:
     return f"{value:.4g}" if 0 < abs(value) < 0.01 else f"{value:.4f}"
 
 
+def describe_seconds(seconds: float | None) -> str:
+    """A time span for a person; empty where it is not known."""
+    if seconds is None:
+        return ""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
 def one_line(value: object, limit: int = MAX_LINE) -> str:
     """The same for a place of one line: new lines and tabs are escaped too, and what is too long is cut."""
     return _UNUSUAL_IN_A_LINE.sub(_escaped, _cut_blanked(str(value), limit))

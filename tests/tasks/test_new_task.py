@@ -20,7 +20,7 @@ from transferflow.evaluation.statistics.comparison import compare_paired
 from transferflow.models.classifier import ImageClassifier
 from transferflow.stages.context import RunContext
 from transferflow.stages.split_images import build_split_images, eval_transform_of
-from transferflow.stages.train.job import compile_job
+from transferflow.stages.train.job import build_training_images, compile_job
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.alignment import align_same
 from transferflow.tasks.base import EpochMeasure, ImagePredictions, SplitPredictions, VisionTask
@@ -36,6 +36,7 @@ PLACES = {
     "transferflow/__init__.py": "the new form of answer, for who writes types",
     "transferflow/data/checks/labels.py": "words of the new form of truth; the type checker asks",
     "transferflow/data/loading/loader.py": "targets of the new form of truth; the type checker asks",
+    "transferflow/data/loading/target_checks.py": "what targets of a batch must be; the type checker asks",
     "transferflow/evaluation/regression.py": "its measures",
     "transferflow/models/detection/generic.py": "another regression: that of a detector's boxes",
     "transferflow/report/figures/by_name.py": "its figure; the type checker asks",
@@ -139,7 +140,7 @@ def test_a_task_that_nobody_knows_trains_predicts_and_is_compared(setting, tmp_p
         task,
         parts,
         compile_training_plan(spec, parts),
-        images["val"],
+        build_training_images(spec, images["val"], tmp_path / "cache"),
         context=RunContext(tmp_path / "home"),
         folder=tmp_path / "work",
         hooks=(),

@@ -29,26 +29,15 @@ def show(
 ) -> None:
     """Write an HTML sheet of training images as augmentation makes them, with boxes and masks drawn."""
     from transferflow.data.snapshot.build import load_snapshot
-    from transferflow.report.sample_sheet import write_sample_sheet
     from transferflow.spec.load import load_spec
     from transferflow.stages.context import build_context
     from transferflow.stages.prepare import prepare
-    from transferflow.stages.train.sample_pictures import describe_steps, sample_pictures, train_transform_of
-    from transferflow.tasks.rendering.drawing import class_colour
+    from transferflow.stages.train.sample_pictures import train_transform_of, write_training_sheet
 
     loaded = load_spec(spec, overrides or ())
     with naming_the_spec(spec, overrides or ()):
         outcome = prepare(loaded, build_context(home))
     snapshot = load_snapshot(outcome.folder)
     transform = train_transform_of(loaded, snapshot.classes)
-    pictures = sample_pictures(loaded, snapshot, transform, images=images, epochs=epochs)
-    legend = [(name, f"rgb{class_colour(number)}") for number, name in enumerate(snapshot.classes)]
-    facts = {
-        "training images": f"{snapshot.counts['train']:,}",
-        "image size": " x ".join(map(str, transform.base.image_size)),
-        "channels": str(transform.base.channels),
-    }
-    caption = f"Augmentation: {', '.join(describe_steps(transform)) or 'none'}."
-    is_drawn = loaded.task.truth.moving is not None
-    write_sample_sheet(file, loaded.name, facts, caption, legend if is_drawn else (), pictures)
-    output().print(f"wrote {printable(str(file))}: {len(pictures)} images", markup=False)
+    drawn = write_training_sheet(file, loaded, snapshot, transform, images=images, epochs=epochs)
+    output().print(f"wrote {printable(str(file))}: {drawn} images", markup=False)

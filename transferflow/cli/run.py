@@ -65,6 +65,14 @@ def run(
         ),
     ] = None,
     verify: Verify = False,
+    preflight_only: Annotated[
+        bool,
+        typer.Option(
+            "--preflight-only",
+            help="Prepare the data, look at the first batch (loss, gradient, pixels, labels, time, memory), "
+            "draw training images, and train nothing; without Prefect.",
+        ),
+    ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -72,11 +80,16 @@ def run(
 
     A run that was stopped goes on where it was when the same command is given again.
     """
+    if preflight_only and fail_on:
+        raise typer.BadParameter("a preflight reaches no verdict", param_hint="--fail-on")
     loaded = load_spec(spec, overrides or ())
     from transferflow.stages.context import build_context
 
     context = build_context(home, tracking_uri, offline, wait, verify)
     with naming_the_spec(spec, overrides or ()):
+        if preflight_only:
+            print_preflight(loaded, context)
+            return
         if prefect:
             outcomes = run_as_flow(spec, overrides or (), context)
         else:
@@ -85,6 +98,20 @@ def run(
     verdict = next(outcome.summary["verdict"] for outcome in outcomes if outcome.stage == "register")
     if fail_on and verdict in FAILING[fail_on]:
         raise typer.Exit(NOT_PROMOTED)
+
+
+def print_preflight(spec: ExperimentSpec, context: RunContext) -> None:
+    """Look at the first batch and print what was found."""
+    from transferflow.cli.preflight_view import preflight_table
+    from transferflow.stages.run import run_preflight
+
+    _log_to_terminal()
+    found, sheet = run_preflight(spec, context)
+    out = output()
+    out.print(preflight_table(found), soft_wrap=False)
+    for warning in found.warnings:
+        out.print(f"warning: {warning}")
+    out.print(f"training images: {sheet}")
 
 
 def run_as_flow(spec: Path, overrides: Sequence[str], context: RunContext) -> tuple[StageOutcome, ...]:

@@ -14,7 +14,7 @@ from rich.table import Table
 from transferflow.cli.console import output
 from transferflow.cli.help import examples
 from transferflow.cli.options import Home, Json
-from transferflow.text import printable
+from transferflow.text import describe_seconds, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,7 +94,7 @@ def _badness(run: RunRecord) -> float:
 
 def runs_table(runs: Sequence[RunRecord]) -> Table:
     """A row per run."""
-    from transferflow.stages.runs import describe_changes, describe_metric, describe_seconds
+    from transferflow.stages.runs import describe_changes, describe_metric
 
     table = Table()
     for name in ("name", "version", "when", "metric", "verdict", "trained", "changed"):

@@ -12,6 +12,7 @@ from transferflow.evaluation.pictures import Picture
 from transferflow.evaluation.results import Evaluation, MetricValue
 from transferflow.spec.sections.metrics import TaskMetrics
 from transferflow.training.job import PhaseProof
+from transferflow.training.preflight.contents import Preflight
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class TrainingSummary:
         phase_starts: First epoch of each phase.
         proofs: The freeze proof.
         stopped_early: Whether patience ran out.
+        preflight: What was found on the first batch, before the first epoch; `None` where nobody looked.
+        sheet: Address of the sheet of training images, from where the page lies; empty without one.
     """
 
     history: Sequence[Mapping[str, float]]
@@ -61,6 +64,8 @@ class TrainingSummary:
     phase_starts: tuple[int, ...] = (0,)
     proofs: tuple[PhaseProof, ...] = ()
     stopped_early: bool = False
+    preflight: Preflight | None = None
+    sheet: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from transferflow.report.sections import (
     metric_cards,
     metric_title,
     parameter_share,
+    preflight_table,
     proof_table,
 )
 from transferflow.report.wording import count
@@ -58,6 +59,7 @@ def render_report(data: ReportData) -> str:
         "layer_table": layer_table(data.training),
         "parameter_share": parameter_share(data.training.layers),
         "proof_table": proof_table(data.training),
+        "preflight_table": preflight_table(data.training.preflight),
         "data_table": data_table(data.data, data.classes, data.traits),
         "samples": [inline_picture(picture) for picture in data.data.samples],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from transferflow.data.records import SPLITS
@@ -23,6 +23,7 @@ from transferflow.report.wording import (
 )
 from transferflow.spec.sections.metrics import METRICS, SENSITIVITY
 from transferflow.tasks.rendering.drawing import class_colour
+from transferflow.training.preflight.contents import Preflight, Verdict
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     numeric: frozenset[int]
+
+
+VERDICTS: Mapping[Verdict, str] = {"fine": "fine", "look": "worth a look", "": ""}
+"""Of a check of the preflight, in words."""
 
 
 def metric_title(data: ReportData, name: str) -> str:
@@ -176,6 +181,16 @@ def proof_table(training: TrainingSummary) -> Table:
         for proof in training.proofs
     )
     return Table(("epochs", "frozen groups", "tensors", "before", "after", "verdict"), rows, frozenset({2}))
+
+
+def preflight_table(found: Preflight | None) -> Table | None:
+    """A row per check of the preflight; `None` where nobody looked."""
+    if found is None:
+        return None
+    rows = tuple(
+        (check.name, check.found, check.expected or DASH, VERDICTS[check.verdict]) for check in found.checks
+    )
+    return Table(("check", "found", "expected", "verdict"), rows, frozenset())
 
 
 def data_table(data: DataSummary, classes: Sequence[str], traits: ReportTraits) -> Table:

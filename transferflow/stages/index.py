@@ -12,7 +12,8 @@ from transferflow.logs import get_logger
 from transferflow.report.index_page import HistoryPoint, IndexRow, write_index
 from transferflow.stages.context import RunContext
 from transferflow.stages.register.standing import report_path
-from transferflow.stages.runs import RunRecord, describe_changes, describe_metric, describe_seconds, list_runs
+from transferflow.stages.runs import RunRecord, describe_changes, describe_metric, list_runs
+from transferflow.text import describe_seconds
 
 INDEX = "index.html"
 _SHOWN_CHANGES = 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar, assert_never
 
 from transferflow.machine import machine_faults_named
@@ -21,6 +22,7 @@ from transferflow.stages.plan.requirements import (
 from transferflow.stages.prepare import InspectIn, prepare
 from transferflow.stages.register.stage import register
 from transferflow.stages.train.stage import train
+from transferflow.training.preflight.contents import Preflight
 
 Outcome = TypeVar("Outcome")
 
@@ -39,10 +41,7 @@ def walk_stages(
         The outcomes, in the order of the stages.
     """
     with machine_faults_named(context.home):
-        require_home(context)
-        require_transforms(spec)
-        require_layers(spec, context)
-        require_possible_devices(spec, context)
+        _require_training(spec, context)
         require_registry(context)
         require_weights(spec, context)
         context.store.sweep()
@@ -50,6 +49,34 @@ def walk_stages(
     for stage in STAGES:
         outcomes = (*outcomes, run(stage, outcomes))
     return outcomes
+
+
+def _require_training(spec: ExperimentSpec, context: RunContext) -> None:
+    require_home(context)
+    require_transforms(spec)
+    require_layers(spec, context)
+    require_possible_devices(spec, context)
+
+
+def run_preflight(spec: ExperimentSpec, context: RunContext) -> tuple[Preflight, Path]:
+    """Prepare the data, unless that is done, and look at the first batch; nothing is trained.
+
+    Args:
+        spec: The spec.
+        context: Where it runs.
+
+    Returns:
+        What was found, and the sheet of training images.
+
+    Raises:
+        TransferflowError: What a run would raise before its first epoch.
+    """
+    from transferflow.stages.train.preflight import preflight  # loads torch and timm
+
+    with machine_faults_named(context.home):
+        _require_training(spec, context)
+        require_weights(spec, context)
+        return preflight(spec, context, prepare(spec, context))
 
 
 def run_stage(

@@ -126,14 +126,3 @@ def describe_changes(run: RunRecord, shown: int) -> str:
     """What differs from the spec's run before: the first ones, and how many more."""
     more = len(run.changed) - shown
     return "; ".join(run.changed[:shown]) + (f"; … {more} more" if more > 0 else "")
-
-
-def describe_seconds(seconds: float | None) -> str:
-    """A time span for a person; empty where it is not known."""
-    if seconds is None:
-        return ""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import assert_never
 
 import numpy as np
 import pyarrow as pa
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,9 +50,10 @@ from transferflow.tasks.classification_truth import (
     targets_of,
 )
 from transferflow.tasks.graphs import Graph, Probabilities
-from transferflow.tasks.losses import Losses
+from transferflow.tasks.losses import Losses, LossesOf, losses_of_answer, start_at_most, start_near
 from transferflow.tasks.output.labels import LabelOutput
 from transferflow.tasks.whole_image import build_on_backbone, predict_images
+from transferflow.training.job import StartLoss
 
 
 class Classification:
@@ -148,7 +151,20 @@ class Classification:
             # Torch divides by the weights of the classes, but by the images where targets are mixed.
             return {} if batch.targets.is_floating_point() else {"loss": float(weights[batch.targets].sum())}
 
-        return Losses(losses, counts)
+        return Losses(losses, counts, at_start=partial(self._start, losses, len(snapshot.classes)))
+
+    def _start(self, losses: LossesOf, classes: int, batch: Batch) -> Mapping[str, StartLoss]:
+        """A head that knows nothing finds every class as likely as another."""
+        even = losses_of_answer(losses, torch.zeros(len(batch), classes), batch)["loss"]
+        why = f"ln {classes}, as every class is as likely as another"
+        if self._multilabel:
+            why = "ln 2, as each class is as likely as not"
+        if self._class_weights is not None:
+            why += ", with the weights of the classes"
+        head = self._head
+        knows = isinstance(head, ZeroShotHead) or head.starts_with_classes or head.warm_start is not None
+        start = start_at_most(even, f"{why}, and the head knows more") if knows else start_near(even, why)
+        return {"loss": start}
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id`, `logits`, `probabilities`, both float32 in class order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -42,10 +43,12 @@ from transferflow.tasks.base import (
     ShowRow,
     SplitPredictions,
 )
+from transferflow.tasks.detection_start import one_stage_starts, two_stage_starts
 from transferflow.tasks.graphs import Graph, OneImagesBoxes
 from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.boxes import BoxOutput
 from transferflow.tasks.rendering.drawing import draw_boxes
+from transferflow.training.job import StartLoss
 
 SCHEMA = pa.schema(
     [
@@ -117,7 +120,14 @@ class Detection:
             found: Mapping[str, Tensor] = model(list(batch.images), targets)
             return found
 
-        return Losses(losses, in_eval=False)
+        return Losses(losses, in_eval=False, at_start=partial(self._start, len(snapshot.classes)))
+
+    def _start(self, classes: int, batch: Batch) -> Mapping[str, StartLoss]:
+        """Those of new class layers; where a box lies is anybody's guess."""
+        boxes = [] if isinstance(batch.targets, Tensor) else [len(t["boxes"]) for t in batch.targets]
+        if self._head.kind == "faster_rcnn":
+            return two_stage_starts(classes)
+        return one_stage_starts(boxes, classes, batch.images.shape[-2:].numel())
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per box, in pixels of the original image; an image without boxes has no row."""

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,9 +32,10 @@ from transferflow.spec.sections.task import RegressionTask
 from transferflow.tasks.alignment import align_same
 from transferflow.tasks.base import EpochMeasure, ModelParts, PredictionInputs, ShowRow, SplitPredictions
 from transferflow.tasks.graphs import Graph
-from transferflow.tasks.losses import Losses
+from transferflow.tasks.losses import Losses, losses_of_answer, start_at_most
 from transferflow.tasks.output.numbers import NumberOutput
 from transferflow.tasks.whole_image import build_on_backbone, predict_images
+from transferflow.training.job import StartLoss
 
 SCHEMA = pa.schema([("id", pa.string()), ("value", pa.float64())])
 
@@ -87,7 +89,7 @@ class Regression:
 
     def build_losses(self, snapshot: DatasetSnapshot) -> Losses:
         """The distance in standard deviations of the training images, squared or Huber's."""
-        _, scale = _unit(snapshot)
+        mean, scale = _unit(snapshot)
         distance = F.mse_loss if self._loss == "mse" else F.smooth_l1_loss
 
         def losses(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
@@ -96,7 +98,11 @@ class Regression:
             found = model(batch.images).float().squeeze(1)
             return {"loss": distance(found / scale, batch.targets / scale)}
 
-        return Losses(losses)
+        def at_start(batch: Batch) -> Mapping[str, StartLoss]:
+            of_mean = losses_of_answer(losses, torch.full((len(batch), 1), mean), batch)["loss"]
+            return {"loss": start_at_most(of_mean, "as the mean of the training images would do")}
+
+        return Losses(losses, at_start=at_start)
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id` and `value`, in the unit of the data."""

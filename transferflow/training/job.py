@@ -23,6 +23,33 @@ def count_images(batch: Batch) -> Mapping[str, float]:
     return {}
 
 
+@dataclass(frozen=True)
+class StartLoss:
+    """What a loss should be on the first batch, before any step.
+
+    Attributes:
+        value: Of a model that knows nothing yet.
+        why: Whence that is, in half a sentence.
+        low: What is clearly too little; 0 where the model may know something already.
+        high: What is clearly too much.
+    """
+
+    value: float
+    why: str
+    low: float
+    high: float
+
+
+StartLosses = Callable[[Batch], Mapping[str, StartLoss]]
+"""What the named losses of a batch, on the CPU, should be before any step; those that nobody can tell are
+left out."""
+
+
+def expect_nothing(batch: Batch) -> Mapping[str, StartLoss]:
+    """Losses of which nobody can tell where they start."""
+    return {}
+
+
 class EpochLoader(Protocol):
     """A loader whose order and augmentation are a pure function of (seed, epoch, image id)."""
 
@@ -147,6 +174,7 @@ class TrainJob:
         train_loader: Training batches.
         losses: Model and batch to named losses; their sum is minimised.
         loss_counts: What each of them is a mean over.
+        start_losses: What each of them should be before any step.
         validate: Model in eval mode on the job's device to metric values; must hold `settings.metric`.
         optimizer: Optimizer and schedule.
         settings: Loop settings.
@@ -169,6 +197,7 @@ class TrainJob:
     folder: Path
     checkpointing: Checkpointing = Checkpointing()
     loss_counts: LossCounts = count_images
+    start_losses: StartLosses = expect_nothing
     metric_needs: str = "images of every class"
     hooks: Sequence[Hook] = field(default=())
     ranks: Ranks = ALONE

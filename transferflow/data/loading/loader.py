@@ -146,6 +146,7 @@ class Loader:
     ) -> None:
         self.dataset = dataset
         self.plan = batches
+        self.workers = workers
         self._chosen = ChosenBatches()
         self._targets, self._seed = targets, seed
         self._mixing = transform if isinstance(transform, TrainTransform) else None

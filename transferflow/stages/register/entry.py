@@ -11,7 +11,7 @@ from transferflow.spec.deciding import gate_metric, registered_model
 from transferflow.stages.artifacts import CARD, METRICS, PROOF, REPORT
 from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.register.challenger import Challenger
-from transferflow.stages.register.report import read_proofs
+from transferflow.stages.register.report import read_proofs, sheet_name
 from transferflow.stages.train.key import TRAIN_KEY, WARM_START, base_of
 from transferflow.store import ArtifactStore
 from transferflow.training.job import PhaseProof
@@ -29,10 +29,12 @@ def build_entry(
         challenger: What was trained and measured.
         history: The training's `history.json`.
         key: Key of the register stage.
-        folder: Where its report and proof lie, or will.
+        folder: Where its report, proof and sheet of training images lie, or will.
     """
     spec, snapshot = challenger.spec, challenger.snapshot
     evaluation = read_evaluation(challenger.evaluated.folder)
+    sheet = sheet_name(challenger.trained)
+    files = (folder / REPORT, folder / PROOF, challenger.evaluated.folder / METRICS)
     return RegistryEntry(
         model=registered_model(spec),
         run_name=spec.name,
@@ -41,7 +43,7 @@ def build_entry(
         dataset=spec.name,
         dataset_digest=snapshot.fingerprint,
         dataset_source=str(snapshot.root),
-        files=(folder / REPORT, folder / PROOF, challenger.evaluated.folder / METRICS),
+        files=(*files, folder / sheet) if sheet else files,
         bundle_files=(folder / CARD,),
         params=spec.model_dump(mode="json"),
         metrics=evaluation.metrics,

@@ -13,7 +13,7 @@ from transferflow.registry.base import ModelRegistry, RegisteredVersion, Registr
 from transferflow.report.contents import ReportData, VerdictSummary
 from transferflow.report.render import write_report
 from transferflow.spec.deciding import registered_model
-from transferflow.stages.artifacts import HISTORY, PROOF, REGISTRATION, REPORT
+from transferflow.stages.artifacts import HISTORY, PROOF, REGISTRATION, REPORT, SHEET
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import logger
 from transferflow.stages.register.card import write_card
@@ -49,6 +49,8 @@ def promote(
     """
     model = registered_model(challenger.spec)
     data = build_report(challenger, None)
+    if data.training.sheet:
+        shutil.copyfile(challenger.trained.folder / SHEET, folder / data.training.sheet)
     history = json.loads((challenger.trained.folder / HISTORY).read_text())
     write_atomic(folder / PROOF, json.dumps(history["freeze_proof"], indent=2))
     write_card(challenger, data, folder)

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -26,10 +27,12 @@ from transferflow.report.contents import (
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import gate_metric
 from transferflow.spec.sections.guide import positive_class
-from transferflow.stages.artifacts import HISTORY, MASKS, PREDICTIONS, TEMPERATURE
+from transferflow.stages.artifacts import HISTORY, MASKS, PREDICTIONS, SHEET, TEMPERATURE
 from transferflow.stages.evaluate.stage import read_evaluation
+from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.heat_maps import add_heat_maps
+from transferflow.stages.train.preflight import read_preflight
 from transferflow.stages.train.stage import count_skipped
 from transferflow.tasks.base import ShowRow, SplitPredictions
 from transferflow.tasks.build import build_task
@@ -58,6 +61,7 @@ def build_report(challenger: Challenger, verdict: VerdictSummary | None) -> Repo
     answered = task.answered_classes(predictions)
     if answered is not None:
         worst = add_heat_maps(worst, challenger.trained.folder, answered, snapshot)
+    training = _training(history, challenger.trained)
     return ReportData(
         title=spec.name,
         task=spec.task.kind,
@@ -66,7 +70,7 @@ def build_report(challenger: Challenger, verdict: VerdictSummary | None) -> Repo
         classes=snapshot.classes,
         metrics=spec.task.metrics,
         main_metric=gate_metric(spec),
-        training=_training(history),
+        training=training,
         data=DataSummary(
             snapshot.counts,
             snapshot.class_counts,
@@ -80,11 +84,22 @@ def build_report(challenger: Challenger, verdict: VerdictSummary | None) -> Repo
         worst=tuple(worst),
         examples=tuple(show(choice="spread", limit=EXAMPLES)),
         verdict=verdict,
-        warnings=summarize_findings(load_findings(snapshot.path)),
+        warnings=(*summarize_findings(load_findings(snapshot.path)), *_preflight_warnings(training)),
     )
 
 
-def _training(history: dict[str, Any]) -> TrainingSummary:
+def _preflight_warnings(training: TrainingSummary) -> tuple[str, ...]:
+    return training.preflight.warnings if training.preflight else ()
+
+
+def sheet_name(trained: StageOutcome) -> str:
+    """What the sheet of training images is called beside each copy of the report; empty without one."""
+    sheet = Path(SHEET)
+    is_there = (trained.folder / SHEET).exists()
+    return f"{sheet.stem}-{trained.key[:12]}{sheet.suffix}" if is_there else ""
+
+
+def _training(history: dict[str, Any], trained: StageOutcome) -> TrainingSummary:
     return TrainingSummary(
         history=history["epochs"],
         metric=history["metric"],
@@ -96,6 +111,8 @@ def _training(history: dict[str, Any]) -> TrainingSummary:
         phase_starts=tuple(phase["first_epoch"] for phase in history["phases"]),
         proofs=read_proofs(history),
         stopped_early=history["stopped_early"],
+        preflight=read_preflight(trained.folder),
+        sheet=sheet_name(trained),
     )
 
 

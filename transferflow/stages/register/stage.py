@@ -11,7 +11,7 @@ from typing import Any
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.registry.base import ModelRegistry
 from transferflow.spec import ExperimentSpec
-from transferflow.stages.artifacts import REGISTRATION, REPORT
+from transferflow.stages.artifacts import REGISTRATION, REPORT, SHEET
 from transferflow.stages.context import RunContext
 from transferflow.stages.keys import register_inputs
 from transferflow.stages.outcome import StageOutcome
@@ -58,12 +58,19 @@ def register(
 def _keep_report(
     context: RunContext, spec: ExperimentSpec, registered: Mapping[str, Any], artifact: Artifact
 ) -> Path:
-    """Copy the report to where people look for it: one per version, and the spec's latest."""
+    """Copy the report to where people look for it: one per version, and the spec's latest.
+
+    The sheet of training images that it links to goes beside each.
+    """
     content = (artifact.path / REPORT).read_bytes()
+    sheet = Path(SHEET)
+    sheets = list(artifact.path.glob(f"{sheet.stem}-*{sheet.suffix}"))
     own = report_path(context.reports, registered["model"], registered["version"], context.registry.identity)
     latest = context.reports / f"{spec.name}.html"
     for path in (own, latest) if not (artifact.reused and latest.exists()) else (own,):
         write_atomic(path, content)
+        for found in sheets:
+            write_atomic(path.with_name(found.name), found.read_bytes())
     return own
 
 

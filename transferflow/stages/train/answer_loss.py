@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.tasks.base import PredictionInputs
-from transferflow.tasks.losses import Losses
+from transferflow.tasks.losses import Losses, Recalled
 
 LossSums = Mapping[str, tuple[float, float]]
 """By name: each batch's loss times what it is a mean over, added up; and what it is a mean over, added up."""
@@ -43,7 +43,7 @@ class AnswerLoss:
     def _add(self, batch: Batch, answer: object, device: torch.device) -> None:
         over = self._losses.counts(batch)
         answered = Batch(batch.images[:0], batch.targets, batch.ids).to(device)  # the images are not needed
-        for name, loss in self._losses(_Recalled(answer), answered).items():
+        for name, loss in self._losses(Recalled(answer), answered).items():
             weight = over.get(name, float(len(batch)))
             total, weights = self.sums.get(name, (0.0, 0.0))
             self.sums[name] = (total + float(loss) * weight, weights + weight)
@@ -66,14 +66,3 @@ def validation_losses(parts: Iterable[LossSums]) -> dict[str, float]:
     return {"val_loss": sum(named.values())} | {
         f"val_{n}": value for n, value in named.items() if n != "loss"
     }
-
-
-class _Recalled(nn.Module):
-    """Gives again what a model has just answered."""
-
-    def __init__(self, answer: object) -> None:
-        super().__init__()
-        self._answer = answer
-
-    def forward(self, images: Tensor) -> object:
-        return self._answer

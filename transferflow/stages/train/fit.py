@@ -3,53 +3,25 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict
 
-from transferflow.data.records import DatasetSnapshot
 from transferflow.models.heads import apply_temperature
-from transferflow.registry.base import RegisteredVersion
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import trains_nothing, watched_metric
 from transferflow.stages.artifacts import HISTORY
 from transferflow.stages.artifacts import TEMPERATURE as FOLDED_TEMPERATURE
-from transferflow.stages.context import RunContext
 from transferflow.stages.progress import logger
-from transferflow.stages.split_images import build_split_images, eval_transform_of
-from transferflow.stages.train.head_start import apply_head_start
-from transferflow.stages.train.job import compile_job
-from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan
+from transferflow.stages.train.assembly import FitInputs, assemble
+from transferflow.stages.train.preflight import keep_preflight, look_before_first_epoch
+from transferflow.stages.train.training_plan import TrainingPlan
 from transferflow.store import write_atomic
 from transferflow.tasks.base import MIN_SCORE, TEMPERATURE
-from transferflow.tasks.build import build_parts, build_task
 from transferflow.tasks.bundle import save_bundle
 from transferflow.training.device import pick_device
-from transferflow.training.hooks import build_hook
 from transferflow.training.job import TrainingResult, TrainJob
 from transferflow.training.loop.build import arithmetic_of
 from transferflow.training.loop.run import train as run_loop
 from transferflow.training.ranks import ALONE, Ranks
-
-
-@dataclass(frozen=True)
-class FitInputs:
-    """What it takes to train a spec's model.
-
-    Attributes:
-        spec: What to train.
-        context: Surroundings of the run.
-        snapshot: What to train on.
-        start: The version whose head rows are carried over.
-        work: Where checkpoints go; those that are there are resumed.
-        folder: Where the result goes.
-    """
-
-    spec: ExperimentSpec
-    context: RunContext
-    snapshot: DatasetSnapshot
-    start: RegisteredVersion | None
-    work: Path
-    folder: Path
 
 
 def fit(given: FitInputs, ranks: Ranks = ALONE) -> None:
@@ -59,40 +31,21 @@ def fit(given: FitInputs, ranks: Ranks = ALONE) -> None:
         given: What to train, on what, and where the result goes.
         ranks: The processes that train the model together.
     """
-    spec, context, snapshot = given.spec, given.context, given.snapshot
-    with ranks.in_turn():  # rank 0 fetches weights and decodes images; the others find them
-        task, parts = build_task(spec), build_parts(spec, snapshot.classes, pretrained=True)
-        transform = eval_transform_of(spec, parts.preprocessing)
-        validation = build_split_images(spec, snapshot, "val", transform, context.decoded_images)
-    task.apply_units(parts.model, snapshot)
-    if ranks.rank == 0:
-        apply_head_start(spec, context, snapshot, parts, given.start, transform)
-    ranks.copy_first(parts.model.state_dict().values())
-    if spec.training.sync_batch_norm:
-        parts = replace(parts, model=ranks.join_batch_norm(parts.model))
-    plan = compile_training_plan(spec, parts)
-    with ranks.in_turn():
-        job = compile_job(
-            spec,
-            task,
-            parts,
-            plan,
-            validation,
-            context=context,
-            folder=given.work,
-            hooks=[build_hook(context.interactive)] if ranks.rank == 0 else (),
-            ranks=ranks,
-        )
-    trains = [row.group for row in plan.rows if any(row.trains)]
+    spec, snapshot = given.spec, given.snapshot
+    ready = assemble(given, ranks)
+    job = ready.job
+    trains = [row.group for row in ready.plan.rows if any(row.trains)]
     logger.info("train: %d images, training %s", snapshot.counts["train"], ", ".join(trains) or "nothing")
+    look_before_first_epoch(given, ready, ranks)
     result = _as_it_is(job) if trains_nothing(spec) else run_loop(job)
     if ranks.rank == 0:
         kept = result.history[result.best_epoch]
         if TEMPERATURE in kept:
-            apply_temperature(parts.model.get_submodule("head"), kept[TEMPERATURE])
-        score = kept.get(MIN_SCORE)
-        save_bundle(given.folder, spec, snapshot.classes, transform, parts.model, min_score=score)
-        write_atomic(given.folder / HISTORY, json.dumps(_history(spec, plan, result), indent=2))
+            apply_temperature(job.model.get_submodule("head"), kept[TEMPERATURE])
+        transform, score = ready.images.validation.transform, kept.get(MIN_SCORE)
+        save_bundle(given.folder, spec, snapshot.classes, transform, job.model, min_score=score)
+        write_atomic(given.folder / HISTORY, json.dumps(_history(spec, ready.plan, result), indent=2))
+        keep_preflight(given.work, given.folder)
 
 
 def _as_it_is(job: TrainJob) -> TrainingResult:

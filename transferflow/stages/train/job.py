@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from transferflow.data.loading.loader import Loader
 from transferflow.data.loading.shares import Share
-from transferflow.data.transforms.training import build_train_transform
+from transferflow.data.transforms.training import TrainTransform, build_train_transform
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import watched_metric
 from transferflow.spec.sections.optimizer import AdamW, Sgd
@@ -24,12 +26,44 @@ from transferflow.training.job import Checkpointing, Hook, LoopSettings, Optimiz
 from transferflow.training.ranks import ALONE, Ranks
 
 
+@dataclass(frozen=True)
+class TrainingImages:
+    """What a model is trained on, and what its epochs are measured on.
+
+    Attributes:
+        transform: Of the training images.
+        train: The training images, or one rank's share of each batch.
+        validation: The validation images.
+    """
+
+    transform: TrainTransform
+    train: Loader
+    validation: SplitImages
+
+
+def build_training_images(
+    spec: ExperimentSpec, validation: SplitImages, decoded_images: Path, ranks: Ranks = ALONE
+) -> TrainingImages:
+    """Load the training images of the snapshot that the validation images are of.
+
+    Args:
+        spec: Says how they are varied and loaded.
+        validation: The validation images.
+        decoded_images: Folder of the decoded images.
+        ranks: Those who share each batch.
+    """
+    transform = build_train_transform(spec.augmentation, validation.transform, spec.task.truth.moving)
+    share = Share(ranks.rank, ranks.world)
+    train = split_loader(spec, validation.snapshot, "train", transform, decoded_images, share)
+    return TrainingImages(transform, train, validation)
+
+
 def compile_job(
     spec: ExperimentSpec,
     task: VisionTask,
     parts: ModelParts,
     plan: TrainingPlan,
-    validation: SplitImages,
+    images: TrainingImages,
     *,
     context: RunContext,
     folder: Path,
@@ -37,20 +71,17 @@ def compile_job(
     ranks: Ranks = ALONE,
 ) -> TrainJob:
     """Bind model, loaders, loss, rates and freeze schedule into a job."""
-    snapshot = validation.snapshot
-    train_transform = build_train_transform(spec.augmentation, validation.transform, spec.task.truth.moving)
-    share = Share(ranks.rank, ranks.world)
-    train_loader = split_loader(spec, snapshot, "train", train_transform, context.decoded_images, share)
+    validation = images.validation
     settings, room, setting = loop_settings(spec), activation_room(spec, context), cache_setting(spec)
     shown = build_validation_inputs(validation, parts.model, plan.freeze, settings, room, setting)
-    losses = task.build_losses(snapshot)
-    measure = task.build_measure(snapshot, validation.loader.dataset.rows, settings.metric)
+    losses = task.build_losses(validation.snapshot)
+    measure = task.build_measure(validation.snapshot, validation.loader.dataset.rows, settings.metric)
     job = TrainJob(
         model=parts.model,
         groups=parts.groups,
         rates=plan.rates,
         freeze=plan.freeze,
-        train_loader=train_loader,
+        train_loader=images.train,
         losses=losses,
         validate=build_validation(measure, losses, shown, folder / "validation", ranks),
         optimizer=optimizer_settings(spec),
@@ -58,11 +89,12 @@ def compile_job(
         folder=folder,
         checkpointing=_checkpointing(spec),
         loss_counts=losses.counts,
+        start_losses=losses.at_start,
         metric_needs=spec.task.metrics.needs,
         hooks=hooks,
         ranks=ranks,
     )
-    return cache_activations(job, train_loader, room, setting)
+    return cache_activations(job, images.train, room, setting)
 
 
 def cache_setting(spec: ExperimentSpec) -> Setting:

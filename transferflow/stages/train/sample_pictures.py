@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
-from transferflow.data.loading.dataset import build_dataset
+from transferflow.data.loading.dataset import ImageDataset, build_dataset
 from transferflow.data.records import Box, DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row, read_rows
 from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.data.transforms.training import TrainTransform, build_train_transform
 from transferflow.evaluation.pictures import ImageArray, Panel, Picture
+from transferflow.report.sample_sheet import write_sample_sheet
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.augmentation import OneOf
 from transferflow.spec.sections.truth import MaskTruth
 from transferflow.stages.split_images import eval_transform_of
 from transferflow.tasks.build import build_parts
-from transferflow.tasks.rendering.drawing import draw_boxes, draw_mask
+from transferflow.tasks.rendering.drawing import class_colour, draw_boxes, draw_mask
 from transferflow.tasks.rendering.viewable import viewable
 
 _BACKGROUND = 0
@@ -41,8 +43,53 @@ def describe_steps(transform: TrainTransform) -> tuple[str, ...]:
     return tuple(word for word in words if not word.endswith("(alpha 0)"))
 
 
+def write_training_sheet(
+    path: Path,
+    spec: ExperimentSpec,
+    snapshot: DatasetSnapshot,
+    transform: TrainTransform,
+    *,
+    images: int,
+    epochs: int,
+    varied: ImageDataset | None = None,
+) -> int:
+    """Write one HTML file with training images, their boxes and masks drawn; see `sample_pictures`.
+
+    Args:
+        path: Where to; replaced in one step if it exists.
+        spec: Its name, task and seed count.
+        snapshot: The data set.
+        transform: The training transform.
+        images: How many images.
+        epochs: How many variations of each.
+        varied: The training images as they are loaded.
+
+    Returns:
+        How many images there are on it.
+    """
+    rows = read_rows(snapshot, "train")
+    pictures = sample_pictures(spec, snapshot, transform, rows, images=images, epochs=epochs, varied=varied)
+    legend = [(name, f"rgb{class_colour(number)}") for number, name in enumerate(snapshot.classes)]
+    facts = {
+        "training images": f"{snapshot.counts['train']:,}",
+        "image size": " x ".join(map(str, transform.base.image_size)),
+        "channels": str(transform.base.channels),
+    }
+    caption = f"Augmentation: {', '.join(describe_steps(transform)) or 'none'}."
+    is_drawn = spec.task.truth.moving is not None
+    write_sample_sheet(path, spec.name, facts, caption, legend if is_drawn else (), pictures)
+    return len(pictures)
+
+
 def sample_pictures(
-    spec: ExperimentSpec, snapshot: DatasetSnapshot, transform: TrainTransform, *, images: int, epochs: int
+    spec: ExperimentSpec,
+    snapshot: DatasetSnapshot,
+    transform: TrainTransform,
+    rows: Sequence[Row],
+    *,
+    images: int,
+    epochs: int,
+    varied: ImageDataset | None = None,
 ) -> list[Picture]:
     """Draw training images: as evaluation sees them, and as the first epochs of training do.
 
@@ -50,20 +97,19 @@ def sample_pictures(
         spec: Its task and seed count.
         snapshot: The data set.
         transform: The training transform.
-        images: How many images, spread evenly over the split.
+        rows: The training images.
+        images: How many of them, spread evenly over the split.
         epochs: How many variations of each.
+        varied: The training images as they are loaded, which may be decoded already.
 
     Raises:
         DataError: If an image can't be read.
     """
-    rows = read_rows(snapshot, "train")
     truth, hidden = spec.task.truth, [_BACKGROUND, VOID]
     if isinstance(truth, MaskTruth):
         hidden.append(truth.ignored_value)
-    plain, varied = (
-        build_dataset(snapshot, rows, choice, truth, spec.training.seed)
-        for choice in (transform.base, transform)
-    )
+    plain = build_dataset(snapshot, rows, transform.base, truth, spec.training.seed)
+    varied = varied or build_dataset(snapshot, rows, transform, truth, spec.training.seed)
     pictures = []
     for place in np.unique(np.linspace(0, len(rows) - 1, images).round().astype(int)).tolist():
         panels = [Panel(_draw(plain[0, place], snapshot.classes, hidden), "evaluation")]

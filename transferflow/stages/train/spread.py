@@ -16,7 +16,8 @@ from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import training_devices, trains_nothing
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import logger
-from transferflow.stages.train.fit import FitInputs, fit
+from transferflow.stages.train.assembly import FitInputs
+from transferflow.stages.train.fit import fit
 from transferflow.training.device import check_devices, pick_device
 from transferflow.training.distributed.launch import Launch, launch
 from transferflow.training.ranks import Ranks

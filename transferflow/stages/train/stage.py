@@ -39,7 +39,7 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
 
     def write(folder: Path) -> None:
         # These load torch and timm, which reuse does not need.
-        from transferflow.stages.train.fit import FitInputs
+        from transferflow.stages.train.assembly import FitInputs
         from transferflow.stages.train.spread import fit_on_devices
 
         work = context.store.work_folder("train", key)

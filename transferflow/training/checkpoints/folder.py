@@ -43,6 +43,18 @@ Place = tuple[int, int]
 """Finished epochs, and steps in the one under way."""
 
 
+def has_checkpoints(folder: Path) -> bool:
+    """Whether a training has got as far as a checkpoint, whole or not."""
+    return bool(_paths(folder))
+
+
+def _paths(folder: Path) -> dict[Path, Place]:
+    """Folders of all checkpoints and how far each is, oldest first."""
+    found = [(path, _NAME.fullmatch(path.name)) for path in folder.glob("epoch-*")]
+    places = {path: (int(name[1]), int(name[2] or 0)) for path, name in found if name}
+    return dict(sorted(places.items(), key=lambda item: item[1]))
+
+
 class Checkpoints:
     """The checkpoints of one training.
 
@@ -83,7 +95,7 @@ class Checkpoints:
         Raises:
             TrainingError: If the checkpoint belongs to another job.
         """
-        for path in reversed(list(self._paths())):
+        for path in reversed(list(_paths(self.folder))):
             try:
                 found = read_checkpoint(path, self.fingerprint, self.start)
                 if found.state.best_epoch >= 0:
@@ -135,7 +147,7 @@ class Checkpoints:
 
         What lies beyond it was damaged, and has just been trained again.
         """
-        paths = self._paths()
+        paths = _paths(self.folder)
         kept = [path for path, at in paths.items() if at <= place][-self.keep :]
         for path in paths.keys() - set(kept):
             shutil.rmtree(path, ignore_errors=True)
@@ -143,9 +155,3 @@ class Checkpoints:
         for best in self.folder.glob("best-*.safetensors"):
             if best not in needed:
                 best.unlink(missing_ok=True)
-
-    def _paths(self) -> dict[Path, Place]:
-        """Folders of all checkpoints and how far each is, oldest first."""
-        found = [(path, _NAME.fullmatch(path.name)) for path in self.folder.glob("epoch-*")]
-        places = {path: (int(name[1]), int(name[2] or 0)) for path, name in found if name}
-        return dict(sorted(places.items(), key=lambda item: item[1]))
