@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from transferflow.stages.context import RunContext
 from transferflow.stages.train import spread
-from transferflow.stages.train.fit import FitInputs
+from transferflow.stages.train.assembly import FitInputs
 from transferflow.training.distributed.launch import Launch, launch
 
 SCRIPT = str(Path(__file__).with_name("ranks_run.py"))
@@ -20,7 +20,13 @@ HEAD_FIRST = {
     "batch_norm": "all_frozen",
     "phases": [{"epochs": 2, "train": ["head"]}, {"epochs": 1, "train": ["*"]}],
 }
-TOLERANCE = {"classification": 1e-3, "head": 1e-3, "segmentation": 0.05, "detection": 0.2}
+TOLERANCE = {
+    "classification": 1e-3,
+    "head": 1e-3,
+    "regression": 1e-3,
+    "segmentation": 0.05,
+    "detection": 0.2,
+}
 """Relative, of the losses: Dice and those of a detector are ratios over a share, see docs/stages.md."""
 
 
@@ -41,11 +47,12 @@ def on(spec, devices):
 
 
 @pytest.fixture
-def specs(crowns, cells, build_spec):
+def specs(crowns, cells, discs, build_spec):
     """With heads that draw nothing at random; one trains alone, on activations."""
     return {
         "classification": changed(build_spec(), training=TRAINING | {"batch_size": 10}),
         "head": changed(build_spec(), freeze=HEAD_FIRST, training=TRAINING | {"batch_size": 10, "epochs": 3}),
+        "regression": changed(discs),
         "segmentation": changed(cells, head={"kind": "lite", "dropout": 0.0}),
         "detection": changed(crowns),
     }
@@ -72,6 +79,7 @@ def trained(specs, load, tmp_path, monkeypatch):
 
 
 def test_two_processes_train_as_one(trained):
+    require_one_preflight(trained)
     for name, folders in trained.items():
         one, two = (json.loads((folder / "history.json").read_text()) for folder in folders)
         assert (one["devices"], two["devices"]) == (1, 2)
@@ -79,6 +87,15 @@ def test_two_processes_train_as_one(trained):
             assert other.keys() == row.keys()
             assert other["lr"] == row["lr"]
             assert other["train_loss"] == pytest.approx(row["train_loss"], rel=TOLERANCE[name]), name
-    one, two = (load_file(folder / "weights.safetensors") for folder in trained["classification"])
-    for key, tensor in one.items():
-        torch.testing.assert_close(two[key], tensor, rtol=1e-2, atol=1e-3)
+    for name in ("classification", "regression"):
+        one, two = (load_file(folder / "weights.safetensors") for folder in trained[name])
+        for key, tensor in one.items():
+            torch.testing.assert_close(two[key], tensor, rtol=1e-2, atol=1e-3)
+
+
+def require_one_preflight(trained):
+    for name, folders in trained.items():
+        one, two = (json.loads((folder / "preflight.json").read_text()) for folder in folders)
+        assert two["figures"]["loss"] == pytest.approx(one["figures"]["loss"], rel=TOLERANCE[name]), name
+        assert [check["name"] for check in two["checks"]] == [check["name"] for check in one["checks"]]
+        assert all((folder / "training-images.html").exists() for folder in folders)

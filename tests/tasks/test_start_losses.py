@@ -16,7 +16,7 @@ from transferflow.tasks.detection_start import one_stage_starts
 from transferflow.tasks.segmentation_truth import MOST_SCORES, thinned
 
 DATA = {
-    "classification": {"format": "image_folder", "root": "."},
+    "classification": {"format": "csv", "root": ".", "file": "a.csv"},
     "detection": {"format": "coco", "root": ".", "annotations": "a.json"},
     "segmentation": {"format": "coco", "root": ".", "annotations": "a.json"},
 }

@@ -64,7 +64,7 @@ app = typer.Typer(
 # so that `transferflow --help` and `transferflow validate` stay quick.
 _validate = examples("validate specs/", "validate my-spec.yaml --set optimizer.lr=3e-4")
 _plan = examples("plan my-spec.yaml", "plan my-spec.yaml --set optimizer.lr=3e-4   # what runs again?")
-_run = examples("run my-spec.yaml", "run my-spec.yaml --set training.epochs=1 --no-prefect")
+_run = examples("run my-spec.yaml --preflight-only   # look at the first batch", "run my-spec.yaml")
 _deploy = examples("deploy specs/ --dry-run", "deploy specs/ --prune")
 _status = examples("status", "status --json")
 _refresh = examples("refresh my-spec.yaml --dry-run", "refresh my-spec.yaml")
