@@ -13,7 +13,7 @@ from transferflow.data.loading.batch import Batch
 from transferflow.spec import ExperimentSpec
 from transferflow.tasks.build import build_parts, build_task
 from transferflow.tasks.detection_start import one_stage_starts
-from transferflow.tasks.segmentation_truth import MOST_SCORES, thinned
+from transferflow.tasks.segmentation_start import MOST_SCORES, thinned
 
 DATA = {
     "classification": {"format": "csv", "root": ".", "file": "a.csv"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -41,12 +40,12 @@ from transferflow.spec.sections.training import Training
 from transferflow.tasks.alignment import align_same
 from transferflow.tasks.base import EpochMeasure, ModelParts, PredictionInputs, ShowRow, SplitPredictions
 from transferflow.tasks.graphs import Graph, PixelScores
-from transferflow.tasks.losses import Losses, LossesOf, losses_of_answer, start_near
+from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.masks import MaskOutput
 from transferflow.tasks.rendering.mask_files import write_mask
 from transferflow.tasks.rendering.mask_pictures import picture_masks
-from transferflow.tasks.segmentation_truth import KeptMasks, MaskPairs, pixel_weights, thinned
-from transferflow.training.job import StartLoss
+from transferflow.tasks.segmentation_start import even_mask_starts
+from transferflow.tasks.segmentation_truth import KeptMasks, MaskPairs, pixel_weights
 
 OUTLINES = "boundary_f1"
 SCHEMA = pa.schema([("id", pa.string()), ("mask", pa.string())])
@@ -147,18 +146,8 @@ class Segmentation:
             pixels = float(count_pixels(batch.targets, weights, self._ignore_index))
             return {"cross_entropy": pixels, "auxiliary": pixels}
 
-        return Losses(losses, counts, at_start=partial(self._start, losses, len(snapshot.classes)))
-
-    def _start(self, losses: LossesOf, classes: int, batch: Batch) -> Mapping[str, StartLoss]:
-        """A head that knows nothing finds every class as likely as another, in each pixel."""
-        if not isinstance(batch.targets, Tensor):
-            return {}
-        targets = thinned(batch.targets, classes)
-        even = torch.zeros(len(targets), classes, *targets.shape[1:])
-        answer = {"out": even, "aux": even} if self._head.auxiliary else {"out": even}
-        found = losses_of_answer(losses, answer, replace(batch, targets=targets))
-        why = f"as each pixel is any of {classes} classes"
-        return {name: start_near(value, why) for name, value in found.items()}
+        start = partial(even_mask_starts, losses, len(snapshot.classes), head.auxiliary)
+        return Losses(losses, counts, at_start=start)
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id` and `mask`, a PNG of class indices at the original size."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -20,8 +19,6 @@ from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.rendering.mask_files import read_mask
 
 _KEPT_BYTES = 256 << 20
-MOST_SCORES = 1 << 22
-"""Of a batch whose classes are only counted."""
 COUNTED_IMAGES = 2000
 """Class frequencies are estimated from at most so many training images, evenly spread."""
 
@@ -122,14 +119,3 @@ def pixel_weights(
     found = counts[: len(snapshot.classes)]
     balanced = found.sum() / (len(found) * np.maximum(found, 1))
     return torch.from_numpy(balanced.astype(np.float32))
-
-
-def thinned(masks: Tensor, classes: int) -> Tensor:
-    """Every so manieth row and column of masks, so that a score for each class of each pixel takes little.
-
-    Args:
-        masks: B x H x W.
-        classes: Classes of a pixel.
-    """
-    step = math.ceil(math.sqrt(masks.numel() * classes / MOST_SCORES))
-    return masks if step <= 1 else masks[:, ::step, ::step]

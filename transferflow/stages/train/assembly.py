@@ -13,7 +13,6 @@ from transferflow.stages.split_images import build_split_images, eval_transform_
 from transferflow.stages.train.head_start import apply_head_start
 from transferflow.stages.train.job import TrainingImages, build_training_images, compile_job
 from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan
-from transferflow.tasks.base import VisionTask
 from transferflow.tasks.build import build_parts, build_task
 from transferflow.training.hooks import build_hook
 from transferflow.training.job import TrainJob
@@ -46,13 +45,11 @@ class Assembly:
     """A training that is ready to begin.
 
     Attributes:
-        task: The spec's task.
         plan: What trains when.
         images: What it is trained and validated on.
         job: What the loop is given.
     """
 
-    task: VisionTask
     plan: TrainingPlan
     images: TrainingImages
     job: TrainJob
@@ -90,4 +87,4 @@ def assemble(given: FitInputs, ranks: Ranks) -> Assembly:
             hooks=[build_hook(context.interactive)] if ranks.rank == 0 else (),
             ranks=ranks,
         )
-    return Assembly(task, plan, images, job)
+    return Assembly(plan, images, job)
