@@ -145,8 +145,7 @@ class Loader:
         workers: int,
     ) -> None:
         self.dataset = dataset
-        self.plan = batches
-        self.workers = workers
+        self.plan, self.workers = batches, workers
         self._chosen = ChosenBatches()
         self._targets, self._seed = targets, seed
         self._mixing = transform if isinstance(transform, TrainTransform) else None
