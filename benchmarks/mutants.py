@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import difflib
 import importlib
 import json
@@ -231,6 +232,14 @@ def run_tests(tests: list[str], root: Path, seconds: float) -> tuple[str, str]:
     return "failed", named[0] if named else ""
 
 
+def end_leftovers(root: Path) -> None:
+    """End the processes that a test of a mutant left behind, which work in the copy: some would never end."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or is another user's
+            if process.name != str(os.getpid()) and (process / "cwd").readlink().is_relative_to(root):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
 def judge(mutant: Mutant, root: Path) -> None:
     """Run the tests on one mutant, and write down what came of it."""
     deadline = time.monotonic() + MUTANT_SECONDS
@@ -317,6 +326,7 @@ def main() -> None:
             if mutant.outcome or time.monotonic() - started > arguments.seconds:
                 continue
             judge(mutant, root)
+            end_leftovers(root)
             save(arguments.state, mutants)
             print(f"{mutant.outcome}: {mutant.file}:{mutant.line} {mutant.by}", file=sys.stderr, flush=True)
     report(mutants)

@@ -41,6 +41,16 @@ def test_help_fits_80_columns_and_shows_no_type_of_a_flag(help_of, words):
     assert "  -h    " in text
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_flag_is_off_until_it_is_given(words):
+    command = get_command(app)
+    for word in words:
+        command = command.commands[word]
+    flags = [option for option in command.params if getattr(option, "is_flag", False)]
+    on = {"run": {"--prefect", "--wait"}, "refresh": {"--prefect"}}  # each has a `--no-…`
+    assert {option.opts[0] for option in flags if option.default} == on.get(" ".join(words), set())
+
+
 @pytest.mark.parametrize(
     "words", [w for w in COMMANDS if w and w[-1] in ("run", "plan", "check", "diff", "fetch")]
 )

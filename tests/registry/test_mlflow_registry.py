@@ -141,6 +141,17 @@ def test_a_model_name_is_never_taken_on_trust(registry, make_entry, name):
         registry.champion(name)
 
 
+def test_of_many_models_some_are_listed_and_a_near_one_is_found_among_all(registry, make_entry):
+    registry.register(make_entry(), HOLD, None)
+    with registry.session() as client:
+        for number in range(22):
+            client.create_registered_model(f"a-{number:02}")
+    with pytest.raises(RegistryError, match="did you mean `chest-xray`") as caught:
+        registry.find("chest-xrays")
+    shown = caught.value.problems[0].allowed.split(", ")
+    assert shown == [*(f"a-{number:02}" for number in range(20)), "…"]
+
+
 def test_what_is_not_there_is_said_with_what_is(registry, make_entry):
     registry.register(make_entry(), HOLD, None)
     with pytest.raises(RegistryError, match=r"no model 'brain'(?s:.*)allowed: chest-xray"):

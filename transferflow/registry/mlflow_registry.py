@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from transferflow.errors import RegistryError
+from transferflow.limits import MAX_SUGGESTED
 from transferflow.registry.base import CHAMPION, OWN, RegisteredVersion, RegistryEntry, StageTag
 from transferflow.registry.gate import Verdict
 from transferflow.registry.mlflow_bundles import (
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,199}")
 _ALIAS = re.compile(r"[\w-]{1,255}")
 _LOCK_SECONDS = 600
+_SHOWN = 20
 _OWN_HINT = (
     "run the command again; a database that stays damaged can be moved away: finished trainings are reused, "
     "and `transferflow run SPEC` registers them again"
@@ -254,12 +256,13 @@ class MlflowRegistry:
                         allowed=", ".join(references_of(client, registered)),
                         hint="a version that its gate rejected has no alias: name its number",
                     )
-                found = client.search_registered_models(max_results=20)
+                found = client.search_registered_models(max_results=MAX_SUGGESTED)
                 names = sorted(str(known.name) for known in found)
+        shown = names if len(names) <= _SHOWN else [*names[:_SHOWN], "…"]
         return RegistryError(
             f"no model {model!r} in the registry",
             where=self.location,
-            allowed=", ".join(names) or "(the registry is empty)",
+            allowed=", ".join(shown) or "(the registry is empty)",
             hint=did_you_mean(model, names) or "`transferflow run SPEC` registers one",
         )
 

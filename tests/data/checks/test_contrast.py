@@ -55,6 +55,14 @@ def test_values_that_conversion_loses_are_an_error(check, top, dtype):
     assert f"the first holds {np.dtype(dtype)} values 0 to {top}" in found.reason
 
 
+def test_the_window_of_the_hint_holds_the_values_wherever_they_lie(check):
+    (found,) = check(noise(12, 1255, np.uint16, bottom=1000)).values()
+    assert "{kind: window, level: 1127.5, width: 255}" in found.reason
+    assert not check(
+        noise(12, 1255, np.uint16, bottom=1000), intensity={"kind": "window", "level": 1127.5, "width": 255}
+    )
+
+
 @pytest.mark.parametrize(
     "intensity", [{"kind": "percentile"}, {"kind": "window", "level": 128, "width": 256}]
 )
