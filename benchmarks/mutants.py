@@ -5,8 +5,9 @@
     python benchmarks/mutants.py mutants.json --again           # the survivors once more, after mending tests
 
 One mutant per module in turn, so that they are spread. Each runs in a copy of the tree against the tests
-nearest to its module: the file that mirrors it, those that import it, the folder that mirrors its own, then
-those that import what imports it. A kill counts only if the test that failed passes on the code as it is.
+nearest to its module: the file that mirrors it, those that import it, those that mirror what imports it, the
+folder that mirrors its own, then those that import what imports it. A kill counts only if the test that
+failed passes on the code as it is.
 Whole-suite tools (mutmut, cosmic-ray) would run every test for every mutant: hours, here.
 
 Prints what survived as a diff, and last the share that was killed. Needs no network; one process.
@@ -172,25 +173,29 @@ def place(mutant: Mutant, source: str) -> str | None:
 
 def tests_for(file: str, root: Path) -> list[list[str]]:
     """Groups of test files, the nearest first; a group runs only where those before it passed."""
-    path = Path(file)
-    inner = Path(*path.parts[1:]) if path.parts[0] == "transferflow" else path
-    mirrored = root / "tests" / inner.parent / f"test_{inner.name}"
     tests = sorted((root / "tests").rglob("test_*.py"))
     code = [module for package in PACKAGES for module in sorted((root / package).rglob("*.py"))]
-    users = [
-        module for user in importers(file, code) for module in importers(str(user.relative_to(root)), tests)
-    ]
-    folder = root / "tests" / inner.parent
+    near = [str(user.relative_to(root)) for user in importers(file, code)]
+    users = [module for user in near for module in importers(user, tests)]
+    folder = mirror_of(file, root).parent
     while not any(folder.glob("test_*.py")):
         folder = folder.parent
     groups, seen = [], set()
-    nearest = [mirrored] if mirrored.exists() else []
-    for group in (nearest, importers(file, tests), sorted(folder.glob("test_*.py")), sorted(users)):
+    mirrors = [mirror for name in (file, *near) if (mirror := mirror_of(name, root)).exists()]
+    beside = sorted(folder.glob("test_*.py"))
+    for group in (mirrors[:1], importers(file, tests), mirrors, beside, sorted(users)):
         new = [str(test.relative_to(root)) for test in group if test not in seen]
         seen.update(group)
         if new:
             groups.append(new)
     return groups
+
+
+def mirror_of(file: str, root: Path) -> Path:
+    """The test file that mirrors a module; it need not be there."""
+    path = Path(file)
+    inner = Path(*path.parts[1:]) if path.parts[0] == "transferflow" else path
+    return root / "tests" / inner.parent / f"test_{inner.name}"
 
 
 def importers(file: str, among: list[Path]) -> list[Path]:

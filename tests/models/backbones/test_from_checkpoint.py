@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from transferflow.errors import PlanError, WeightsError
 from transferflow.models.backbones.build import build_backbone
+from transferflow.models.backbones.from_checkpoint import checkpoint_file
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +258,12 @@ def test_remote_files_are_downloaded_once_and_checked(resnet, checkpoint, tmp_pa
         build(checkpoint(url, sha256=wrong))
     with pytest.raises(WeightsError, match="weights fetch SPEC"):
         build(checkpoint(url, sha256=wrong), offline=True)
+
+
+def test_a_remote_file_is_kept_under_its_hash_and_its_own_name(checkpoint):
+    section = checkpoint("https://example.org/team/model.pth?download=1", sha256="a" * 64)
+    location = checkpoint_file(section).location
+    assert (location.target.parent.name, location.target.name) == ("checkpoints", f"{'a' * 16}-model.pth")
 
 
 def test_local_files(resnet, checkpoint, tmp_path):

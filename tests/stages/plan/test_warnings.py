@@ -13,7 +13,7 @@ DATA = {
 }
 
 
-def warnings(kind="classification", channels=1, **sections):
+def warnings(kind="classification", channels=1, images=None, **sections):
     document = {
         "name": "gray",
         "task": {"kind": kind},
@@ -23,7 +23,7 @@ def warnings(kind="classification", channels=1, **sections):
     spec = ExperimentSpec.model_validate(document | sections)
     parts = build_parts(spec, ("a", "b"), pretrained=False, device="meta")
     plan = compile_training_plan(spec, parts)
-    return collect_warnings(spec, parts, plan.rows, {"train": 5000}, will_train=False)
+    return collect_warnings(spec, parts, plan.rows, images or {"train": 5000}, will_train=False)
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,10 @@ def test_batch_norm_that_sees_a_share_of_the_batch_is_warned_about():
         {"training": {}},
     ):
         assert not any("batch norm that trains" in text for text in warnings(**(several | quiet)))
+
+
+def test_fewer_than_30_images_measure_little():
+    found = warnings(channels=3, images={"train": 5000, "val": 29, "test": 30})
+    assert found == ("only 29 val images: the metrics will have wide intervals",)
+    assert len(warnings(channels=3, images={"train": 5000, "val": 1, "test": 29})) == 2
+    assert warnings(channels=3, images={"train": 5000, "val": 0, "test": 0}) == ()
