@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from transferflow.errors import StoreError
 from transferflow.spec.load import load_spec
@@ -12,7 +13,10 @@ from transferflow.spec.sections.training import Training
 from transferflow.stages.split_images import eval_transform_of
 from transferflow.tasks.build import build_parts
 from transferflow.tasks.bundle import load_bundle, read_min_score, save_bundle
+from transferflow.tasks.bundle_files import write_description
 
+SEALS = ("format", "weights", "sha256")
+"""What `write_description` adds."""
 SPECS = sorted((Path(__file__).parents[2] / "specs").glob("*.yaml"))
 
 
@@ -88,3 +92,47 @@ def test_files_follow_the_umask(save):
         os.umask(former)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
     assert modes == {"weights.safetensors": 0o640, "model.json": 0o640}
+
+
+WRONG = [
+    ("classes", [{}, "b"]),
+    ("classes", ["a", 1]),
+    ("classes", ["a", ""]),
+    ("min_score", "high"),
+    ("min_score", 1.5),
+    ("eval_transform.std", [0.0, 0.2, 0.2]),
+    ("eval_transform.mean", [0.5, 0.5]),
+    ("eval_transform.std", [0.2]),
+    ("eval_transform.channels", 2**70),
+    ("eval_transform.channels", True),
+    ("eval_transform.resize", [-1, 32]),
+    ("eval_transform.image_size", [32, 2]),
+    ("eval_transform.image_size", [32, 100_000]),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG, ids=[f"{key} {str(value)[:20]}" for key, value in WRONG])
+def test_a_description_that_makes_no_sense_is_refused_whatever_its_hash(save, key, value):
+    folder, _, _ = save()
+    description = json.loads((folder / "model.json").read_text())
+    inner, place = description, key.split(".")
+    for step in place[:-1]:
+        inner = inner[step]
+    inner[place[-1]] = value
+    write_description(folder, {key: value for key, value in description.items() if key not in SEALS})
+    with pytest.raises(StoreError, match="the model can't be rebuilt from its bundle"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_answer_nothing(save, value):
+    folder, _, model = save()
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    name = list(dict(model.named_parameters()))[-1]
+    state[name].view(-1)[0] = value
+    save_file(state, folder / "weights.safetensors")
+    description = json.loads((folder / "model.json").read_text())
+    write_description(folder, {key: value for key, value in description.items() if key not in SEALS})
+    with pytest.raises(StoreError, match="the model can't be rebuilt from its bundle") as caught:
+        load_bundle(folder)
+    assert f"{name} holds values that are not finite" in caught.value.problems[0].found

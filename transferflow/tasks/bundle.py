@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as save_tensors
 from torch import nn
 
 from transferflow.data.transforms.evaluation import EvalTransform
-from transferflow.errors import StoreError
+from transferflow.errors import DataError, StoreError
+from transferflow.limits import MAX_LABEL
 from transferflow.models.layers import LayerGroup
 from transferflow.spec import ExperimentSpec
 from transferflow.store import write_atomic
 from transferflow.tasks.build import build_parts
 from transferflow.tasks.bundle_files import WEIGHTS, read_description, write_description
+
+_CLASSES = TypeAdapter(tuple[Annotated[str, Field(min_length=1, max_length=MAX_LABEL)], ...])
+_SCORE = TypeAdapter(Annotated[float, Field(ge=0, le=1)] | None)
 
 
 @dataclass(frozen=True)
@@ -80,12 +86,13 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu") -> Bundle:
     description = read_description(folder)
     try:
         spec = ExperimentSpec.model_validate(description["spec"])
-        classes = tuple(description["classes"])
+        classes = _CLASSES.validate_python(description["classes"])
         transform = EvalTransform.from_json(description["eval_transform"])
-        min_score = description["min_score"]
+        min_score = _SCORE.validate_python(description["min_score"])
         parts = build_parts(spec, classes, pretrained=False)
         parts.model.load_state_dict(load_file(folder / WEIGHTS), strict=True)
-    except (KeyError, TypeError, ValueError, SafetensorError, RuntimeError) as error:
+        _require_finite(parts.model)
+    except (KeyError, TypeError, ValueError, SafetensorError, RuntimeError, DataError) as error:
         raise StoreError(
             "the model can't be rebuilt from its bundle",
             where=str(folder),
@@ -93,3 +100,14 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu") -> Bundle:
             hint="it may have been trained with another version of transferflow or of a backbone's library",
         ) from error
     return Bundle(spec, classes, transform, parts.model.to(device).eval(), parts.groups, min_score)
+
+
+def _require_finite(model: nn.Module) -> None:
+    """Refuse weights of which every answer would be NaN.
+
+    Raises:
+        ValueError: If there are such.
+    """
+    for name, value in model.named_parameters():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name} holds values that are not finite")

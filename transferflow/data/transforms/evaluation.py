@@ -12,7 +12,7 @@ from typing import Annotated, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, FiniteFloat, StrictInt, TypeAdapter, ValidationError
 from torch import Tensor
 
 from transferflow.data.files.geometry import (
@@ -34,8 +34,10 @@ from transferflow.spec.sections.data import Data, FitMode, FullRange, Intensity
 from transferflow.spec.sections.normalization import adapt_statistics
 from transferflow.spec.sections.size import Size, size_of
 
-_AnySize = Annotated[Size, BeforeValidator(lambda given: size_of(given))]
+_Side = Annotated[int, Field(ge=16, le=10_000)]
+_AnySize = Annotated[tuple[_Side, _Side], BeforeValidator(lambda given: size_of(given))]
 """Bundles of earlier versions have one number, the side of a square."""
+_Deviation = Annotated[FiniteFloat, Field(gt=0)]
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,10 @@ class EvalTransform:
 
     image_size: _AnySize
     resize: _AnySize
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[FiniteFloat, ...]
+    std: tuple[_Deviation, ...]
     interpolation: Interpolation = "bilinear"
-    channels: int = 3
+    channels: Annotated[StrictInt, Field(ge=1, le=64)] = 3
     intensity: Intensity = field(default_factory=FullRange)
     mode: FitMode = "crop"
 
@@ -135,12 +137,16 @@ class EvalTransform:
         """Read what `to_json` wrote.
 
         Raises:
-            DataError: If a field is missing or of the wrong type.
+            DataError: If a field is missing, of the wrong type, or nothing that images can be made of.
         """
         try:
-            return TypeAdapter(cls).validate_python(value)
+            found = TypeAdapter(cls).validate_python(value)
         except ValidationError as error:
             raise DataError("the model's eval transform can't be read", found=str(error)) from error
+        if {len(found.mean), len(found.std)} != {found.channels}:
+            counts = f"{len(found.mean)} and {len(found.std)} for {found.channels} channels"
+            raise DataError("the model's eval transform has too few or too many means", found=counts)
+        return found
 
 
 def enlarged(size: Size, share: float) -> Size:
