@@ -143,6 +143,8 @@ BASES = {
         "evaluation": {
             "metrics": ["accuracy", "auroc", "macro_f1", "ece"],
             "slices": [{"by": "age", "bins": [40.0]}],
+            "conformal": 0.9,
+            "thresholds": {"choose": "sensitivity", "at_least": 0.9},
         },
         "registration": {
             "model": "m",
@@ -270,6 +272,9 @@ OTHERS = {
     "training.early_stopping.metric": ["auroc"],
     "training.early_stopping": [{"patience": 2}],
     "evaluation.metrics": [["accuracy"], ["accuracy", "auroc", "ece"]],
+    "evaluation.conformal": [0.8],
+    "evaluation.thresholds.at_least": [0.8],
+    "evaluation.thresholds": [{"choose": "f1"}],
     "evaluation.baselines": [["from_scratch"], []],
     "evaluation.slices.*.bins": [[50.0], [10.0]],
     "registration.gate.metric": ["macro_f1", "auroc"],

@@ -51,6 +51,40 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class PredictionSets:
+    """Sets of classes that should hold the right one.
+
+    Attributes:
+        confidence: How often they should, 0..1.
+        coverage: How often they do.
+        size: Mean number of classes in a set.
+        single: Share of the images whose set is one class, 0..1.
+    """
+
+    confidence: float
+    coverage: MetricValue
+    size: MetricValue
+    single: float
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """From which probability on a class is said, and what comes of it on the test images.
+
+    Attributes:
+        name: Of the class.
+        threshold: 0..1.
+        sensitivity: Share of the class's images that are found.
+        specificity: Share of the other images that are left alone.
+    """
+
+    name: str
+    threshold: float
+    sensitivity: MetricValue
+    specificity: MetricValue
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Metrics of one model on one split.
 
@@ -61,6 +95,8 @@ class Evaluation:
         drawn: What the intervals draw, in words that follow "intervals over its".
         curves: What the figures draw.
         slices: The same metrics on parts of the images, by what they are sliced by.
+        thresholds: Of the classes, where the validation images have chosen some.
+        sets: What prediction sets are worth, where there are some.
         baselines: The same metrics of simple models on the same images, by their names.
     """
 
@@ -70,6 +106,8 @@ class Evaluation:
     drawn: str = "images"
     curves: Curves = field(default_factory=Curves)
     slices: Mapping[str, tuple[Slice, ...]] = field(default_factory=dict)
+    thresholds: tuple[Threshold, ...] = ()
+    sets: PredictionSets | None = None
     baselines: Mapping[str, Mapping[str, MetricValue]] = field(default_factory=dict)
 
 

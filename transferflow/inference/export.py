@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.errors import MissingDependencyError, PlanError, StoreError, root_reason
+from transferflow.models.decision import decision_of
 from transferflow.store import folder_beside
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import Bundle
@@ -127,9 +129,20 @@ def describe(bundle: Bundle, graph: Graph, *, normalise: bool) -> dict[str, Any]
         "input": {"name": INPUT, "type": "uint8" if normalise else "float32", "shape": f"{batch} x {layout}"},
         "outputs": dict(graph.outputs),
         "min_score": bundle.min_score,
+        **_decision(bundle),
         "preprocessing": steps,
         "eval_transform": transform.to_json(),
     }
+
+
+def _decision(bundle: Bundle) -> dict[str, Any]:
+    """What leads probabilities to labels and prediction sets, where the model has something of its own."""
+    decision = decision_of(bundle.model)
+    if decision is None:
+        return {}
+    thresholds = dict(zip(bundle.classes, decision.thresholds.tolist(), strict=True))
+    reach = float(decision.reach)
+    return {"thresholds": thresholds, "conformal_reach": None if math.isnan(reach) else reach}
 
 
 def _fitting(transform: EvalTransform) -> list[str]:

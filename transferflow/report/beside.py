@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from transferflow.evaluation.results import MetricValue, Slice
+from transferflow.evaluation.results import MetricValue, PredictionSets, Slice
 from transferflow.evaluation.slices import say_worst
 from transferflow.report.contents import ReportData
 from transferflow.report.sections import Table, all_but_first
@@ -52,6 +52,35 @@ _BASELINES = {
     "from_scratch": "the same recipe from random weights, every layer trained",
 }
 """What each baseline is, but for the champion."""
+
+
+def threshold_table(data: ReportData) -> Table | None:
+    """The threshold of each class and what comes of it; `None` where the validation images chose none."""
+    if not data.evaluation.thresholds:
+        return None
+    head = ("class", "threshold", "sensitivity", "95 % interval", "specificity", "95 % interval")
+    rows = tuple(
+        (
+            one.name,
+            number(one.threshold),
+            number(one.sensitivity.value),
+            interval(one.sensitivity),
+            number(one.specificity.value),
+            interval(one.specificity),
+        )
+        for one in data.evaluation.thresholds
+    )
+    return Table(head, rows, all_but_first(head))
+
+
+def say_sets(sets: PredictionSets) -> str:
+    """What prediction sets are worth, in two sentences."""
+    between = interval(sets.coverage)
+    return (
+        f"Prediction sets should hold the right class in {sets.confidence:.1%} of the images; on the test "
+        f"images they do in {sets.coverage.value:.1%}{f' ({between})' if between else ''}. They have "
+        f"{sets.size.value:.2f} classes in the mean, and just one in {sets.single:.1%} of the images."
+    )
 
 
 def baseline_table(data: ReportData) -> Table | None:

@@ -14,6 +14,7 @@ import yaml
 
 from transferflow.evaluation.results import MetricValue
 from transferflow.evaluation.slices import say_worst
+from transferflow.report.beside import say_sets
 from transferflow.report.contents import ReportData
 from transferflow.report.wording import metric_label
 from transferflow.text import one_line
@@ -63,6 +64,7 @@ def model_card(data: ReportData, facts: CardFacts) -> str:
         "## Measured on the test images",
         _metrics(data),
         _classes(data, facts),
+        _decisions(data),
         *_slices(data),
         _baselines(data),
         "## Training",
@@ -122,6 +124,18 @@ def _classes(data: ReportData, facts: CardFacts) -> str:
             listed = ", ".join(f"`{_plain(label)}` {value:.3f}" for label, value in worst)
             return f"Worst classes by {name}: {listed}."
     return ""
+
+
+def _decisions(data: ReportData) -> str:
+    """Thresholds and prediction sets, where the model has some."""
+    sets = data.evaluation.sets
+    lines = [say_sets(sets)] if sets else []
+    for one in data.evaluation.thresholds:
+        lines.append(
+            f"- `{_plain(one.name)}` is said from {one.threshold:.4f} on: sensitivity "
+            f"{one.sensitivity.value:.3f}, specificity {one.specificity.value:.3f}."
+        )
+    return "\n".join(lines)
 
 
 def _slices(data: ReportData) -> list[str]:

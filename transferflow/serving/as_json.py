@@ -20,10 +20,12 @@ def answer_json(answer: Answer) -> dict[str, Any]:
             return {"error": reason}
         case LabelPrediction():
             scores = {name: round(value, 6) for name, value in answer.probabilities.items()}
+            plausible = {} if answer.plausible is None else {"plausible": list(answer.plausible)}
             return {
                 "labels": list(answer.labels),
                 "score": round(answer.score, 6),
                 "probabilities": scores,
+                **plausible,
             }
         case BoxPrediction():
             boxes = [

@@ -11,6 +11,9 @@ PREFLIGHT = "preflight.json"
 SHEET = "training-images.html"
 """train: training images as augmentation makes them; beside each copy of the report by another name."""
 
+THRESHOLDS = "thresholds"
+"""train: key of `history.json` with the threshold of each class that the validation images have chosen."""
+
 METRICS = "metrics.json"
 """evaluate: every metric with its interval, and the curves of the figures."""
 PREDICTIONS = "predictions.parquet"

@@ -47,6 +47,9 @@ def train_inputs(
     sections["kept_by"] = _kept_by(spec)
     if spec.evaluation.calibrate:
         sections["calibrate"] = True  # it came later, and changes no earlier key
+    asked = spec.evaluation.model_dump(mode="json", include={"thresholds", "conformal"})
+    if any(value is not None for value in asked.values()):
+        sections["decision"] = asked  # so did they
     sections["data"] = spec.data.model_dump(
         mode="json", include={"channels", "image_size", "fit", "intensity"}
     )

@@ -11,7 +11,7 @@ from transferflow.spec.yaml.tree import path_text
 
 
 def require_known_classes(spec: ExperimentSpec, classes: Sequence[str]) -> None:
-    """Refuse weights of classes that the data has not: they would be weights of nothing.
+    """Refuse weights of classes that the data has not, and a threshold between more than two.
 
     Args:
         spec: The spec.
@@ -20,6 +20,14 @@ def require_known_classes(spec: ExperimentSpec, classes: Sequence[str]) -> None:
     Raises:
         PlanError: With a problem for each such name.
     """
+    truth = spec.task.truth
+    if spec.evaluation.thresholds is not None and len(classes) != 2 and not truth.several:
+        raise PlanError(
+            "a threshold decides between two classes, or about each of several labels",
+            where=path_text(("evaluation", "thresholds")),
+            found=f"{len(classes)} classes, of which an image has one",
+            hint="leave it out: the likeliest class is the answer",
+        )
     weights = spec.training.class_weights
     if not isinstance(weights, Mapping):
         return

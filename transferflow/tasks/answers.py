@@ -15,15 +15,18 @@ class LabelPrediction:
 
     Attributes:
         image: Name of the image.
-        labels: The likeliest class; of several labels those with a probability of 0.5 or more, maybe none.
-        score: Probability of the likeliest class, 0..1.
+        labels: The likeliest class; of several labels those with a probability of 0.5 or more, maybe none. A
+            model with thresholds of its own goes by those.
+        score: Probability of the label, 0..1; of several, or none, that of the likeliest class.
         probabilities: Of every class, by name, in class order.
+        plausible: Classes that hold the right one as often as `evaluation.conformal` says; `None` without it.
     """
 
     image: str
     labels: tuple[str, ...]
     score: float
     probabilities: Mapping[str, float]
+    plausible: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
@@ -25,6 +26,7 @@ from transferflow.evaluation.statistics.bootstrap import Statistic
 from transferflow.evaluation.statistics.intervals import plain_values
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.clip import ZeroShotClassifier, build_zero_shot
+from transferflow.models.decision import NAME, LabelDecision, decision_of
 from transferflow.models.layers import Backbone
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
 from transferflow.spec.sections.data import Data
@@ -45,10 +47,12 @@ from transferflow.tasks.calibration import find_temperature
 from transferflow.tasks.classification_truth import (
     class_weights,
     column_matrix,
+    hot_targets,
     match_targets,
     matrix_column,
     targets_of,
 )
+from transferflow.tasks.decisions import decided_columns, said_classes
 from transferflow.tasks.graphs import Graph, Probabilities
 from transferflow.tasks.losses import Losses, LossesOf, losses_of_answer, start_at_most, start_near
 from transferflow.tasks.output.labels import LabelOutput
@@ -67,6 +71,7 @@ class Classification:
         metrics: What is measured.
         specificity: Fixed specificity at which sensitivity is reported, 0..1.
         calibrate: Whether each epoch looks for a temperature.
+        decides: Whether the model has thresholds or prediction sets of its own.
     """
 
     traits = ReportTraits(
@@ -86,6 +91,7 @@ class Classification:
         metrics: Sequence[str],
         specificity: float,
         calibrate: bool,
+        decides: bool,
     ) -> None:
         self.output = LabelOutput(several=multilabel)
         self._multilabel = multilabel
@@ -95,6 +101,7 @@ class Classification:
         self._metrics = metrics
         self._specificity = specificity
         self._calibrate = calibrate
+        self._decides = decides
 
     def build_model(
         self,
@@ -117,7 +124,11 @@ class Classification:
                 case _:
                     assert_never(self._head)
 
-        return build_on_backbone(backbone, data, put_head, seed=seed, pretrained=pretrained, device=device)
+        parts = build_on_backbone(backbone, data, put_head, seed=seed, pretrained=pretrained, device=device)
+        if self._decides:
+            with torch.device(device):
+                parts.model.add_module(NAME, LabelDecision(len(classes)))
+        return parts
 
     def apply_units(self, model: nn.Module, snapshot: DatasetSnapshot) -> None:
         """Nothing: classes have no unit."""
@@ -167,10 +178,14 @@ class Classification:
         return {"loss": start}
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
-        """One row per image: `id`, `logits`, `probabilities`, both float32 in class order."""
+        """One row per image: `id`, `logits`, `probabilities`, both float32 in class order.
+
+        With thresholds or prediction sets of its own also `decided` and `plausible`, see `decided_columns`.
+        """
         ids, logits = predict_images(model, inputs, len(inputs.classes))
         probabilities = logits.sigmoid() if self._multilabel else logits.softmax(1)
         columns = {"logits": matrix_column(logits), "probabilities": matrix_column(probabilities)}
+        columns |= decided_columns(decision_of(model), probabilities, several=self._multilabel)
         return pa.table({"id": pa.array(ids, pa.string()), **columns})
 
     def build_graph(self, model: nn.Module) -> Graph:
@@ -208,6 +223,7 @@ class Classification:
             seed=seed,
             specificity=self._specificity,
             groups=predictions.groups,
+            said=said_classes(predictions.table),
         )
 
     def build_statistic(self, predictions: SplitPredictions, metric: str) -> Statistic:
@@ -217,6 +233,7 @@ class Classification:
             targets_of(predictions, self._multilabel),
             len(predictions.snapshot.classes),
             multilabel=self._multilabel,
+            said=said_classes(predictions.table),
         )
         statistic = build_statistic(sample, [metric], self._specificity)
         return lambda weights: statistic(weights)[:, 0]
@@ -237,40 +254,40 @@ class Classification:
         """Images with the probability of their truth; worst: where it is least."""
         probabilities = column_matrix(predictions.table, "probabilities")
         ids = predictions.table["id"].to_pylist()
-        targets = targets_of(predictions, self._multilabel)
-        if self._multilabel:
-            truth_share = np.where(targets == 1, probabilities, 1 - probabilities).min(axis=1)
-            wrong = truth_share < 0.5
-        else:
-            truth_share = probabilities[np.arange(len(ids)), targets]
-            wrong = probabilities.argmax(axis=1) != targets
+        truth = hot_targets(predictions)
+        said = build_sample(
+            probabilities,
+            targets_of(predictions, self._multilabel),
+            truth.shape[1],
+            multilabel=self._multilabel,
+            said=said_classes(predictions.table),
+        ).predicted
+        wrong = (said != truth).any(axis=1)
+        of_others = 1 - probabilities if self._multilabel else np.ones_like(probabilities)
+        truth_share = np.where(truth, probabilities, of_others).min(axis=1)
         chosen = pick_cases(choice, np.where(wrong, truth_share, np.inf), limit)
         rows = {row.id: row for row in predictions.read_rows()}
         classes = predictions.snapshot.classes
-        return [
-            self._case(rows[ids[n]], show, probabilities[n], classes, float(truth_share[n])) for n in chosen
-        ]
-
-    def _case(
-        self,
-        row: Row,
-        show: ShowRow,
-        probabilities: np.ndarray,
-        classes: Sequence[str],
-        truth_share: float,
-    ) -> Picture:
-        likely = [classes[int(n)] for n in np.flatnonzero(probabilities >= 0.5)]
-        said = ", ".join(likely) if self._multilabel else classes[int(probabilities.argmax())]
-        truth = ", ".join(sorted(row.labels, key=classes.index))
-        verdict = "recognised" if said == truth else f"taken for {said or '(none)'}"
-        title = f"{truth or '(none)'}, {verdict}"
-        lines = (row.id, f"probability of the truth {truth_share:.3f}")
-        return Picture((Panel(show(row)),), title, lines, row.id)
+        return [_case(rows[ids[n]], show, said[n], classes, float(truth_share[n])) for n in chosen]
 
     def answered_classes(self, table: pa.Table) -> Mapping[str, int]:
-        """The likeliest class of each image."""
-        likeliest = column_matrix(table, "probabilities").argmax(axis=1).tolist()
+        """The class that is said of each image; of several, or none, the likeliest."""
+        answers, said = column_matrix(table, "probabilities"), said_classes(table)
+        if said is not None and not self._multilabel:
+            answers = said.astype(np.float64)
+        likeliest = answers.argmax(axis=1).tolist()
         return dict(zip(table["id"].to_pylist(), likeliest, strict=True))
+
+
+def _case(
+    row: Row, show: ShowRow, said: NDArray[np.bool_], classes: Sequence[str], truth_share: float
+) -> Picture:
+    answer = ", ".join(classes[int(n)] for n in np.flatnonzero(said))
+    truth = ", ".join(sorted(row.labels, key=classes.index))
+    verdict = "recognised" if answer == truth else f"taken for {answer or '(none)'}"
+    title = f"{truth or '(none)'}, {verdict}"
+    lines = (row.id, f"probability of the truth {truth_share:.3f}")
+    return Picture((Panel(show(row)),), title, lines, row.id)
 
 
 def build_classification(
@@ -291,4 +308,5 @@ def build_classification(
         metrics=evaluation.metrics or task.metrics.names,
         specificity=evaluation.specificity,
         calibrate=evaluation.calibrate,
+        decides=evaluation.thresholds is not None or evaluation.conformal is not None,
     )

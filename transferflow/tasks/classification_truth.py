@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from transferflow.data.snapshot.manifest import Row
@@ -54,6 +55,11 @@ def column_matrix(table: pa.Table, name: str) -> np.ndarray:
     column = table[name].combine_chunks()
     width = column.type.list_size
     return np.asarray(column.flatten(), dtype=np.float64).reshape(len(table), width)
+
+
+def hot_targets(predictions: SplitPredictions) -> NDArray[np.bool_]:
+    """Truth of the predicted images, in their order: images x classes."""
+    return targets_of(predictions, multilabel=True).astype(bool)
 
 
 def targets_of(predictions: SplitPredictions, multilabel: bool) -> np.ndarray:

@@ -332,3 +332,10 @@ def test_probes_are_for_answers_about_whole_images(problems_of: ProblemsOf) -> N
     (problem,) = problems_of(CLIP, (*boxes, "evaluation.baselines=[majority]"))
     assert "is for classification and regression, not detection" in problem.what
     assert not problems_of(CLIP, (*boxes, "evaluation.baselines=[from_scratch, champion]"))
+
+
+def test_a_set_is_for_one_right_class(problems_of: ProblemsOf, good: str) -> None:
+    several = ("task.multilabel=true", "data={format: csv, root: d, file: f}", "evaluation.conformal=0.9")
+    assert any("holds the one right class" in problem.what for problem in problems_of(good, several))
+    (problem,) = problems_of(NUMBER, ("evaluation.conformal=0.9",))
+    assert "conformal is for classification, not regression" in problem.what

@@ -44,6 +44,7 @@ def evaluate_classification(
     seed: int,
     specificity: float,
     groups: Sequence[str | None] = (),
+    said: npt.NDArray[np.bool_] | None = None,
 ) -> Evaluation:
     """Measure predicted probabilities against the truth.
 
@@ -61,6 +62,7 @@ def evaluate_classification(
         seed: Seed of the resamples.
         groups: Patient, scene or the like of each image, where there is one: see `decide_clusters`.
         specificity: Fixed specificity at which sensitivity is reported, 0..1.
+        said: See `build_sample`.
 
     Returns:
         The evaluation; for its curves see `classification_curves`.
@@ -68,7 +70,7 @@ def evaluate_classification(
     Raises:
         EvaluationError: No image, arrays that do not fit, probabilities out of range, unknown metric.
     """
-    sample = build_sample(probabilities, targets, len(classes), multilabel=multilabel)
+    sample = build_sample(probabilities, targets, len(classes), multilabel=multilabel, said=said)
     clusters = decide_clusters(groups)
     evaluation = Evaluation(
         metrics=metric_values(

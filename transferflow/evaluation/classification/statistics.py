@@ -57,7 +57,12 @@ class ClassificationSample:
 
 
 def build_sample(
-    probabilities: npt.ArrayLike, targets: npt.NDArray[np.generic], classes: int, *, multilabel: bool
+    probabilities: npt.ArrayLike,
+    targets: npt.NDArray[np.generic],
+    classes: int,
+    *,
+    multilabel: bool,
+    said: npt.NDArray[np.bool_] | None = None,
 ) -> ClassificationSample:
     """Check predictions and truth against each other and bring them to one form.
 
@@ -66,6 +71,7 @@ def build_sample(
         targets: Class index per image, or images x classes of 0 and 1 when `multilabel`.
         classes: Number of classes.
         multilabel: Whether an image may have several classes.
+        said: Images x classes, what the model says; left out: the likeliest class, or every one from 0.5 on.
 
     Raises:
         EvaluationError: No image, wrong shape, not finite, out of range, or unknown class index.
@@ -86,6 +92,8 @@ def build_sample(
             hint="The model's outputs are broken; look at the training losses.",
         )
     truth = _multi_hot(targets, images, classes, multilabel)
+    if said is not None:
+        return ClassificationSample(scores, truth, said, multilabel)
     predicted = scores >= MULTILABEL_THRESHOLD if multilabel else _one_hot(scores.argmax(axis=1), classes)
     return ClassificationSample(scores, truth, predicted, multilabel)
 

@@ -21,6 +21,8 @@ _TASK_SETTINGS: tuple[tuple[str, str, Setting], ...] = (
     ("training", "label_smoothing", "label_smoothing"),
     ("evaluation", "specificity", "specificity"),
     ("evaluation", "calibrate", "calibrate"),
+    ("evaluation", "thresholds", "decision"),
+    ("evaluation", "conformal", "decision"),
     ("augmentation", "mixup", "mixing"),
     ("augmentation", "cutmix", "mixing"),
 )
@@ -149,7 +151,15 @@ def _unfit_baseline(spec: Sections, name: BaselineName) -> str:
             assert_never(name)
 
 
+def _several_labels_have_no_set(spec: Sections) -> Iterator[Found]:
+    truth = spec.task.truth
+    if spec.evaluation.conformal is not None and isinstance(truth, LabelTruth) and truth.several:
+        message = "is a set that holds the one right class: with several labels use evaluation.thresholds"
+        yield ("evaluation", "conformal"), message
+
+
 TRAINING_RULES = (
+    _several_labels_have_no_set,
     _baselines_suit_the_spec,
     _what_is_calibrated_has_a_trained_head,
     _metrics_belong_to_the_task,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictInt, StrictStr
+from pydantic import AfterValidator, Field, StrictInt, StrictStr, model_validator
 
 from transferflow.limits import MAX_NAMES, MAX_SLICINGS
 from transferflow.spec.sections.base import (
@@ -40,6 +40,22 @@ def _each_once(slices: tuple[Slices, ...]) -> tuple[Slices, ...]:
     return slices
 
 
+class Thresholds(Section):
+    """From which probability on a class is said, chosen on the validation images."""
+
+    choose: Literal["f1", "sensitivity", "specificity"]
+    """Largest F1; or the highest threshold that finds `at_least` so many of a class's images, or the lowest
+    that leaves alone so many of the others."""
+    at_least: Annotated[Fraction, Field(gt=0, lt=1)] | None = None
+    """The share that is asked for; not with `f1`."""
+
+    @model_validator(mode="after")
+    def _shares_go_with_their_aim(self) -> Self:
+        if (self.choose == "f1") != (self.at_least is None):
+            raise ValueError("`at_least` goes with `choose: sensitivity` and `choose: specificity`")
+        return self
+
+
 class Evaluation(Section):
     """What is measured on the test images."""
 
@@ -51,6 +67,10 @@ class Evaluation(Section):
     """Fixed specificity at which sensitivity is reported (classification; of two classes, the second's)."""
     calibrate: Flag = False
     """Fit one temperature on the validation images, so that probabilities come true as often as they say."""
+    thresholds: Thresholds | None = None
+    """Thresholds in place of 0.5 (several labels) or the likelier class (two classes); kept in the bundle."""
+    conformal: Annotated[Fraction, Field(ge=0.5, lt=1)] | None = None
+    """How often the set of plausible classes that comes with each answer should hold the right one."""
     baselines: Annotated[tuple[BaselineName, ...], AfterValidator(without_repeats)] | None = None
     """Simple models beside this one in the report: the training images' own shares or mean, the nearest
     training images and a linear layer on the pretrained features, the same recipe from random weights, the

@@ -25,7 +25,9 @@ from transferflow.spec.sections.metrics import (
 )
 from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, NumberTruth
 
-Setting = Literal["class_weights", "label_smoothing", "specificity", "calibrate", "mixing", "probes"]
+Setting = Literal[
+    "class_weights", "label_smoothing", "specificity", "calibrate", "mixing", "probes", "decision"
+]
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class ClassificationTask(Section):
         backbone_lr_scale=1.0,
         small_data_freezes=True,
         settings=frozenset(
-            {"class_weights", "label_smoothing", "specificity", "calibrate", "mixing", "probes"}
+            {"class_weights", "label_smoothing", "specificity", "calibrate", "mixing", "probes", "decision"}
         ),
         pipeline_tag="image-classification",
     )

@@ -14,7 +14,7 @@ from transferflow.errors import EvaluationError
 from transferflow.evaluation.results import evaluation_to_json
 from transferflow.evaluation.slices import Slicing
 from transferflow.spec import ExperimentSpec
-from transferflow.stages.artifacts import HISTORY, MASKS, METRICS, PREDICTIONS, TEMPERATURE
+from transferflow.stages.artifacts import HISTORY, MASKS, METRICS, PREDICTIONS, TEMPERATURE, THRESHOLDS
 from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.baselines import measure_baselines
 from transferflow.stages.evaluate.predict import predict_split
@@ -23,6 +23,7 @@ from transferflow.stages.progress import logger
 from transferflow.store import write_atomic
 from transferflow.tasks.build import build_task
 from transferflow.tasks.calibration import tell_calibration
+from transferflow.tasks.decisions import tell_decision
 from transferflow.tasks.slices import measure_slices
 
 
@@ -67,12 +68,9 @@ def measure(given: Measuring, folder: Path) -> None:
         task.evaluate(found, resamples=resamples, seed=seed),
         slices=measure_slices(task, found, given.slices, resamples=resamples, seed=seed),
     )
-    evaluation = tell_calibration(spec, found, evaluation, _temperature(given.model))
+    history = json.loads((given.model / HISTORY).read_text())
+    evaluation = tell_calibration(spec, found, evaluation, history.get(TEMPERATURE))
+    evaluation = tell_decision(spec, found, evaluation, history.get(THRESHOLDS) or {})
     with tempfile.TemporaryDirectory() as masks:
         baselines = measure_baselines(spec, context, snapshot, given.prepared, Path(masks))
     write_atomic(folder / METRICS, evaluation_to_json(replace(evaluation, baselines=baselines)))
-
-
-def _temperature(model: Path) -> float | None:
-    found: float | None = json.loads((model / HISTORY).read_text()).get(TEMPERATURE)
-    return found

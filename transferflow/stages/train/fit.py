@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import asdict
+from pathlib import Path
+
+from torch import nn
 
 from transferflow.models.heads import apply_temperature
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import trains_nothing, watched_metric
-from transferflow.stages.artifacts import HISTORY
+from transferflow.stages.artifacts import HISTORY, THRESHOLDS
 from transferflow.stages.artifacts import TEMPERATURE as FOLDED_TEMPERATURE
 from transferflow.stages.progress import logger
+from transferflow.stages.split_images import SplitImages
 from transferflow.stages.train.assembly import FitInputs, assemble
 from transferflow.stages.train.preflight import keep_preflight, look_before_first_epoch
 from transferflow.stages.train.training_plan import TrainingPlan
 from transferflow.store import write_atomic
 from transferflow.tasks.base import MIN_SCORE, TEMPERATURE
+from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import save_bundle
+from transferflow.tasks.decisions import fit_decision
 from transferflow.training.device import pick_device
 from transferflow.training.job import TrainingResult, TrainJob
 from transferflow.training.loop.build import arithmetic_of
@@ -42,9 +49,12 @@ def fit(given: FitInputs, ranks: Ranks = ALONE) -> None:
         kept = result.history[result.best_epoch]
         if TEMPERATURE in kept:
             apply_temperature(job.model.get_submodule("head"), kept[TEMPERATURE])
+        history = _history(spec, ready.plan, result) | {
+            THRESHOLDS: _decide(spec, job.model, ready.images.validation)
+        }
         transform, score = ready.images.validation.transform, kept.get(MIN_SCORE)
         save_bundle(given.folder, spec, snapshot.classes, transform, job.model, min_score=score)
-        write_atomic(given.folder / HISTORY, json.dumps(_history(spec, ready.plan, result), indent=2))
+        write_atomic(given.folder / HISTORY, json.dumps(history, indent=2))
         keep_preflight(given.work, given.folder)
 
 
@@ -62,6 +72,14 @@ def _as_it_is(job: TrainJob) -> TrainingResult:
         stopped_early=False,
         phases=job.freeze.phases,
     )
+
+
+def _decide(spec: ExperimentSpec, model: nn.Module, validation: SplitImages) -> dict[str, float]:
+    """Thresholds and prediction sets are of the probabilities as they leave the house."""
+    task, classes = build_task(spec), validation.snapshot.classes
+    with tempfile.TemporaryDirectory() as folder:
+        masks = Path(folder)
+        return fit_decision(spec, model, lambda: validation.predict(task, model.eval(), classes, masks))
 
 
 def _history(spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult) -> dict[str, object]:
