@@ -76,11 +76,10 @@ def serve(
     )
     app = build_app(holder, settings)
     _log_to_terminal()
-    errors().print(printable(f"{holder.current.identity}: http://{host}:{port}/ (ctrl-C stops it)"))
-    _run_server(app, host, port)
+    _run_server(app, host, port, holder.current.identity)
 
 
-def _run_server(app: FastAPI, host: str, port: int) -> None:
+def _run_server(app: FastAPI, host: str, port: int, model: str) -> None:
     """Answer until a signal ends it.
 
     Raises:
@@ -88,24 +87,31 @@ def _run_server(app: FastAPI, host: str, port: int) -> None:
     """
     import uvicorn
 
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host=host,
-            port=port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+    server = uvicorn.Server(config)
     try:
-        server.run()
+        listening = config.bind_socket()  # before the address is told: port 0 has another number then
+        address = f"http://{_shown(host)}:{listening.getsockname()[1]}/"
+        errors().print(printable(f"{model}: {address} (ctrl-C stops it)"))
+        server.run(sockets=[listening])
     except (KeyboardInterrupt, StopSignal):  # that is how a server ends
         errors().print("stopped")
-    except SystemExit as error:
+    except (SystemExit, OSError) as error:
         raise StoreError(
             "the server could not be started", where=f"{host}:{port}", hint="is the port taken?"
         ) from error
+
+
+def _shown(host: str) -> str:
+    """The host as it stands in an address."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _log_to_terminal() -> None:

@@ -8,9 +8,12 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from transferflow.registry.base import RegistryEntry
+from transferflow.registry.mlflow_flavour import write_flavour
 from transferflow.store import digest
 
 if TYPE_CHECKING:
@@ -42,6 +45,9 @@ def log_run(client: MlflowClient, experiment_id: str, entry: RegistryEntry) -> s
         _log_metrics(client, run_id, entry)
         _log_dataset(client, run_id, entry)
         client.log_artifacts(run_id, str(entry.bundle), BUNDLE)
+        with TemporaryDirectory() as folder:
+            for file in write_flavour(Path(folder)):
+                client.log_artifact(run_id, str(file), BUNDLE)
         log_files(client, run_id, entry)
         status = "FINISHED"
     finally:

@@ -1,4 +1,4 @@
-"""Answers as JSON."""
+"""Images from JSON, and answers to it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ from PIL import Image
 from transferflow.inference.sources import Failure
 from transferflow.serving.batcher import Answer
 from transferflow.tasks.answers import BoxPrediction, LabelPrediction, MaskPrediction, NumberPrediction
+
+
+def from_base64(text: str) -> bytes:
+    """Content of an image file; of a data URI, as browsers make them, it stands after the comma.
+
+    Raises:
+        ValueError: If it is no base64.
+    """
+    return base64.b64decode(text.rpartition(",")[2], validate=True)
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:

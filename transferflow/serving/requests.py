@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from io import BytesIO
 from typing import Any
@@ -14,6 +12,7 @@ from PIL import UnidentifiedImageError
 from transferflow.data.files.images import OtherKindError, open_image
 from transferflow.data.files.room import TooLargeError
 from transferflow.limits import MAX_REQUEST_IMAGES
+from transferflow.serving.as_json import from_base64
 
 
 async def read_images(request: Request) -> list[bytes]:
@@ -50,9 +49,8 @@ def _of_json(body: bytes) -> list[bytes]:
     if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
         raise HTTPException(422, 'send {"images": ["…"]}: a list of image files in base64')
     try:
-        # A data URI, as browsers make them, has its content after the comma.
-        return [base64.b64decode(image.rpartition(",")[2], validate=True) for image in images]
-    except (binascii.Error, ValueError) as error:
+        return [from_base64(image) for image in images]
+    except ValueError as error:
         raise HTTPException(422, f"an image is no base64: {error}") from error
 
 
