@@ -1,6 +1,8 @@
 """`transferflow compare` on two real versions, whose numbers are computed anew by scikit-learn and scipy."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -8,6 +10,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import recall_score
 
 from transferflow.cli.main import main
+from transferflow.stages.candidates import find_candidate
+from transferflow.stages.runs import list_runs
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +81,47 @@ def test_what_can_not_be_compared_is_said(two_runs, capsys):
     assert main(["compare", "colours/1", *home]) == 2
     assert main(["compare", "colours/1", "colours/9", *home]) == 1
     assert "no version or alias '9'" in capsys.readouterr().err
+
+
+def test_runs_specs_and_bundles_are_models_too(two_runs, tmp_path, capsys):
+    """The same two models by other names have the same numbers."""
+    context, (first, second) = two_runs
+    home = ["--home", str(context.home), "--json"]
+    assert main(["compare", "colours/1", "colours/2", *home]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    spec = tmp_path / "second.yaml"
+    described = json.loads((second[1].folder / "model.json").read_text())["spec"]
+    spec.write_text(json.dumps(described))
+    bundle = shutil.copytree(first[1].folder, tmp_path / "taken-along")
+    for old, new in (("colours/1", str(spec)), (str(bundle), "colours/2")):
+        assert main(["compare", old, new, *home]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["name"] == expected["name"]
+        (pair,), (other,) = found["pairs"], expected["pairs"]
+        assert pair["per_class"] == other["per_class"]
+        if old == "colours/1":
+            assert pair["metrics"] == other["metrics"]
+        else:  # nobody knows which images a bundle has seen
+            assert pair["name"] == "taken-along"
+            assert "is not known here" in pair["note"]
+            assert pair["metrics"]["accuracy"]["images"] == expected["images"]
+
+
+def test_what_can_not_be_the_last_one_is_said(two_runs, tmp_path, capsys):
+    context, (first, second) = two_runs
+    home = ["--home", str(context.home)]
+    assert main(["compare", "colours/1", str(first[1].folder), *home]) == 1
+    assert "name a version last" in capsys.readouterr().err
+    described = json.loads((second[1].folder / "model.json").read_text())["spec"]
+    described["optimizer"]["lr"] = 0.5
+    (tmp_path / "other.yaml").write_text(json.dumps(described))
+    assert main(["compare", "colours/1", str(tmp_path / "other.yaml"), *home]) == 1
+    assert "has not been run as it is" in capsys.readouterr().err
+
+
+def test_a_run_is_found_by_its_name(two_runs, monkeypatch):
+    """Where the registered model has another name than the run."""
+    context, _ = two_runs
+    runs = [replace(run, name="nightly") for run in list_runs(context)]
+    monkeypatch.setattr("transferflow.stages.candidates.list_runs", lambda context: runs)
+    assert find_candidate("nightly", context).name == "colours/2"

@@ -26,7 +26,8 @@ def compare(
         list[str],
         typer.Argument(
             metavar="OLD... NEW",
-            help="Two or more versions: NAME (its champion), NAME@ALIAS or NAME/VERSION; the newest last.",
+            help="Two or more models, the newest last: NAME (its champion), NAME@ALIAS, NAME/VERSION, a "
+            "run's name (its last version), a spec's file, or (but for the last) a bundle's folder.",
         ),
     ],
     as_json: Json = False,
@@ -42,12 +43,12 @@ def compare(
     tracking_uri: TrackingUri = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure versions on the test images of the last one: metrics, classes, images, specs, data, speed.
+    """Measure models on the test images of the last one: metrics, classes, images, specs, data, speed.
 
     Images that an older one was trained on are left out of its comparison and counted.
     """
     if len(models) < 2:
-        raise typer.BadParameter("name at least two versions, the newest last")
+        raise typer.BadParameter("name at least two models, the newest last")
     from transferflow.cli.compare_view import compare_parts, comparison_facts, print_parts, without_pictures
     from transferflow.report.tables_page import write_tables_page
     from transferflow.stages.compare import compare_models

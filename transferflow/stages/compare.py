@@ -1,4 +1,4 @@
-"""Registered models side by side on the same test images: metrics, classes, images, specs and data."""
+"""Models side by side on the same test images: metrics, classes, images, specs and data."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from transferflow.data.snapshot.diff import SnapshotDiff, compare_snapshots
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import RegistryError, StoreError
 from transferflow.evaluation.statistics.mcnemar import image_values
-from transferflow.registry.base import RegisteredVersion, parse_reference
+from transferflow.registry.base import RegisteredVersion
 from transferflow.registry.gate import Compared, GateRule, NotComparable
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.data import Intensity
+from transferflow.stages.candidates import Candidate, find_candidate, require_version
 from transferflow.stages.context import RunContext
 from transferflow.stages.keys import changed_inputs
 from transferflow.stages.outcome import StageName, StageOutcome
@@ -25,9 +26,10 @@ from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.champion import (
     Opponent,
     compare_metric,
-    measure_opponent,
+    measure_bundle,
     own_predictions,
     paired_statistics,
+    trained_on,
 )
 from transferflow.stages.register.footprint import measure_latency, size_in_mb
 from transferflow.store import ArtifactStore
@@ -119,37 +121,37 @@ def compare_models(
     """Measure registered models on the test images of the last one, and compare each with it.
 
     Args:
-        models: `NAME`, `NAME@ALIAS` or `NAME/VERSION`, at least two; the newest last.
+        models: At least two, the newest last; see `find_candidate`. The last one is a version of this home:
+            its test images are taken.
         context: Surroundings.
         folder: Where masks go.
         shown: Disagreements to list per pair.
 
     Raises:
-        RegistryError: If there is no such version.
+        RegistryError: If there is no such model.
         StoreError: If the last one's evaluation is not in this home.
     """
-    versions = [context.registry.find(*parse_reference(model)) for model in models]
-    newest = _challenger(versions[-1], context)
+    candidates = [find_candidate(model, context) for model in models]
+    last = require_version(candidates[-1])
+    newest = _challenger(last, context)
     pairs = []
-    for number, version in enumerate(versions[:-1]):
-        opponent = measure_opponent(newest, context, context.registry, version, folder / str(number))
+    for number, candidate in enumerate(candidates[:-1]):
+        known = None if candidate.version is None else trained_on(context, candidate.version, newest.snapshot)
+        masks = folder / str(number)
+        opponent = measure_bundle(newest, context, candidate.name, candidate.bundle, known, masks)
         if isinstance(opponent, NotComparable):
             raise RegistryError(
-                f"it can't be compared with {versions[-1].uri}", where=version.uri, found=opponent.reason
+                f"it can't be compared with {last.uri}", where=candidate.name, found=opponent.reason
             )
-        pairs.append(_pair(newest, opponent, version, context, shown))
+        pairs.append(_pair(newest, opponent, candidate, context, shown))
     return ModelComparison(
-        name=_name(versions[-1]),
+        name=candidates[-1].name,
         images=newest.snapshot.counts["test"],
         size_mb=size_in_mb(newest.trained.folder),
         latency_ms=measure_latency(newest.spec, newest.snapshot, newest.trained.folder),
         lower_is_better=newest.spec.task.metrics.lower_is_better,
         pairs=tuple(pairs),
     )
-
-
-def _name(version: RegisteredVersion) -> str:
-    return f"{version.model}/{version.version}"
 
 
 def _challenger(version: RegisteredVersion, context: RunContext) -> Challenger:
@@ -179,16 +181,15 @@ def _outcome(store: ArtifactStore, stage: StageName, key: str, version: Register
 
 
 def _pair(
-    newest: Challenger, opponent: Opponent, version: RegisteredVersion, context: RunContext, shown: int
+    newest: Challenger, opponent: Opponent, candidate: Candidate, context: RunContext, shown: int
 ) -> Pair:
     spec = newest.spec
     names = spec.evaluation.metrics or spec.task.metrics.names
     lower = spec.task.metrics.lower_is_better
     metric, differing = _differing(newest, opponent, names)
-    bundle = context.registry.bundle(version)
-    old_spec = read_description(bundle)["spec"]
+    old_spec = read_description(candidate.bundle)["spec"]
     return Pair(
-        name=_name(version),
+        name=candidate.name,
         note=opponent.note,
         metrics={name: compare_metric(newest, opponent, GateRule(name, name in lower)) for name in names},
         per_class=_per_class(newest, opponent),
@@ -196,9 +197,9 @@ def _pair(
         disagreements=_describe(newest, opponent, differing[:shown]),
         disagreeing=len(differing),
         spec=tuple(changed_inputs(old_spec, spec.model_dump(mode="json"))),
-        data=_data_diff(version, newest.snapshot, context),
-        size_mb=size_in_mb(bundle),
-        latency_ms=measure_latency(spec, newest.snapshot, bundle),
+        data=_data_diff(candidate.version, newest.snapshot, context),
+        size_mb=size_in_mb(candidate.bundle),
+        latency_ms=measure_latency(spec, newest.snapshot, candidate.bundle),
     )
 
 
@@ -274,9 +275,9 @@ def _in_words(newest: Challenger, predictions: SplitPredictions, ids: Sequence[s
 
 
 def _data_diff(
-    version: RegisteredVersion, snapshot: DatasetSnapshot, context: RunContext
+    version: RegisteredVersion | None, snapshot: DatasetSnapshot, context: RunContext
 ) -> SnapshotDiff | None:
-    if version.tags.get("snapshot") == snapshot.fingerprint:
+    if version is None or version.tags.get("snapshot") == snapshot.fingerprint:
         return None
     prepared = context.store.find("prepare", version.tags.get("prepare_key") or "none")
     return compare_snapshots(load_snapshot(prepared.path), snapshot) if prepared else None

@@ -72,16 +72,42 @@ def measure_opponent(
         version: The former version.
         folder: Where its masks go.
     """
-    spec, snapshot, name = challenger.spec, challenger.snapshot, f"version {version.version}"
+    name = f"version {version.version}"
     try:
-        bundle_folder = registry.bundle(version)
+        bundle = registry.bundle(version)
+    except TransferflowError as error:
+        return NotComparable(name, str(error.problems[0]))
+    return measure_bundle(
+        challenger, context, name, bundle, trained_on(context, version, challenger.snapshot), folder
+    )
+
+
+def measure_bundle(
+    challenger: Challenger,
+    context: RunContext,
+    name: str,
+    bundle_folder: Path,
+    known: frozenset[str] | None,
+    folder: Path,
+) -> Opponent | NotComparable:
+    """Predict the challenger's test images with any bundle.
+
+    Args:
+        challenger: Whose test images they are.
+        context: Surroundings of the run.
+        name: How the model is called.
+        bundle_folder: The model.
+        known: Ids of the test images that it was trained on; `None`: nobody knows.
+        folder: Where its masks go.
+    """
+    spec, snapshot = challenger.spec, challenger.snapshot
+    try:
         bundle = load_bundle(bundle_folder)
     except TransferflowError as error:
         return NotComparable(name, str(error.problems[0]))
     align = _alignment(spec, snapshot, bundle.spec, bundle.classes)
     if isinstance(align, str):
         return NotComparable(name, align)
-    known = trained_on(context, version, snapshot)
     kept = np.flatnonzero(~np.array([image in (known or ()) for image in read_groups(snapshot, "test")]))
     if not kept.size:
         return NotComparable(name, "it was trained on every image of the test split")
