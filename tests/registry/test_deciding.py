@@ -163,7 +163,11 @@ def test_the_reference_moves_only_where_it_is_beaten_itself():
 
 def test_an_exact_test_has_to_agree_that_there_is_a_gain():
     for p_value, kind in ((0.04, PROMOTE), (0.06, HOLD)):
-        verdict = decide_verdict(GateRule("accuracy"), 0.9, compared(0.02, 0.001, 0.04, p_value=p_value))
+        verdict = decide_verdict(
+            GateRule("accuracy"),
+            0.9,
+            compared(0.02, 0.001, 0.04, p_value=p_value, test="McNemar's exact test"),
+        )
         assert verdict.kind is kind
         assert f"McNemar's exact test p = {p_value}" in verdict.reasons[-1]
     not_worse = compared(0.0, -0.005, 0.005, p_value=1.0)
@@ -255,3 +259,19 @@ def test_images_without_any_difference_are_no_proof_unless_there_are_enough(imag
     assert verdict.kind is kind
     if kind is HOLD:
         assert f"369 would do, there are {images}" in verdict.reasons[-1]
+
+
+@pytest.mark.parametrize(
+    ("margin", "interval", "kind"),
+    [
+        (0.0, (0.002, 0.05), PROMOTE),
+        (0.0, (-0.001, 0.05), HOLD),
+        (-0.01, (-0.009, 0.05), PROMOTE),
+        (-0.01, (-0.011, 0.05), HOLD),
+    ],
+)
+def test_an_interval_beside_the_bootstrap_has_to_agree_at_any_margin(margin, interval, kind):
+    found = compared(0.02, 0.001, 0.04, p_value=0.01, test="DeLong's test", test_interval=interval)
+    verdict = decide_verdict(GateRule("auroc", margin=margin), 0.9, found)
+    assert verdict.kind is kind
+    assert "DeLong's test p = 0.01" in verdict.reasons[0]

@@ -21,6 +21,7 @@ from transferflow.text import printable
 if TYPE_CHECKING:
     from transferflow.stages.compare import Disagreement, ModelComparison, Pair
 
+_POSSESSIVE = "'s"
 _LEAST_DIFFERENCE = 5e-5
 """What is less is 0 in four digits."""
 
@@ -71,13 +72,14 @@ def _metric_row(name: str, compared: Compared, lower_is_better: bool) -> tuple[s
     is_clear = compared.low > 0 or compared.high < 0
     is_better = (compared.difference > 0) != lower_is_better
     said = ("better" if is_better else "worse") if is_clear else ""
+    whose = f" ({compared.test.split()[0].removesuffix(_POSSESSIVE)})" if compared.test else ""
     return (
         name,
         f"{compared.champion_value:.4f}",
         f"{compared.champion_value + compared.difference:.4f}",
         f"{compared.difference:+.4f}",
         f"{compared.low:+.4f} to {compared.high:+.4f}",
-        f"{p_value:.2g}" + ("" if compared.p_value is None else " (McNemar)"),
+        f"{p_value:.2g}{whose}",
         said,
     )
 

@@ -132,7 +132,7 @@ def _judge(margin: float, rule: GateRule, compared: ChampionComparison) -> tuple
     if low > margin and 0 < compared.images < least:
         few = f"too few test images to show that, even if they show no difference: {least:,} would do"
         return VerdictKind.HOLD, f"{few}, there are {compared.images:,}"
-    if low > margin and _exact_test_agrees(margin, rule, compared):
+    if low > margin and _other_test_agrees(margin, rule, compared):
         return VerdictKind.PROMOTE, _passed(margin)
     if high < min(margin, 0.0):
         return VerdictKind.REJECT, "surely worse"
@@ -157,8 +157,11 @@ def decide_least_images(rule: GateRule) -> int:
     return math.ceil(min(math.log(2 / (1 - rule.confidence)) / -rule.margin, _MOST_IMAGES))
 
 
-def _exact_test_agrees(margin: float, rule: GateRule, compared: ChampionComparison) -> bool:
-    """Whether an exact test, where there is one, agrees that there is a gain; it knows no margin but 0."""
+def _other_test_agrees(margin: float, rule: GateRule, compared: ChampionComparison) -> bool:
+    """Whether the test beside the interval, where there is one, agrees; McNemar's knows no margin but 0."""
+    if compared.test_interval is not None:
+        low, high = compared.test_interval
+        return (-high if rule.lower_is_better else low) > margin
     return margin != 0 or compared.p_value is None or compared.p_value <= 1 - rule.confidence
 
 
@@ -170,7 +173,7 @@ def _gain_interval(rule: GateRule, compared: ChampionComparison) -> tuple[float,
 
 
 def _measured(rule: GateRule, compared: ChampionComparison, who: str) -> str:
-    exact = "" if compared.p_value is None else f", McNemar's exact test p = {compared.p_value:.2g}"
+    exact = "" if compared.p_value is None else f", {compared.test} p = {compared.p_value:.2g}"
     return (
         f"{rule.metric} against the {who} ({compared.champion}, {four_digits(compared.champion_value)}): "
         f"{compared.difference:+.4f}, {100 * rule.confidence:.5g}% interval "

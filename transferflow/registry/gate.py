@@ -135,7 +135,10 @@ class ChampionComparison:
         low: Lower end of the difference's interval at the rule's confidence.
         high: Upper end.
         images: Test images that were compared on; 0 where that is not known.
-        p_value: Of an exact test beside the interval, two-sided; `None` where there is none.
+        p_value: Of a test of its own beside the interval, two-sided; `None` where there is none.
+        test: What that test is called.
+        test_interval: Interval of the difference that it gives at the rule's confidence; `None` where it
+            knows no margin but 0.
         bootstrap_p_value: Of the resamples that the interval comes from, two-sided.
     """
 
@@ -146,6 +149,8 @@ class ChampionComparison:
     high: float
     images: int = 0
     p_value: float | None = None
+    test: str = ""
+    test_interval: tuple[float, float] | None = None
     bootstrap_p_value: float = 1.0
 
 

@@ -6,9 +6,14 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from transferflow.evaluation.classification.delong import delong_covariance, delong_interval
+from transferflow.evaluation.classification.delong import (
+    delong_covariance,
+    delong_difference,
+    delong_interval,
+)
 
 
 def by_definition(scores, truth):
@@ -47,3 +52,34 @@ def test_interval_covers_the_true_value_about_as_often_as_it_says():
 def test_too_few_of_a_kind_is_nan(positives):
     truth = np.arange(10) < positives
     assert math.isnan(delong_interval(np.linspace(0, 1, 10), truth).value)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_difference_is_tested_as_by_the_definition(seed):
+    rng = np.random.default_rng(seed)
+    truth = rng.random(120) < 0.4
+    shared = rng.normal(size=120)
+    scores = np.stack([shared + rng.normal(size=120) + gain * truth for gain in (1.0, 1.6)])
+    found = delong_difference(*scores, truth, 0.95)
+    covariance = by_definition(scores, truth)
+    deviation = math.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    gain = roc_auc_score(truth, scores[1]) - roc_auc_score(truth, scores[0])
+    assert found.p_value == pytest.approx(2 * norm.sf(abs(gain) / deviation))
+    expected = norm.interval(0.95, gain, deviation)
+    assert (found.low, found.high) == pytest.approx(expected)
+
+
+def test_equal_models_are_told_apart_about_as_often_as_chance_allows():
+    rng, found = np.random.default_rng(0), []
+    truth = np.arange(200) % 2 == 1
+    for _ in range(400):
+        shared = rng.normal(size=200) + truth
+        scores = [shared + rng.normal(size=200) for _ in range(2)]
+        found.append(delong_difference(*scores, truth, 0.95).p_value < 0.05)
+    assert 0.025 < np.mean(found) < 0.08
+
+
+def test_one_ranking_has_no_difference_to_test():
+    truth, scores = np.array([True, True, False, False]), np.array([0.9, 0.4, 0.5, 0.1])
+    assert delong_difference(scores, 2 * scores, truth, 0.95) is None
+    assert delong_difference(scores, -scores, truth[[0, 2, 2, 3]], 0.95) is None

@@ -16,6 +16,9 @@ import numpy.typing as npt
 
 from transferflow.evaluation.statistics.bootstrap import FloatArray
 
+_NO_VARIANCE = 1e-15
+"""What rounding leaves where two rankings are one."""
+
 
 @dataclass(frozen=True)
 class AurocInterval:
@@ -46,6 +49,47 @@ def delong_covariance(scores: FloatArray, truth: npt.NDArray[np.bool_]) -> tuple
     v10 = 1 - (midranks[:, m:] - rankdata(negative, axis=1)) / m
     covariance = np.atleast_2d(np.cov(v01)) / m + np.atleast_2d(np.cov(v10)) / n
     return v01.mean(axis=1), covariance
+
+
+@dataclass(frozen=True)
+class AurocDifference:
+    """AUROC of a challenger minus that of a champion on the same images.
+
+    Attributes:
+        low: Lower end of DeLong's interval.
+        high: Upper end.
+        p_value: Two-sided, of the hypothesis that there is no difference.
+    """
+
+    low: float
+    high: float
+    p_value: float
+
+
+def delong_difference(
+    champion: FloatArray, challenger: FloatArray, truth: npt.NDArray[np.bool_], confidence: float
+) -> AurocDifference | None:
+    """DeLong's test of two correlated AUROCs.
+
+    Args:
+        champion: Score of each image; higher means positive.
+        challenger: The same of the other model, with the images in the same order.
+        truth: Whether each image is positive.
+        confidence: Coverage of the interval, 0..1.
+
+    Returns:
+        `None` with fewer than two positives or two negatives, or where the two rank the images alike: then
+        there is no variance.
+    """
+    if truth.sum() < 2 or (~truth).sum() < 2:
+        return None
+    areas, covariance = delong_covariance(np.stack([champion, challenger]), truth)
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    if variance <= _NO_VARIANCE:
+        return None
+    gain, deviation, normal = float(areas[1] - areas[0]), math.sqrt(variance), NormalDist()
+    reach = normal.inv_cdf((1 + confidence) / 2) * deviation
+    return AurocDifference(gain - reach, gain + reach, 2 * normal.cdf(-abs(gain) / deviation))
 
 
 def delong_interval(

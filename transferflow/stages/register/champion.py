@@ -19,7 +19,6 @@ from transferflow.errors import EvaluationError, TransferflowError
 from transferflow.evaluation.statistics.bootstrap import Statistic
 from transferflow.evaluation.statistics.clusters import IntArray, decide_clusters
 from transferflow.evaluation.statistics.comparison import compare_paired, restrict
-from transferflow.evaluation.statistics.mcnemar import mcnemar_p_value, right_or_wrong
 from transferflow.registry.base import ModelRegistry, RegisteredVersion
 from transferflow.registry.gate import ChampionComparison, Compared, GateRule, NotComparable
 from transferflow.spec import ExperimentSpec
@@ -31,6 +30,7 @@ from transferflow.stages.register.challenger import Challenger
 from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import load_bundle
+from transferflow.tasks.paired_tests import PairedTest, delong_test, mcnemar_test
 
 _RESAMPLES_BEYOND = 40
 """Resamples that should lie beyond each end of an interval, so that its end is no single resample's."""
@@ -200,6 +200,8 @@ def compare_metric(challenger: Challenger, opponent: Opponent, rule: GateRule) -
         )
     except EvaluationError as error:
         return NotComparable(opponent.name, f"{rule.metric}: {error.problems[0].what}")
+    # Images of one group are no independent evidence, which these tests take them for.
+    beside = _test_beside(challenger, opponent, rule, pair) if clusters is None else None
     return ChampionComparison(
         opponent.name,
         result.champion,
@@ -208,7 +210,9 @@ def compare_metric(challenger: Challenger, opponent: Opponent, rule: GateRule) -
         result.high,
         images=len(kept),
         bootstrap_p_value=result.p_value,
-        p_value=_exact_p_value(rule.metric, *pair, len(kept)) if clusters is None else None,
+        p_value=beside.p_value if beside else None,
+        test=beside.name if beside else "",
+        test_interval=beside.interval if beside else None,
     )
 
 
@@ -218,9 +222,11 @@ def decide_resamples(asked: int, confidence: float) -> int:
     return min(max(asked, 1000, wanted), _MOST_RESAMPLES)
 
 
-def _exact_p_value(metric: str, champion: Statistic, challenger: Statistic, images: int) -> float | None:
-    """McNemar's, for a share of right images; images of one group are no independent evidence for it."""
-    if metric != "accuracy":
-        return None
-    before, after = right_or_wrong(champion, images), right_or_wrong(challenger, images)
-    return None if before is None or after is None else mcnemar_p_value(before, after)
+def _test_beside(
+    challenger: Challenger, opponent: Opponent, rule: GateRule, pair: tuple[Statistic, Statistic]
+) -> PairedTest | None:
+    """A test of its own, where the metric has one."""
+    mine, theirs = own_predictions(challenger), opponent.predictions
+    return mcnemar_test(rule.metric, *pair, len(opponent.kept)) or delong_test(
+        challenger.spec.task, rule.metric, theirs, mine, opponent.kept, rule.confidence
+    )
