@@ -18,10 +18,13 @@ from PIL import Image
 
 import transferflow as tf
 from transferflow.errors import RegistryError
+from transferflow.evaluation.attribution import compute_attribution, tint_images
 from transferflow.inference.sources import Failure
+from transferflow.models.layers import Preprocessing
 from transferflow.serving.app import ServerSettings, build_app
 from transferflow.serving.as_json import answer_json
 from transferflow.serving.batcher import BatchSettings, BusyError, MicroBatcher
+from transferflow.serving.explain import explain_image
 from transferflow.serving.holder import ModelHolder, Served
 from transferflow.tasks.bundle import load_bundle
 
@@ -152,6 +155,31 @@ def test_it_says_how_it_is_and_what_it_did(client):
     assert re.search(r'transferflow_requests_total\{method="POST",path="/predict",status="200"\} \d', text)
     assert 'path="other",status="404"' in text
     assert "nobody" not in text
+
+
+def test_the_heat_map_is_of_the_class_that_is_answered(client, bundles):
+    image = png(seed=3)
+    (answer,) = client.post("/predict", files=forms(image)).json()["predictions"]
+    found = client.post("/explain", files=forms(image)).json()
+    assert found["model"] == "classification"
+    assert found["caption"].startswith(f"looked at for {answer['labels'][0]} (Grad-CAM, ")
+    bundle = load_bundle(bundles["classification"])
+    view = np.array(Image.open(io.BytesIO(base64.b64decode(found["heat_png"]))))
+    assert view.shape == (*bundle.transform.image_size, 3)
+    shown = bundle.transform(np.array(Image.open(io.BytesIO(image))))[None]
+    expected = compute_attribution(bundle.model, shown, [bundle.classes.index(answer["labels"][0])])
+    normal = Preprocessing(mean=bundle.transform.mean, std=bundle.transform.std)
+    assert np.abs(view - tint_images(shown, expected.heat, normal)[0].astype(int)).max() <= 1
+    again = client.post("/predict", files=forms(image)).json()["predictions"][0]
+    assert again == answer  # nothing stays hooked into the model
+
+
+def test_what_can_not_be_explained_is_said(client, bundles):
+    two = client.post("/explain", files=forms(png(), png()))
+    assert (two.status_code, "one image" in two.json()["error"]) == (413, True)
+    assert client.post("/explain", files=forms(b"no image")).status_code == 422
+    found = explain_image(load_bundle(bundles["detection"]), png())
+    assert (found.heat_png, "no heat map for detection" in found.caption) == (None, True)
 
 
 def test_the_page_brings_all_that_it_needs(client):

@@ -2,6 +2,7 @@
 
 ```
 POST /predict   image files as multipart/form-data, or {"images": ["<base64>", …]}
+POST /explain   one image: the heat map of the class that is answered
 GET  /          a page on which an image can be dropped
 GET  /healthz   the process answers
 GET  /readyz    a model is loaded, and there is room in the queue
@@ -14,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from typing import Any
 
@@ -26,6 +27,7 @@ from transferflow.inference.sources import Failure
 from transferflow.logs import get_logger
 from transferflow.serving.as_json import answer_json
 from transferflow.serving.batcher import Answer, BatchSettings, BusyError, MicroBatcher
+from transferflow.serving.explain import explain_image
 from transferflow.serving.guard import RequestGuard
 from transferflow.serving.holder import ModelHolder
 from transferflow.serving.metrics import ServerMetrics, require_packages
@@ -77,6 +79,7 @@ def build_app(holder: ModelHolder, settings: ServerSettings) -> FastAPI:
     app = FastAPI(title="transferflow", lifespan=_lifespan(holder, batcher, metrics, settings))
     app.add_middleware(RequestGuard, max_bytes=settings.max_bytes, metrics=metrics)
     _add_predict(app, holder, batcher, settings)
+    _add_explain(app, holder, batcher, settings)
     _add_state(app, holder, batcher, metrics, settings)
     return app
 
@@ -137,6 +140,25 @@ def _add_predict(app: FastAPI, holder: ModelHolder, batcher: MicroBatcher, setti
     app.add_exception_handler(HTTPException, refuse)
     for status in (400, 404, 405):  # raised below FastAPI, by a class of another library
         app.add_exception_handler(status, refuse)
+
+
+def _add_explain(app: FastAPI, holder: ModelHolder, batcher: MicroBatcher, settings: ServerSettings) -> None:
+    async def explain(request: Request) -> JSONResponse:
+        images = await read_images(request)
+        if len(images) > 1:
+            raise HTTPException(413, f"one image is explained at a time, found {len(images)}")
+        if too_many_pixels(images[0], settings.max_pixels):
+            raise HTTPException(422, f"the image has more than {settings.max_pixels} pixels")
+        served = holder.current
+        try:
+            found = await batcher.between(lambda: explain_image(served.bundle, images[0]))
+        except BusyError:
+            return JSONResponse({"error": "too many images wait"}, 503, {"retry-after": "1"})
+        if isinstance(found, Failure):
+            return JSONResponse({"error": found.reason}, 422)
+        return JSONResponse({"model": served.identity, **asdict(found)})
+
+    app.add_api_route("/explain", explain, methods=["POST"])
 
 
 def _add_state(

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from transferflow.inference.sources import Failure
 from transferflow.tasks.answers import Prediction
 
 Answer = Prediction | Failure
+Done = TypeVar("Done")
 AnswerAll = Callable[[Sequence[bytes]], Sequence[Answer]]
 """Contents of image files to answers, in their order."""
 
@@ -72,6 +74,16 @@ class MicroBatcher:
         for one in waiting:
             self._queue.put_nowait(one)
         return list(await asyncio.gather(*(one.answer for one in waiting)))
+
+    async def between(self, work: Callable[[], Done]) -> Done:
+        """Do something else with the model, in the same thread: between two batches.
+
+        Raises:
+            BusyError: If as many images wait as may.
+        """
+        if self._queue.qsize() >= self._settings.queue:
+            raise BusyError
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def run(self) -> None:
         """Answer batch after batch, until it is cancelled."""

@@ -21,7 +21,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 """As the ASGI specification has them."""
 HEADER = b"x-request-id"
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_PATHS = ("/", "/predict", "/healthz", "/readyz", "/metrics")
+_PATHS = ("/", "/predict", "/explain", "/healthz", "/readyz", "/metrics")
 
 
 class TooLargeRequestError(Exception):
