@@ -68,6 +68,6 @@ def delong_test(
     )
     if metric != "auroc" or not is_binary:
         return None
-    scores = [column_matrix(one.table, "probabilities")[kept, 1] for one in (champion, challenger)]
-    found = delong_difference(*scores, hot_targets(challenger)[kept, 1], confidence)
+    before, after = (column_matrix(one.table, "probabilities")[kept, 1] for one in (champion, challenger))
+    found = delong_difference(before, after, hot_targets(challenger)[kept, 1], confidence)
     return None if found is None else PairedTest("DeLong's test", found.p_value, (found.low, found.high))
