@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -142,7 +141,7 @@ def _decision(bundle: Bundle) -> dict[str, Any]:
         return {}
     thresholds = dict(zip(bundle.classes, decision.thresholds.tolist(), strict=True))
     reach = float(decision.reach)
-    return {"thresholds": thresholds, "conformal_reach": None if math.isnan(reach) else reach}
+    return {"thresholds": thresholds, "conformal_reach": None if reach < 0 else reach}
 
 
 def _fitting(transform: EvalTransform) -> list[str]:

@@ -15,8 +15,8 @@ class LabelDecision(nn.Module):
     Attributes:
         thresholds: float32, classes: a class is said from this probability on; of two exclusive classes the
             second one's counts.
-        reach: float32, scalar: a class is in the prediction set from the probability 1 - reach on; not a
-            number: there are no sets.
+        reach: float32, scalar: a class is in the prediction set from the probability 1 - reach on; below 0:
+            there are no sets.
     """
 
     thresholds: Tensor
@@ -25,7 +25,7 @@ class LabelDecision(nn.Module):
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.register_buffer("thresholds", torch.full((classes,), 0.5))
-        self.register_buffer("reach", torch.full((), torch.nan))
+        self.register_buffer("reach", torch.full((), -1.0))
 
 
 def decision_of(model: nn.Module) -> LabelDecision | None:

@@ -89,7 +89,7 @@ def decided_columns(
         said = nn.functional.one_hot(probabilities.argmax(dim=1), classes).bool()
     columns = {DECIDED: said.numpy()}
     reach = float(decision.reach)
-    if not np.isnan(reach):
+    if reach >= 0:
         columns[PLAUSIBLE] = prediction_sets(probabilities.double().numpy(), reach)
     flags = pa.list_(pa.bool_(), classes)
     return {name: pa.array(list(values), flags) for name, values in columns.items()}
