@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -39,6 +35,7 @@ from transferflow.cli import (
 )
 from transferflow.cli.console import errors, output, print_problems
 from transferflow.cli.help import DATA, MODELS, OPERATIONS, SPECS, apply_plain_flags, examples
+from transferflow.cli.signals import signals_raise
 from transferflow.cli.usage import usage_hint
 from transferflow.cpus import apply_thread_settings
 from transferflow.errors import StopSignal, TransferflowError
@@ -136,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command = get_command(app)
         apply_plain_flags(typer.Context(command, **command.context_settings))
-        with _sigterm_raises():
+        with signals_raise():
             command(args=words, prog_name="transferflow")
     except TransferflowError as error:
         if debug:
@@ -179,23 +176,6 @@ def _options(command: object, words: Sequence[str]) -> frozenset[str]:
     below = getattr(command, "commands", {})
     named = next((word for word in words if word in below), None)
     return frozenset(found) | (_options(below[named], words) if named else frozenset())
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """Let SIGTERM raise, as ctrl-C does, so that what is under way is left in order."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise StopSignal(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:
