@@ -96,16 +96,20 @@ def baseline_table(data: ReportData) -> Table | None:
     others = [
         name for name in data.evaluation.metrics if name != main and all(name in m for m in models.values())
     ]
-    head = ("model", metric_label(main), "95 % interval", *map(metric_label, others), "what it is")
+    head = ("model", metric_label(main), "95 % interval", *map(metric_label, others))
     rows = tuple(
-        (
-            name.replace("_", " "),
-            *_values(models[name], [main, *others], unbounded),
-            _BASELINES.get(name, ""),
-        )
-        for name in order
+        (name.replace("_", " "), *_values(models[name], [main, *others], unbounded)) for name in order
     )
-    return Table(head, rows, frozenset(range(1, len(head) - 1)))
+    return Table(head, rows, all_but_first(head))
+
+
+def baseline_notes(data: ReportData) -> list[str]:
+    """What each baseline of the table is."""
+    return [
+        f"{name.replace('_', ' ')}: {_BASELINES[name]}"
+        for name in data.evaluation.baselines
+        if name in _BASELINES
+    ]
 
 
 def _values(

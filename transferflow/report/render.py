@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transferflow.report.beside import baseline_table, say_sets, slice_tables, threshold_table
+from transferflow.report.beside import baseline_notes, baseline_table, say_sets, slice_tables, threshold_table
 from transferflow.report.contents import ReportData
 from transferflow.report.figures.by_name import task_charts
 from transferflow.report.figures.training import training_charts
@@ -54,6 +54,7 @@ def render_report(data: ReportData) -> str:
         "thresholds": threshold_table(data),
         "sets": say_sets(data.evaluation.sets) if data.evaluation.sets else "",
         "baselines": baseline_table(data),
+        "baseline_notes": baseline_notes(data),
         "slices": slice_tables(data),
         "worst": [inline_picture(picture) for picture in data.worst],
         "examples": [inline_picture(picture) for picture in data.examples],
