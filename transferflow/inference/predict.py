@@ -93,7 +93,7 @@ class _Reader:
             if tensor is not None:
                 ids.append(image.name)
                 tensors.append(tensor)
-            if len(ids) == BATCH:
+            if len(ids) == (1 if self._transform.keeps_shape else BATCH):
                 yield stack_batch(tensors, ids)
                 ids, tensors = [], []
         if ids:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from transferflow.models.backbones.torchvision_weights import torchvision_file
 from transferflow.models.backbones.weights import locate_weights, missing_among
 from transferflow.models.clip_text import text_files
-from transferflow.models.torchvision_start import decide_start, whole_weights
+from transferflow.models.torchvision_start import whole_file, whole_weights
 from transferflow.models.weights.files import LocalFile, Url, WeightFile, find_weights
 from transferflow.models.weights.lock import (
     check_weights,
@@ -16,6 +15,7 @@ from transferflow.models.weights.lock import (
 )
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.head import LinearHead, ZeroShotHead
+from transferflow.spec.sections.published import starts_whole
 from transferflow.store import known_digest
 
 
@@ -27,8 +27,8 @@ def weights_of(spec: ExperimentSpec) -> WeightFile | None:
         WeightsError: If the model has no such weights.
     """
     whole = whole_weights(spec.head, spec.backbone)
-    if whole is not None and decide_start(spec.backbone, whole) == "whole":
-        return torchvision_file(whole)
+    if whole is not None and starts_whole(spec.head, spec.backbone):
+        return whole_file(spec.backbone, whole)
     return locate_weights(spec.backbone)
 
 

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, assert_never
 
 from torch import nn
 from torchvision.models import WeightsEnum
 
-from transferflow.errors import WeightsError
+from transferflow.errors import PlanError, WeightsError
 from transferflow.models.backbones.build import build_backbone, channel_plan
+from transferflow.models.backbones.from_checkpoint import checkpoint_file
+from transferflow.models.backbones.matching import rename_keys
 from transferflow.models.backbones.torchvision_weights import (
-    DENSE_BODY,
     detector_weights,
-    load_torchvision_state,
     segmenter_weights,
+    torchvision_file,
 )
 from transferflow.models.channels import adapt_first_conv
 from transferflow.models.layers import Preprocessing
+from transferflow.models.weights.files import WeightFile
+from transferflow.models.weights.lock import verified_weights
+from transferflow.models.weights.state_files import read_state
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
-from transferflow.spec.sections.backbone import TorchvisionBackbone
+from transferflow.spec.sections.backbone import CheckpointBackbone
 from transferflow.spec.sections.head import DetectionHead, Head, LinearHead, SegmentationHead, ZeroShotHead
+from transferflow.spec.sections.published import published_model, starts_whole
 
-COCO_CHANNELS = 256
-"""Width of the feature pyramid of the published detectors."""
 Start = Literal["whole", "backbone", "random"]
+_DUNDER, _BACKGROUND, _NOTHING = "__background__", "background", "N/A"
 
 
 def whole_weights(head: Head, backbone: BackboneSection) -> WeightsEnum | None:
@@ -32,11 +37,11 @@ def whole_weights(head: Head, backbone: BackboneSection) -> WeightsEnum | None:
 
     `None` where torchvision has no such model: it is then built on the backbone alone.
     """
-    if not isinstance(backbone, TorchvisionBackbone) or backbone.name != DENSE_BODY:
+    if published_model(head, backbone) is None:
         return None
     match head:
         case DetectionHead():
-            return detector_weights(head.kind) if head.pyramid_channels == COCO_CHANNELS else None
+            return detector_weights(head.kind)
         case SegmentationHead():
             return segmenter_weights(head.kind)
         case LinearHead() | ZeroShotHead():
@@ -45,33 +50,64 @@ def whole_weights(head: Head, backbone: BackboneSection) -> WeightsEnum | None:
             assert_never(head)
 
 
-def decide_start(backbone: BackboneSection, whole: WeightsEnum) -> Start:
-    """Decide which weights a detector or segmenter of torchvision starts from.
-
-    Args:
-        backbone: The backbone section.
-        whole: The published weights of the whole model.
-    """
-    if backbone.weights.lower() == "none":
-        return "random"
-    return "whole" if backbone.weights in ("DEFAULT", whole.name) else "backbone"
+def decide_start(head: Head, backbone: BackboneSection) -> Start:
+    """Decide which weights a detector or segmenter of torchvision starts from."""
+    if starts_whole(head, backbone):
+        return "whole"
+    return "random" if backbone.weights.lower() == "none" else "backbone"
 
 
-def load_whole(model: nn.Module, weights: WeightsEnum) -> None:
-    """Load the published weights of a whole model; nothing stays random.
+def whole_file(backbone: BackboneSection, whole: WeightsEnum) -> WeightFile:
+    """The file of a whole model: the published one, or the user's own of the same layout."""
+    return checkpoint_file(backbone) if isinstance(backbone, CheckpointBackbone) else torchvision_file(whole)
+
+
+def load_whole(model: nn.Module, backbone: BackboneSection, whole: WeightsEnum) -> None:
+    """Load the weights of a whole model; nothing stays random.
 
     Raises:
         WeightsError: If they can't be had, or do not fit.
     """
+    state = read_state(verified_weights(whole_file(backbone, whole)))
+    hint = "delete it and run `transferflow weights fetch SPEC`"
+    if isinstance(backbone, CheckpointBackbone):
+        state = rename_keys(state, backbone.prefix, backbone.key_map, list(model.state_dict()))
+        hint = f"take a file of the whole of {backbone.name}, with as many classes as {whole} has"
     try:
-        model.load_state_dict(load_torchvision_state(weights), strict=True)
+        model.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise WeightsError(
-            f"the file of {weights} holds other weights",
-            where="backbone.weights",
+            f"the file holds other weights than those of {whole}",
+            where=f"backbone.weights: {backbone.weights}",
             found=str(error)[:500],
-            hint="delete it and run `transferflow weights fetch SPEC`",
+            hint=hint,
         ) from error
+
+
+def known_labels(whole: WeightsEnum) -> tuple[str, ...]:
+    """Names of a published model's classes by the number that it gives them; the background is one."""
+    names = (_BACKGROUND if name == _DUNDER else name for name in whole.meta["categories"])
+    return tuple(names)
+
+
+def find_labels(whole: WeightsEnum, classes: Sequence[str]) -> tuple[int, ...]:
+    """The number that a published model gives to each of some classes.
+
+    Raises:
+        PlanError: If it does not know one of them; with every one.
+    """
+    labels = known_labels(whole)
+    named = [name for name in labels if name != _NOTHING]
+    unknown = [name for name in classes if name not in named]
+    if unknown:
+        raise PlanError(
+            f"nothing is trained, and {whole} does not know each class",
+            where="training.epochs",
+            found=", ".join(unknown),
+            allowed=", ".join(named),
+            hint="train for an epoch or more, or name the classes as they are named there (data.classes)",
+        )
+    return tuple(labels.index(name) for name in classes)
 
 
 def apply_resnet_start(
@@ -98,6 +134,8 @@ def apply_resnet_start(
     """
     plan = channel_plan(backbone, channels)
     before = Preprocessing(image_size=(side, side), crop_fraction=1.0)
+    if isinstance(backbone, CheckpointBackbone) and backbone.normalization is not None:
+        before = replace(before, mean=backbone.normalization.mean, std=backbone.normalization.std)
     mean, std = adapt_first_conv(
         body,
         plan.channels,

@@ -13,6 +13,7 @@ from transferflow.spec.sections.backbone import (
 )
 from transferflow.spec.sections.evaluation import BaselineName, Refresh
 from transferflow.spec.sections.head import LinearHead, ZeroShotHead
+from transferflow.spec.sections.published import starts_whole
 from transferflow.spec.sections.recurrence import is_interval
 from transferflow.spec.sections.run_times import CronSchedule, IntervalSchedule
 from transferflow.spec.sections.whole import Sections
@@ -60,6 +61,11 @@ def registered_model(spec: Sections) -> str:
 def trains_nothing(spec: Sections) -> bool:
     """Whether the model is measured as it starts: with no epoch, or with a head that is never trained."""
     return spec.training.epochs == 0 or isinstance(spec.head, ZeroShotHead)
+
+
+def keeps_published_head(spec: Sections) -> bool:
+    """Whether the model is a published detector or segmenter as it is: its last layer knows its classes."""
+    return trains_nothing(spec) and starts_whole(spec.head, spec.backbone)
 
 
 def gate_metric(spec: Sections) -> str:

@@ -52,7 +52,7 @@ class ModelParts:
 
 def ask_model(model: nn.Module, batch: Batch) -> Any:  # noqa: ANN401 - as the model nests its outputs
     """What a model makes of a batch's images, on its device and in float32."""
-    return model(batch.images.to(next(model.parameters()).device))
+    return model(batch.to(next(model.parameters()).device).shown)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import keeps_published_head
 from transferflow.spec.sections.task import (
     ClassificationTask,
     DetectionTask,
@@ -29,11 +30,15 @@ def build_task(spec: ExperimentSpec) -> VisionTask:
         case DetectionTask():
             from transferflow.tasks.detection import build_detection
 
-            return build_detection(spec.task, spec.head, spec.evaluation)
+            return build_detection(
+                spec.task, spec.head, spec.evaluation, keeps_head=keeps_published_head(spec)
+            )
         case SegmentationTask():
             from transferflow.tasks.segmentation import build_segmentation
 
-            return build_segmentation(spec.task, spec.head, spec.training, spec.evaluation)
+            return build_segmentation(
+                spec.task, spec.head, spec.training, spec.evaluation, keeps_head=keeps_published_head(spec)
+            )
         case RegressionTask():
             from transferflow.tasks.regression import build_regression
 

@@ -69,6 +69,7 @@ class Detection:
     Args:
         head: The head section.
         metrics: What is measured.
+        keeps_head: Whether the detector is a published one as it is, which must know the classes.
     """
 
     traits = ReportTraits(
@@ -78,11 +79,12 @@ class Detection:
         first_drawn=0,
     )
 
-    def __init__(self, head: DetectionHead, metrics: Sequence[str]) -> None:
+    def __init__(self, head: DetectionHead, metrics: Sequence[str], *, keeps_head: bool) -> None:
         self.output = BoxOutput(head.nms_threshold)
         self._head = head
         self._metrics = metrics
         self._has_background = head.kind == "faster_rcnn"
+        self._keeps_head = keeps_head
 
     def build_model(
         self,
@@ -94,7 +96,11 @@ class Detection:
         pretrained: bool,
         device: str = "cpu",
     ) -> ModelParts:
-        """Build backbone, feature pyramid and head."""
+        """Build backbone, feature pyramid and head.
+
+        Raises:
+            PlanError: If the detector is to keep its head, which does not know one of the classes.
+        """
         built = build_detector(
             self._head,
             backbone,
@@ -104,6 +110,7 @@ class Detection:
             pretrained=pretrained,
             seed=seed,
             device=device,
+            known=classes if self._keeps_head else None,
         )
         return ModelParts(built.model, built.groups, built.preprocessing)
 
@@ -117,7 +124,7 @@ class Detection:
             if isinstance(batch.targets, Tensor):
                 raise TrainingError("detection targets are a list of boxes and labels per image")
             targets = to_torchvision_targets(batch.targets, self._has_background)
-            found: Mapping[str, Tensor] = model(list(batch.images), targets)
+            found: Mapping[str, Tensor] = model(list(batch.shown), targets)
             return found
 
         return Losses(losses, in_eval=False, at_start=partial(self._start, len(snapshot.classes)))
@@ -204,15 +211,17 @@ class Detection:
         """Boxes are shown as they are: each has a class of its own."""
 
 
-def build_detection(task: DetectionTask, head: Head, evaluation: EvaluationSection) -> Detection:
-    """Build from the sections that it reads.
+def build_detection(
+    task: DetectionTask, head: Head, evaluation: EvaluationSection, *, keeps_head: bool
+) -> Detection:
+    """Build from the sections that it reads, and whether the detector is a published one as it is.
 
     Raises:
         PlanError: If the head is another task's.
     """
     if not isinstance(head, DetectionHead):
         raise PlanError(f"the head {head.kind} can't be built for detection", where="head.kind")
-    return Detection(head, evaluation.metrics or task.metrics.names)
+    return Detection(head, evaluation.metrics or task.metrics.names, keeps_head=keeps_head)
 
 
 def _rows(image: str, found: Mapping[str, Tensor], first: int, inputs: PredictionInputs) -> pa.Table:

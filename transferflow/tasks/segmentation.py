@@ -59,6 +59,7 @@ class Segmentation:
         head: The head section.
         class_weights: `balanced`, weights by name, or nothing.
         metrics: What is measured.
+        keeps_head: Whether the segmenter is a published one as it is, which must know the classes.
     """
 
     traits = ReportTraits(
@@ -76,12 +77,14 @@ class Segmentation:
         head: SegmentationHead,
         class_weights: str | Mapping[str, float] | None,
         metrics: Sequence[str],
+        keeps_head: bool,
     ) -> None:
         self.output = MaskOutput()
         self._ignore_index = ignore_index
         self._head = head
         self._class_weights = class_weights
         self._metrics = metrics
+        self._keeps_head = keeps_head
 
     def build_model(
         self,
@@ -96,7 +99,8 @@ class Segmentation:
         """Build backbone, decoder, auxiliary head and head.
 
         Raises:
-            PlanError: If ignored pixels have the value of a class.
+            PlanError: If ignored pixels have the value of a class, or the segmenter is to keep its head and
+                does not know one of the classes.
         """
         ignored_class = describe_ignored_class(self._ignore_index, classes)
         if ignored_class:
@@ -110,6 +114,7 @@ class Segmentation:
             pretrained=pretrained,
             seed=seed,
             device=device,
+            known=classes if self._keeps_head else None,
         )
         return ModelParts(built.model, built.groups, built.preprocessing)
 
@@ -245,9 +250,14 @@ class Segmentation:
 
 
 def build_segmentation(
-    task: SegmentationTask, head: Head, training: Training, evaluation: EvaluationSection
+    task: SegmentationTask,
+    head: Head,
+    training: Training,
+    evaluation: EvaluationSection,
+    *,
+    keeps_head: bool,
 ) -> Segmentation:
-    """Build from the sections that it reads.
+    """Build from the sections that it reads, and whether the segmenter is a published one as it is.
 
     Raises:
         PlanError: If the head is another task's.
@@ -259,6 +269,7 @@ def build_segmentation(
         head=head,
         class_weights=training.class_weights,
         metrics=evaluation.metrics or task.metrics.names,
+        keeps_head=keeps_head,
     )
 
 

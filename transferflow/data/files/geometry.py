@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -35,6 +36,15 @@ def fitting_size(size: Size, window: Size) -> Size:
     (height, width), (rows, columns) = size, window
     scale = min(rows / height, columns / width)
     return max(1, min(rows, round(height * scale))), max(1, min(columns, round(width * scale)))
+
+
+def rescaled_size(size: Size, shorter: int, longer: int) -> Size:
+    """Size with the aspect kept whose shorter side is `shorter` and whose longer side is `longer` at most.
+
+    Rounded down as in torchvision's `GeneralizedRCNNTransform`, but never below one pixel.
+    """
+    scale = min(shorter / min(size), longer / max(size))
+    return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
 
 
 def resize_image(image: Pixels, size: Size, interpolation: Interpolation) -> Pixels:

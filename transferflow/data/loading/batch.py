@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from transferflow.spec.sections.size import Size
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -22,6 +24,7 @@ class Batch:
         counts: Whether its images count; `False`: another process has them too, see `Share.part`.
         activations: What a frozen part of the model has computed of the images (B x …, each), in place of
             `images`, which then have a shape and no pixels; nothing where the model begins with the images.
+        sizes: Height and width of each image within `images`, where they differ: the rest is padding.
     """
 
     images: Tensor
@@ -29,6 +32,16 @@ class Batch:
     ids: tuple[str, ...]
     counts: bool = True
     activations: tuple[Tensor, ...] = ()
+    sizes: tuple[Size, ...] = ()
+
+    @property
+    def shown(self) -> Tensor | list[Tensor]:
+        """What a model is given: B x C x H x W, or each image (C x H x W) in its own size."""
+        if not self.sizes:
+            return self.images
+        return [
+            image[:, :height, :width] for image, (height, width) in zip(self.images, self.sizes, strict=True)
+        ]
 
     def to(self, device: torch.device, memory_format: torch.memory_format = torch.contiguous_format) -> Batch:
         """Return the batch on `device`."""
@@ -51,6 +64,7 @@ class Batch:
             targets=self.targets[part],
             ids=self.ids[part],
             activations=tuple(tensor[part] for tensor in self.activations),
+            sizes=self.sizes[part],
         )
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Images of a split, one by one: from the manifest's row to the square that the model sees."""
+"""Images of a split, one by one: from the manifest's row to what the model sees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from transferflow.data.files.geometry import scale_boxes
+from transferflow.data.files.geometry import Pixels, pad_to_size, scale_boxes
 from transferflow.data.formats.mask_coding import store_coding
 from transferflow.data.formats.masks import MaskFiles, mask_files_of
 from transferflow.data.loading.cache import CacheFolder, DecodedCache, build_cache
@@ -25,6 +25,7 @@ from transferflow.data.transforms.sample import Resized, Sample
 from transferflow.data.transforms.training import TrainTransform
 from transferflow.errors import DataError, TransferflowError
 from transferflow.machine import machine_error
+from transferflow.spec.sections.size import Size
 from transferflow.spec.sections.truth import BoxTruth, MaskTruth, Truth
 from transferflow.store import digest
 
@@ -41,6 +42,7 @@ class RawBatch:
     Attributes:
         places: Place of each image among the rows.
         images: uint8, B x H x W x C.
+        sizes: Height and width of each image within `images`; the rest is padding.
         masks: uint8, B x H x W (segmentation).
         boxes: float32, N x 4, per image (detection).
         labels: int64, N, per image (detection).
@@ -48,6 +50,7 @@ class RawBatch:
 
     places: list[int]
     images: Tensor
+    sizes: list[Size]
     masks: Tensor | None
     boxes: list[Tensor]
     labels: list[Tensor]
@@ -66,6 +69,7 @@ class RawBatch:
         return cls(
             places,
             torch.empty(0, dtype=torch.uint8),
+            [],
             torch.stack(masks) if masks else None,
             [truth[0] for truth in boxes],
             [truth[1] for truth in boxes],
@@ -98,7 +102,7 @@ class ImageDataset(Dataset[Any]):
         return len(self.rows)
 
     def __getitem__(self, key: Key) -> Sample:
-        """The image at `key`, fitted; boxes in pixels of the square."""
+        """The image at `key`, fitted; boxes in pixels of what the model sees."""
         epoch, place = key
         row = self.rows[place]
         sample = self._with_boxes(row, self._resized(place))
@@ -117,12 +121,12 @@ class ImageDataset(Dataset[Any]):
             if named is None:
                 raise
             return named
+        masks = [s.mask for s in samples if s.mask is not None]
         return RawBatch(
             [place for _, place in keys],
-            torch.from_numpy(np.stack([s.image for s in samples])),
-            torch.from_numpy(np.stack([s.mask for s in samples if s.mask is not None]))
-            if self._masks is not None
-            else None,
+            _padded([s.image for s in samples]),
+            [(s.image.shape[0], s.image.shape[1]) for s in samples],
+            torch.from_numpy(np.stack(masks)) if self._masks is not None else None,
             [torch.from_numpy(s.boxes) for s in samples if s.boxes is not None],
             [torch.from_numpy(s.labels) for s in samples if s.labels is not None],
         )
@@ -240,6 +244,12 @@ class ImageDataset(Dataset[Any]):
         for place, row in enumerate(self.rows):
             found[place, [self._number(row, label) for label in row.labels]] = 1
         return found
+
+
+def _padded(images: Sequence[Pixels]) -> Tensor:
+    """Images of any sizes, padded at the bottom and the right."""
+    size = (max(image.shape[0] for image in images), max(image.shape[1] for image in images))
+    return torch.from_numpy(np.stack([pad_to_size(image, size, 0) for image in images]))
 
 
 def _cache_key(row: Row) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal, assert_never
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
@@ -16,6 +17,7 @@ from transferflow.cpus import usable_cpus
 from transferflow.data.loading.batch import Batch
 from transferflow.data.loading.cache import CacheFolder
 from transferflow.data.loading.dataset import ImageDataset, Key, RawBatch, build_dataset
+from transferflow.data.loading.order import aspect_groups, batches_in_epoch, epoch_order
 from transferflow.data.loading.seeds import derive_seed
 from transferflow.data.loading.shares import WHOLE, Share
 from transferflow.data.loading.workers import decide_workers, describe_death, start_worker
@@ -26,20 +28,11 @@ from transferflow.data.transforms.mixing import mix_batch
 from transferflow.data.transforms.sample import VOID
 from transferflow.data.transforms.training import TrainTransform
 from transferflow.errors import DataError, TransferflowError
+from transferflow.spec.sections.size import Size
 from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, NumberTruth, Truth
 
 _SMALL_IMAGE = 160
 """Up to this side, reading an image from the cache costs less than sending it between processes."""
-
-
-def batches_in_epoch(images: int, batch_size: int, *, train: bool) -> int:
-    """Batches that an epoch has.
-
-    Batch norm can't train on one image: training leaves out a last batch of one. The order changes, so
-    each epoch leaves out another image.
-    """
-    leaves_out = train and images > 1 and images % batch_size == 1
-    return -(-images // batch_size) - leaves_out
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -49,13 +42,22 @@ class EpochBatches(Sampler[list[Key]]):
     """
 
     def __init__(
-        self, images: int, batch_size: int, seed: int, *, shuffle: bool, share: Share = WHOLE
+        self,
+        images: int,
+        batch_size: int,
+        seed: int,
+        *,
+        shuffle: bool,
+        share: Share = WHOLE,
+        groups: NDArray[np.int64] | None = None,
     ) -> None:
+        """Plan the batches; with `groups`, images of one group stand together, see `epoch_order`."""
         self.epoch = self.first = 0
         self.end: int | None = None
         self.images, self.batch_size = images, batch_size
         self._seed, self._shuffle = seed, shuffle
         self._share = share
+        self._groups = groups
 
     def __len__(self) -> int:
         return batches_in_epoch(self.images, self.batch_size, train=self._shuffle)
@@ -71,12 +73,12 @@ class EpochBatches(Sampler[list[Key]]):
 
     def of(self, epoch: int) -> Iterator[list[Key]]:
         """Whole batches of one epoch."""
-        order = np.arange(self.images)
         if self._shuffle:
-            order = np.random.default_rng((self._seed, epoch)).permutation(self.images)
-        for number in range(len(self)):
-            places = order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield [(epoch, int(place)) for place in places]
+            for places in epoch_order(self.images, self.batch_size, self._seed, epoch, self._groups):
+                yield [(epoch, int(place)) for place in places]
+            return
+        for first in range(0, self.images, self.batch_size):
+            yield [(epoch, place) for place in range(first, min(first + self.batch_size, self.images))]
 
 
 class ChosenBatches(Sampler[list[Key]]):
@@ -171,6 +173,11 @@ class Loader:
         return (self._base.channels, *self._base.image_size)
 
     @property
+    def keeps_shape(self) -> bool:
+        """Whether batches differ in height and width."""
+        return self._base.keeps_shape
+
+    @property
     def mixes(self) -> bool:
         """Whether images of a batch are mixed with each other."""
         return self._mixing is not None and bool(self._mixing.mixup or self._mixing.cutmix)
@@ -206,9 +213,9 @@ class Loader:
         except RuntimeError as error:
             raise describe_death(error) or error from None
 
-    def normalize(self, raw: RawBatch) -> Tensor:
-        """Images of a batch as the model sees them: float32, B x C x H x W."""
-        return self._base.normalize(raw.images)
+    def normalize(self, raw: RawBatch) -> tuple[Tensor, tuple[Size, ...]]:
+        """Images of a batch as the model sees them, see `EvalTransform.batch`."""
+        return self._base.batch(raw.images, raw.sizes)
 
     def played(
         self, places: Sequence[int], truths: Sequence[Sequence[Tensor]], activations: tuple[Tensor, ...]
@@ -226,11 +233,11 @@ class Loader:
         return Batch(images, targets, ids, activations=activations)
 
     def _finish(self, raw: RawBatch, seed: int) -> Batch:
-        images = self.normalize(raw)
+        images, sizes = self.normalize(raw)
         ids = tuple(self.dataset.rows[place].id for place in raw.places)
         mixing = self._mixing
         if mixing is None or not self.mixes:
-            return Batch(images, self._targets.of(raw), ids)
+            return Batch(images, self._targets.of(raw), ids, sizes=sizes)
         shares = self._targets.shares_of(raw)
         images, shares = mix_batch(images, shares, mixup=mixing.mixup, cutmix=mixing.cutmix, seed=seed)
         return Batch(images, shares, ids)
@@ -255,7 +262,8 @@ def build_loader(
         snapshot: The data set.
         split: Which images.
         transform: Evaluation or training transform.
-        batch_size: Images per batch; the last one may be smaller.
+        batch_size: Images per batch; the last one may be smaller. Where images keep their shape, those of
+            like shape are trained on together, and others are read one by one.
         seed: Decides order and variations, together with the epoch and the image id.
         workers: Processes that load images; the batches are the same for any number.
         truth: Decides the targets.
@@ -272,10 +280,13 @@ def build_loader(
     dataset = build_dataset(snapshot, rows, transform, truth, seed)
     cached = cache is not None and dataset.use_cache(cache)
     base = transform.base if isinstance(transform, TrainTransform) else transform
+    groups = aspect_groups([(row.height, row.width) for row in rows]) if base.keeps_shape else None
+    # Padding is not seen by chance: what a model answers must not depend on the images beside it.
+    size = batch_size if train or not base.keeps_shape else 1
     cpus = max(1, usable_cpus() // share.of)
     return Loader(
         dataset,
-        EpochBatches(len(rows), batch_size, seed, shuffle=train, share=share),
+        EpochBatches(len(rows), size, seed, shuffle=train, share=share, groups=groups),
         Targets(truth, _targets_per_image(dataset, truth), len(snapshot.classes)),
         transform,
         seed=seed,

@@ -1,16 +1,19 @@
 """The evaluation transform: the one way from a decoded image to what the model sees.
 
-It has two steps. `resize` makes the image small and does not depend on anything but the image: its result
+It has three steps. `resize` makes the image small and does not depend on anything but the image: its result
 is what the decoded-image cache keeps, and what augmentation starts from. `fit` gives it the model's size.
+`batch` normalises the images of a batch, and rescales them where they keep their shape.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, FiniteFloat, StrictInt, TypeAdapter, ValidationError
 from torch import Tensor
@@ -23,6 +26,7 @@ from transferflow.data.files.geometry import (
     covering_size,
     fitting_size,
     pad_to_size,
+    rescaled_size,
     resize_image,
     resize_mask,
     scale_boxes,
@@ -30,10 +34,11 @@ from transferflow.data.files.geometry import (
 from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.errors import DataError
 from transferflow.spec.sections.backbone import Normalization
-from transferflow.spec.sections.data import Data, FitMode, FullRange, Intensity
+from transferflow.spec.sections.data import Data, FitMode, FullRange, Intensity, KeptShape
 from transferflow.spec.sections.normalization import adapt_statistics
 from transferflow.spec.sections.size import Size, size_of
 
+Mode = FitMode | Literal["rescale"]
 _Side = Annotated[int, Field(ge=16, le=10_000)]
 _AnySize = Annotated[tuple[_Side, _Side], BeforeValidator(lambda given: size_of(given))]
 """Bundles of earlier versions have one number, the side of a square."""
@@ -45,7 +50,8 @@ class EvalTransform:
     """Resize, fit to the model's size, normalise; the same arithmetic (float32) wherever it runs.
 
     Attributes:
-        image_size: Height and width that the model sees, in pixels.
+        image_size: Height and width that the model sees, in pixels; of `rescale` the shorter and the longer
+            side at most, whichever way the image lies.
         resize: Window that the first step makes the image cover (`crop`), fit into (`letterbox`) or fill
             (`stretch`); height and width in pixels.
         mean: Per channel, on the 0..1 scale.
@@ -54,8 +60,9 @@ class EvalTransform:
         channels: Channels that the model sees.
         intensity: How values wider than 8 bits become 0..255 when the image is decoded.
         mode: `crop` cuts the centre; `letterbox` keeps the whole image and pads it at the bottom and the
-            right with the mean colour; `stretch` keeps it and distorts. Boxes and masks can be led back from
-            the latter two.
+            right with the mean colour; `stretch` keeps it and distorts. `rescale` keeps the image's shape:
+            neither step moves a pixel, and the normalised values are rescaled, exactly as torchvision's
+            `GeneralizedRCNNTransform` does it. Boxes and masks can be led back from all but `crop`.
     """
 
     image_size: _AnySize
@@ -65,11 +72,17 @@ class EvalTransform:
     interpolation: Interpolation = "bilinear"
     channels: Annotated[StrictInt, Field(ge=1, le=64)] = 3
     intensity: Intensity = field(default_factory=FullRange)
-    mode: FitMode = "crop"
+    mode: Mode = "crop"
 
     def __call__(self, image: Pixels) -> Tensor:
         """Map a decoded image (uint8, H x W x C, any size) to float32, C x height x width."""
-        return self.normalize(torch.from_numpy(np.stack([self.fit(self.resize_image(image))])))[0]
+        fitted = self.fit(self.resize_image(image))
+        return self.batch(torch.from_numpy(np.stack([fitted])), [_size(fitted)])[0][0]
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether the model sees each image in a size of its own."""
+        return self.mode == "rescale"
 
     def resized(self, size: Size) -> Size:
         """Size after the first step, for an image of `size` (height, width)."""
@@ -80,6 +93,12 @@ class EvalTransform:
                 return fitting_size(size, self.resize)
             case "stretch":
                 return self.resize
+            case "rescale":
+                return size
+
+    def seen(self, size: Size) -> Size:
+        """Height and width of an image of `size` in what the model sees, padding left out."""
+        return rescaled_size(size, *self.image_size) if self.mode == "rescale" else self.resized(size)
 
     def resize_image(self, image: Pixels) -> Pixels:
         """First step for an image."""
@@ -101,6 +120,8 @@ class EvalTransform:
                 return np.ascontiguousarray(centre_crop(image, self.image_size))
             case "letterbox" | "stretch":
                 return pad_to_size(image, self.image_size, self.fill)
+            case "rescale":
+                return image
 
     def fit_sample(self, sample: Sample) -> Sample:
         """Second step for an image with its labels: the size that the model sees, the padding void."""
@@ -111,11 +132,37 @@ class EvalTransform:
                 mask = sample.mask
                 fitted = None if mask is None else pad_to_size(mask, self.image_size, VOID)
                 return replace(sample, image=self.fit(sample.image), mask=fitted)
+            case "rescale":
+                if sample.boxes is None:
+                    return sample
+                size = _size(sample.image)
+                return replace(sample, boxes=scale_boxes(sample.boxes, size, self.seen(size)))
 
     def normalize(self, images: Tensor) -> Tensor:
         """Map uint8, B x H x W x C, to normalised float32, B x C x H x W."""
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
         return images.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std).contiguous()
+
+    def batch(self, images: Tensor, sizes: Sequence[Size]) -> tuple[Tensor, tuple[Size, ...]]:
+        """Third step: images as the model sees them.
+
+        Args:
+            images: Fitted images, uint8, B x H x W x C.
+            sizes: Height and width of each; the rest of it, at the bottom and the right, is padding.
+
+        Returns:
+            float32, B x C x H x W, normalised, padded with zeros; and height and width of each image in it,
+            nothing where all fill it.
+        """
+        if self.mode != "rescale":
+            return self.normalize(images), ()
+        seen = [
+            F.interpolate(
+                self.normalize(image[None, : size[0], : size[1]]), self.seen(size), mode="bilinear"
+            )[0]
+            for image, size in zip(images, sizes, strict=True)
+        ]
+        return pad_images(seen), tuple((image.shape[-2], image.shape[-1]) for image in seen)
 
     def boxes_to_original(self, boxes: NDArray[np.float32], size: Size) -> NDArray[np.float32]:
         """Lead boxes of what the model sees back to the image of `size`, and cut them at its border.
@@ -126,7 +173,7 @@ class EvalTransform:
         """
         if self.mode == "crop":
             raise DataError("a crop can't be led back to the whole image", where="data.fit", found="crop")
-        return clip_boxes(scale_boxes(boxes, self.resized(size), size), size)
+        return clip_boxes(scale_boxes(boxes, self.seen(size), size), size)
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON, for the model's bundle."""
@@ -154,13 +201,19 @@ def enlarged(size: Size, share: float) -> Size:
     return round(size[0] / share), round(size[1] / share)
 
 
+def pad_images(images: Sequence[Tensor]) -> Tensor:
+    """Stack images (C x H x W) of any sizes, padded with zeros at the bottom and the right."""
+    height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
+    return torch.stack([F.pad(i, (0, width - i.shape[-1], 0, height - i.shape[-2])) for i in images])
+
+
 def _size(array: Pixels) -> Size:
     return array.shape[0], array.shape[1]
 
 
 def build_eval_transform(
     data: Data,
-    mode: FitMode,
+    fit: FitMode | KeptShape,
     *,
     mean: tuple[float, ...],
     std: tuple[float, ...],
@@ -173,7 +226,7 @@ def build_eval_transform(
 
     Args:
         data: Its image size wins over that of the weights.
-        mode: How an image gets the model's size, see `decide_fit`.
+        fit: How an image gets the model's size, see `decide_fit`.
         mean: Of the weights, per channel, on the 0..1 scale; adapted to `data.channels`.
         std: Of the weights.
         interpolation: Of the weights.
@@ -185,6 +238,9 @@ def build_eval_transform(
     if normalization is not None:
         mean, std = normalization.mean, normalization.std
     mean, std = adapt_statistics(mean, std, data.channels)
+    mode: Mode = "rescale" if isinstance(fit, KeptShape) else fit
+    if isinstance(fit, KeptShape):
+        size = fit.shorter, fit.longer
     return EvalTransform(
         image_size=size,
         resize=enlarged(size, crop_fraction) if mode == "crop" else size,

@@ -53,8 +53,9 @@ class TrainTransform:
 
     def __call__(self, image: Pixels, seed: int) -> Tensor:
         """Map a decoded image (uint8, H x W x C) to float32, C x height x width."""
-        varied = self.vary(Sample(self.base.resize_image(image)), seed)
-        return self.base.normalize(torch.from_numpy(np.stack([varied.image])))[0]
+        varied = self.vary(Sample(self.base.resize_image(image)), seed).image
+        size = (varied.shape[0], varied.shape[1])
+        return self.base.batch(torch.from_numpy(np.stack([varied])), [size])[0][0]
 
     def vary(self, sample: Sample, seed: int) -> Sample:
         """Vary a resized sample and fit it to the model's size."""
@@ -70,7 +71,8 @@ class TrainTransform:
             case "boxes":
                 varied = self._composed(image=sample.image, bboxes=sample.boxes, labels=sample.labels)
                 boxes = np.asarray(varied["bboxes"], np.float32).reshape(-1, 4)
-                return Sample(varied["image"], boxes, np.asarray(varied["labels"], np.int64))
+                found = Sample(varied["image"], boxes, np.asarray(varied["labels"], np.int64))
+                return self.base.fit_sample(found) if self.base.keeps_shape else found
             case _:
                 assert_never(self.moving)
 
@@ -86,7 +88,9 @@ class TrainTransform:
             min_height=1,
             min_visibility=_MIN_VISIBILITY,
         )
-        steps = [*(_build_step(step) for step in self.steps), _fit_step(self.base)]
+        steps = [_build_step(step) for step in self.steps]
+        if not self.base.keeps_shape:
+            steps.append(_fit_step(self.base))
         return albumentations.Compose(steps, bbox_params=boxes if self.moving == "boxes" else None)
 
 

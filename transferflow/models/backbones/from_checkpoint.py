@@ -39,10 +39,12 @@ from transferflow.models.standardised import plain_state
 from transferflow.models.weights.files import LocalFile, Location, Url, WeightFile
 from transferflow.models.weights.state_files import failure
 from transferflow.spec.sections.backbone import CheckpointBackbone
+from transferflow.spec.sections.published import PUBLISHED
 from transferflow.spec.sections.size import Size, as_given, show_size
 from transferflow.text import one_line
 
 logger = get_logger("models")
+_WHOLE = frozenset(model.name for model in PUBLISHED.values())
 
 
 def checkpoint_file(section: CheckpointBackbone) -> WeightFile:
@@ -68,6 +70,8 @@ def checkpoint_file(section: CheckpointBackbone) -> WeightFile:
 def checkpoint_preprocessing(section: CheckpointBackbone) -> Preprocessing:
     """The section's statistics (or ImageNet's), and the architecture's own size and filter."""
     match section.library:
+        case "torchvision" if section.name in _WHOLE:
+            usual = Preprocessing()
         case "torchvision":
             published = resolve_torchvision(section.name, "DEFAULT")
             usual = torchvision_preprocessing(published) if published else Preprocessing()

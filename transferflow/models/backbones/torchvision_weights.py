@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, assert_never, get_args
+from typing import Any, assert_never
 
 import torch
 import torchvision.models as library
-from torch import Tensor
 from torchvision.models import WeightsEnum
 from torchvision.models.detection import (
     FasterRCNN_ResNet50_FPN_V2_Weights,
@@ -21,15 +20,10 @@ from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, FCN_ResN
 from transferflow.errors import WeightsError
 from transferflow.models.backbones.torchvision_geometry import NAMES, known_name
 from transferflow.models.layers import Preprocessing
-from transferflow.models.weights.downloads import OnBytes
 from transferflow.models.weights.files import Url, WeightFile
-from transferflow.models.weights.lock import verified_weights
-from transferflow.models.weights.state_files import read_state
-from transferflow.spec.sections.backbone import TorchvisionName
 from transferflow.spec.sections.head import DetectorKind, SegmenterKind
+from transferflow.spec.sections.published import BODY, PUBLISHED
 
-DENSE_BODY: TorchvisionName = "resnet50"
-"""The backbone that torchvision publishes detectors and segmenters on."""
 LICENCE = "BSD-3-Clause"
 _HASH = re.compile(r"-([0-9a-f]{8,64})\.")
 
@@ -62,11 +56,9 @@ def segmenter_weights(kind: SegmenterKind) -> WeightsEnum | None:
 
 def dense_weights(name: str) -> tuple[str, ...]:
     """Names of the published weights of whole detectors and segmenters on a backbone."""
-    if name != DENSE_BODY:
+    if name != BODY:
         return ()
-    detectors = map(detector_weights, get_args(DetectorKind))
-    segmenters = map(segmenter_weights, get_args(SegmenterKind))
-    return tuple(dict.fromkeys(entry.name for entry in (*detectors, *segmenters) if entry is not None))
+    return tuple(dict.fromkeys(model.weights for model in PUBLISHED.values()))
 
 
 def resolve_torchvision(name: str, weights: str) -> WeightsEnum | None:
@@ -110,17 +102,6 @@ def torchvision_file(weights: WeightsEnum) -> WeightFile:
         mean=preprocessing.mean,
         std=preprocessing.std,
     )
-
-
-def load_torchvision_state(
-    weights: WeightsEnum, offline: bool = False, progress: OnBytes | None = None
-) -> dict[str, Tensor]:
-    """Read the state dict of any torchvision weights, downloaded where needed, checked by hash and lock.
-
-    Raises:
-        WeightsError: If the file can't be had or is damaged.
-    """
-    return read_state(verified_weights(torchvision_file(weights), offline=offline, progress=progress))
 
 
 def torchvision_preprocessing(weights: WeightsEnum) -> Preprocessing:

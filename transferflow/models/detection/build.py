@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torchvision.models import WeightsEnum
@@ -15,8 +17,14 @@ from transferflow.models.detection.resnet50 import (
     apply_new_classes,
     build_resnet50_detector,
 )
-from transferflow.models.layers import LayerGroup, Preprocessing
-from transferflow.models.torchvision_start import apply_resnet_start, decide_start, load_whole, whole_weights
+from transferflow.models.layers import Preprocessing
+from transferflow.models.torchvision_start import (
+    apply_resnet_start,
+    decide_start,
+    find_labels,
+    load_whole,
+    whole_weights,
+)
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
 from transferflow.spec.sections.head import DetectionHead
 from transferflow.spec.sections.size import Size
@@ -36,11 +44,12 @@ def build_detector(
     pretrained: bool,
     seed: int,
     device: str = "cpu",
+    known: Sequence[str] | None = None,
 ) -> DenseModel:
     """Build a detector: torchvision's own on its ResNet-50, or its heads on any other backbone.
 
     In train mode it maps images and targets to named losses, else images to boxes, labels and scores, all in
-    pixels of the batch image; images come normalised and of one size.
+    pixels of the image as it is given; images come normalised, and may differ in size.
 
     Args:
         head: The head section.
@@ -52,10 +61,12 @@ def build_detector(
         pretrained: Whether to load weights.
         seed: Of the layers that are new.
         device: `meta` for shapes alone.
+        known: Classes that a published detector is asked for, in their order: it keeps its last layer, and
+            what it finds of other classes is left out; left out: the last layer is new.
 
     Raises:
         WeightsError: If the weights are not to be had.
-        PlanError: If the backbone can't be a detector's.
+        PlanError: If the backbone can't be a detector's, or a class is not `known` to the published one.
     """
     settings = DetectorSettings(
         head.kind,
@@ -67,9 +78,13 @@ def build_detector(
     )
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
-        whole = whole_weights(head, backbone)
+        whole, labels = whole_weights(head, backbone), None
         if whole is not None:
-            model, groups, preprocessing = _on_resnet50(settings, backbone, whole, channels, pretrained)
+            labels = None if known is None else find_labels(whole, known)
+            model, preprocessing = _published(
+                head, backbone, whole, settings, channels, pretrained, keeps_head=known is not None
+            )
+            groups = resnet_groups(model.get_submodule("backbone.body"), "backbone.body")
         else:
             body = build_backbone(
                 backbone, channels=channels, image_size=image_size, pretrained=pretrained, device=device
@@ -78,27 +93,31 @@ def build_detector(
             model = build_generic_detector(body, settings)
             groups = tuple(group.prefixed("backbone.body") for group in body.groups)
             preprocessing = body.preprocessing
-    model.transform = PreparedInput()
+    model.transform = PreparedInput(labels=labels, first=int(head.kind == "faster_rcnn"))
     for name, module in model.named_modules():
         if name in FLOAT32_MODULES:
             apply_float32_outputs(module)
     return DenseModel(model, detector_groups(model, groups), preprocessing)
 
 
-def _on_resnet50(
-    settings: DetectorSettings,
+def _published(
+    head: DetectionHead,
     backbone: BackboneSection,
     whole: WeightsEnum,
+    settings: DetectorSettings,
     channels: int,
     pretrained: bool,
-) -> tuple[nn.Module, tuple[LayerGroup, ...], Preprocessing]:
-    start = decide_start(backbone, whole)
+    *,
+    keeps_head: bool,
+) -> tuple[nn.Module, Preprocessing]:
+    start = decide_start(head, backbone)
     model = build_resnet50_detector(settings, fixed_batch_norm=start != "random")
     if start == "whole" and pretrained:
-        load_whole(model, whole)
-    apply_new_classes(model, settings)
+        load_whole(model, backbone, whole)
+    if not keeps_head:
+        apply_new_classes(model, settings)
     body = model.get_submodule("backbone.body")
     preprocessing = apply_resnet_start(
         body, backbone, start, channels=channels, side=COCO_SIZE, pretrained=pretrained
     )
-    return model, resnet_groups(body, "backbone.body"), preprocessing
+    return model, preprocessing

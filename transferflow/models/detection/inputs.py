@@ -8,32 +8,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 Detections = list[dict[str, Tensor]]
 
 
 class PreparedInput(nn.Module):
-    """Takes the place of torchvision's own transform: images come normalised and of one size already.
+    """Takes the place of torchvision's own transform: images come normalised and rescaled already.
 
     Args:
         divisor: Images are padded with zeros at the bottom and the right until their sides divide by it.
+        labels: Numbers that a published detector gives to the classes that it is asked for, in their order;
+            boxes of others are left out. `None`: it knows these classes alone.
+        first: Number of the first class in what is answered.
     """
 
-    def __init__(self, divisor: int = 32) -> None:
+    def __init__(self, divisor: int = 32, labels: Sequence[int] | None = None, first: int = 0) -> None:
         super().__init__()
         self.divisor = divisor
+        self._labels = labels
+        self._first = first
+        self._padding = GeneralizedRCNNTransform(0, 0, [], [])
 
     def forward(
         self, images: Sequence[Tensor], targets: Detections | None = None
     ) -> tuple[ImageList, Detections | None]:
-        """Stack images (each C x H x W, all of one size)."""
-        batch = torch.stack(list(images))
+        """Stack images (each C x H x W), padded where their sizes differ."""
         if self.training:
             # torchvision draws a size per image. Drawing too keeps the random samples that follow in step
             # with those of its own model under the same seed.
-            torch.rand(len(batch), 1)
-        height, width = batch.shape[-2:]
-        return ImageList(self.pad(batch), [(height, width)] * len(batch)), targets
+            torch.rand(len(images), 1)
+        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        if len(set(sizes)) == 1:
+            return ImageList(self.pad(torch.stack(list(images))), sizes), targets
+        return ImageList(self._padding.batch_images(list(images), self.divisor), sizes), targets
 
     def pad(self, images: Tensor) -> Tensor:
         """Pad a batch (B x C x H x W) at the bottom and the right."""
@@ -43,8 +51,17 @@ class PreparedInput(nn.Module):
     def postprocess(
         self, result: Detections, image_shapes: object, original_image_sizes: object
     ) -> Detections:
-        """Boxes are in pixels of the batch image already."""
-        return result
+        """Boxes are in pixels of the given images already; their labels become those that are asked for."""
+        if self._labels is None:
+            return result
+        return [self._of_asked(found) for found in result]
+
+    def _of_asked(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        asked = torch.tensor(self._labels or (), device=found["labels"].device)
+        is_asked = found["labels"][:, None] == asked
+        kept = is_asked.any(1)
+        chosen = {name: value[kept] for name, value in found.items()}
+        return chosen | {"labels": is_asked[kept].long().argmax(1) + self._first}
 
 
 def apply_float32_outputs(*modules: nn.Module) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torchvision.models import WeightsEnum, resnet50
@@ -15,13 +17,20 @@ from transferflow.models.segmentation.dilation import apply_output_stride
 from transferflow.models.segmentation.heads import (
     apply_dropout,
     apply_fixed_pooling_statistics,
+    apply_known_classes,
     apply_new_classes,
     build_deeplab_head,
     build_fcn_head,
 )
 from transferflow.models.segmentation.lite import LiteHead
 from transferflow.models.segmentation.segmenter import LevelPick, LiteBody, Segmenter
-from transferflow.models.torchvision_start import apply_resnet_start, decide_start, load_whole, whole_weights
+from transferflow.models.torchvision_start import (
+    apply_resnet_start,
+    decide_start,
+    find_labels,
+    load_whole,
+    whole_weights,
+)
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
 from transferflow.spec.sections.head import SegmentationHead
 from transferflow.spec.sections.size import Size
@@ -46,6 +55,7 @@ def build_segmenter(
     pretrained: bool,
     seed: int,
     device: str = "cpu",
+    known: Sequence[str] | None = None,
 ) -> DenseModel:
     """Build a segmenter: torchvision's own on its ResNet-50, or a head on any other backbone.
 
@@ -61,16 +71,22 @@ def build_segmenter(
         pretrained: Whether to load weights.
         seed: Of the layers that are new.
         device: `meta` for shapes alone.
+        known: Classes that a published segmenter keeps the last layer's rows of, in their order; left out:
+            the last layer is new.
 
     Raises:
         WeightsError: If the weights are not to be had.
-        PlanError: If the backbone has no fitting feature maps.
+        PlanError: If the backbone has no fitting feature maps, or a class is not `known` to the
+            published one.
     """
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
         whole = whole_weights(head, backbone)
         if whole is not None:
-            return _on_resnet50(head, backbone, whole, num_classes, channels, pretrained)
+            model, preprocessing = _published(head, backbone, whole, channels, pretrained)
+            groups = resnet_groups(model.get_submodule("backbone"), "backbone")
+            rows = None if known is None else find_labels(whole, known)
+            return _finish(head, model, groups, preprocessing, num_classes, rows)
         body = build_backbone(
             backbone, channels=channels, image_size=image_size, pretrained=pretrained, device=device
         )
@@ -80,14 +96,13 @@ def build_segmenter(
         return _on_backbone(head, body, backbone.name, num_classes, channels)
 
 
-def _on_resnet50(
+def _published(
     head: SegmentationHead,
     backbone: BackboneSection,
     whole: WeightsEnum,
-    num_classes: int,
     channels: int,
     pretrained: bool,
-) -> DenseModel:
+) -> tuple[Segmenter, Preprocessing]:
     stride = head.output_stride or DENSE_STRIDE
     body = IntermediateLayerGetter(
         resnet50(weights=None, replace_stride_with_dilation=[False, stride == DENSE_STRIDE, True]),
@@ -95,13 +110,13 @@ def _on_resnet50(
     )
     auxiliary = build_fcn_head(LAYER3, COCO_LABELS)
     model = Segmenter(body, _classifier(head, LAYER4, COCO_LABELS, stride), auxiliary)
-    start = decide_start(backbone, whole)
+    start = decide_start(head, backbone)
     if start == "whole" and pretrained:
-        load_whole(model, whole)
+        load_whole(model, backbone, whole)
     preprocessing = apply_resnet_start(
         body, backbone, start, channels=channels, side=COCO_SIZE, pretrained=pretrained
     )
-    return _finish(head, model, resnet_groups(body, "backbone"), preprocessing, num_classes)
+    return model, preprocessing
 
 
 def _on_backbone(
@@ -131,7 +146,9 @@ def _finish(
     backbone: tuple[LayerGroup, ...],
     preprocessing: Preprocessing,
     num_classes: int,
+    rows: Sequence[int] | None = None,
 ) -> DenseModel:
+    """Give the model its classes and its groups; with `rows`, classes are those rows of its last layers."""
     classifier, auxiliary = model.classifier, model.aux_classifier
     if not isinstance(classifier, nn.Sequential) or not isinstance(auxiliary, nn.Sequential):
         raise TypeError(f"{type(classifier)}, {type(auxiliary)}")
@@ -139,8 +156,11 @@ def _finish(
         apply_fixed_pooling_statistics(classifier)
     if head.dropout is not None:
         apply_dropout(classifier, head.dropout)
-    apply_new_classes(classifier, num_classes)
-    apply_new_classes(auxiliary, num_classes)
+    for part in (classifier, auxiliary):
+        if rows is None:
+            apply_new_classes(part, num_classes)
+        else:
+            apply_known_classes(part, rows)
     last = len(classifier) - 1
     decoder = build_group(model, "decoder", "neck", tuple(f"classifier.{i}" for i in range(last)))
     groups = [*backbone, decoder]

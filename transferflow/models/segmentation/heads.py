@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
@@ -69,3 +71,13 @@ def apply_new_classes(head: nn.Sequential, num_classes: int) -> None:
     if not isinstance(old, nn.Conv2d):
         raise TypeError(type(old))
     head[-1] = nn.Conv2d(old.in_channels, num_classes, kernel_size=1)
+
+
+def apply_known_classes(head: nn.Sequential, rows: Sequence[int]) -> None:
+    """Keep some outputs of the last convolution, in this order."""
+    old = head[-1]
+    if not isinstance(old, nn.Conv2d):
+        raise TypeError(type(old))
+    new = nn.Conv2d(old.in_channels, len(rows), kernel_size=1, device=old.weight.device)
+    new.load_state_dict({name: value[list(rows)] for name, value in old.state_dict().items()})
+    head[-1] = new

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from transferflow.spec.sections.augmentation import Custom, OneOf
 from transferflow.spec.sections.backbone import CheckpointBackbone
 from transferflow.spec.sections.base import Found
-from transferflow.spec.sections.data import DicomData, ImageFolderData, MaskFolderData
+from transferflow.spec.sections.data import DicomData, ImageFolderData, KeptShape, MaskFolderData
 from transferflow.spec.sections.size import size_of
 from transferflow.spec.sections.task import ClassificationTask, SegmentationTask
+from transferflow.spec.sections.truth import BoxTruth
 from transferflow.spec.sections.whole import Sections
 from transferflow.spec.wording import did_you_mean
 
@@ -107,6 +108,18 @@ def _crop_fits_the_image(spec: Sections) -> Iterator[Found]:
                     yield (*inner, "args", side), message
 
 
+def _shapes_are_kept_without_a_size(spec: Sections) -> Iterator[Found]:
+    if not isinstance(spec.data.fit, KeptShape):
+        return
+    if spec.data.image_size is not None:
+        yield ("data", "image_size"), "data.fit says how large images are: leave one of the two out"
+    if not isinstance(spec.task.truth, BoxTruth):
+        message = (
+            f"{spec.task.kind} sees images of one size: crop, letterbox or stretch, with data.image_size"
+        )
+        yield ("data", "fit"), message
+
+
 def _nothing_is_cropped_away(spec: Sections) -> Iterator[Found]:
     if spec.data.fit == "crop" and spec.task.traits.fit != "crop":
         yield (
@@ -124,4 +137,5 @@ DATA_RULES = (
     _ignored_pixels_are_no_class,
     _crop_fits_the_image,
     _nothing_is_cropped_away,
+    _shapes_are_kept_without_a_size,
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from transferflow.spec.deciding import is_random
+from transferflow.spec.deciding import is_random, keeps_published_head
+from transferflow.spec.sections.backbone import CheckpointBackbone
 from transferflow.spec.sections.base import Found
 from transferflow.spec.sections.freeze import (
     FreezeBackbone,
@@ -17,6 +18,7 @@ from transferflow.spec.sections.freeze import (
 from transferflow.spec.sections.guide import default_freeze
 from transferflow.spec.sections.head import LinearHead, SegmentationHead, ZeroShotHead
 from transferflow.spec.sections.optimizer import AdamW, Cosine
+from transferflow.spec.sections.published import PUBLISHED, PYRAMID_CHANNELS, published_model
 from transferflow.spec.sections.task import ClassificationTask
 from transferflow.spec.sections.training import Training
 from transferflow.spec.sections.whole import Sections
@@ -152,12 +154,26 @@ def _without_an_epoch_the_head_must_fit(spec: Sections) -> Iterator[Found]:
         return
     head = spec.head
     knows = isinstance(head, LinearHead) and (head.starts_with_classes or head.warm_start is not None)
+    if keeps_published_head(spec):
+        return
     if not knows or spec.task.truth.is_number:
         message = (
             "0 trains nothing, and this head starts without knowing a class; what fits: head.init prototypes "
-            "or text, head.warm_start champion, or head.kind zero_shot, all for classification"
+            "or text, head.warm_start champion, or head.kind zero_shot, all for classification; a published "
+            "detector (backbone resnet50 of torchvision, weights COCO_V1) or segmenter "
+            "(COCO_WITH_VOC_LABELS_V1)"
         )
         yield ("training", "epochs"), message
+
+
+def _whole_checkpoints_have_their_head(spec: Sections) -> Iterator[Found]:
+    backbone = spec.backbone
+    if not isinstance(backbone, CheckpointBackbone) or published_model(spec.head, backbone) is not None:
+        return
+    for kind, known in PUBLISHED.items():
+        if backbone.library == "torchvision" and backbone.name == known.name:
+            wide = f" with pyramid_channels {PYRAMID_CHANNELS}" if spec.head.kind == kind else ""
+            yield ("backbone", "name"), f"{known.name} is a whole model: it goes with head.kind {kind}{wide}"
 
 
 def _auxiliary_settings_need_the_head(spec: Sections) -> Iterator[Found]:
@@ -181,5 +197,6 @@ MODEL_RULES = (
     _classes_are_for_tasks_with_classes,
     _zero_shot_trains_nothing,
     _without_an_epoch_the_head_must_fit,
+    _whole_checkpoints_have_their_head,
     _auxiliary_settings_need_the_head,
 )

@@ -8,6 +8,7 @@ from typing import assert_never
 from transferflow.spec.deciding import deployed_devices, is_random, trains_nothing
 from transferflow.spec.habits.values import known_metric
 from transferflow.spec.sections.base import Found
+from transferflow.spec.sections.data import KeptShape
 from transferflow.spec.sections.evaluation import BaselineName
 from transferflow.spec.sections.head import LinearHead, ZeroShotHead
 from transferflow.spec.sections.task import TASKS, Setting
@@ -121,6 +122,12 @@ def _views_are_not_mixed(spec: Sections) -> Iterator[Found]:
         yield ("training", "activation_cache"), message
 
 
+def _views_are_of_one_size(spec: Sections) -> Iterator[Found]:
+    if isinstance(spec.training.activation_cache, ActivationViews) and isinstance(spec.data.fit, KeptShape):
+        message = "images that keep their shape have activations of any size: no views of them can be kept"
+        yield ("training", "activation_cache"), message
+
+
 def _what_is_calibrated_has_a_trained_head(spec: Sections) -> Iterator[Found]:
     if spec.evaluation.calibrate and isinstance(spec.head, ZeroShotHead):
         yield ("evaluation", "calibrate"), "is for a head that is trained, not zero_shot"
@@ -170,4 +177,5 @@ TRAINING_RULES = (
     _gpus_are_the_devices,
     _batches_are_for_all_devices,
     _views_are_not_mixed,
+    _views_are_of_one_size,
 )

@@ -20,7 +20,7 @@ from transferflow.spec.sections.base import (
     without_repeats,
 )
 from transferflow.spec.sections.paths import BelowRoot
-from transferflow.spec.sections.size import ImageSize
+from transferflow.spec.sections.size import ImageSize, Side
 
 FitMode = Literal["crop", "letterbox", "stretch"]
 Colour = tuple[
@@ -134,6 +134,21 @@ class Columns(Section):
         return self
 
 
+class KeptShape(Section):
+    """The image keeps its shape: it is neither cut, nor padded to a square, nor distorted."""
+
+    shorter: Side
+    """Pixels that the shorter side is brought to."""
+    longer: Side
+    """Pixels that the longer side has at most; the shorter one then gets fewer."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.longer < self.shorter:
+            raise ValueError(f"longer ({self.longer}) must not be below shorter ({self.shorter})")
+        return self
+
+
 class _Data(Section):
     root: Text
     """Folder of the data set, relative to the folder the command runs in; no path leaves it."""
@@ -149,10 +164,17 @@ class _Data(Section):
     image_size: ImageSize | None = None
     """What the model sees, in pixels: a number is the side of a square, `[height, width]` a rectangle; left
     out: what the weights were trained with."""
-    fit: FitMode | None = None
+    fit: (
+        Annotated[
+            Annotated[KeptShape, Tag("shape")] | Annotated[FitMode, Tag("mode")],
+            Discriminator(ChosenByForm("mapping", "shape", "mode")),
+        ]
+        | None
+    ) = None
     """How an image becomes that: `crop` cuts the middle out of it (what lies at the ends of a long
     image is never seen), `letterbox` keeps all of it and pads, `stretch` keeps all of it and distorts; left
-    out: `letterbox` for detection and segmentation, `crop` for the others."""
+    out: `letterbox` for detection and segmentation, `crop` for the others. `{shorter: 800, longer: 1333}`, in
+    place of `image_size`, lets each image keep its shape (detection)."""
     split: Split = Split()
     """Shares of train, val and test where folders or columns do not say it."""
     intensity: Intensity = FullRange()

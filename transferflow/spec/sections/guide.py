@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transferflow.spec.sections.data import Data, FitMode
+from transferflow.spec.sections.data import Data, FitMode, KeptShape
 from transferflow.spec.sections.freeze import FreezeBackbone, FreezeNone
 from transferflow.spec.sections.head import Head, LinearHead
 from transferflow.spec.sections.optimizer import AdamW, Sgd
@@ -31,8 +31,8 @@ def backbone_lr_scale(optimizer: AdamW | Sgd, task: Task) -> float:
     return task.traits.backbone_lr_scale
 
 
-def decide_fit(data: Data, task: Task) -> FitMode:
-    """How an image becomes the model's square: as the spec says, or as suits the task."""
+def decide_fit(data: Data, task: Task) -> FitMode | KeptShape:
+    """How an image becomes what the model sees: as the spec says, or as suits the task."""
     return data.fit or task.traits.fit
 
 

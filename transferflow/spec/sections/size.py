@@ -10,7 +10,8 @@ from transferflow.spec.sections.base import ChosenByForm
 
 Size = tuple[int, int]
 """Height and width in pixels."""
-_Side = Annotated[StrictInt, Field(ge=16, le=4096)]
+Side = Annotated[StrictInt, Field(ge=16, le=4096)]
+"""In pixels."""
 
 
 def _one_way_to_say_it(value: object) -> object:
@@ -21,7 +22,7 @@ def _one_way_to_say_it(value: object) -> object:
 
 
 ImageSize = Annotated[
-    Annotated[_Side, Tag("side")] | Annotated[tuple[_Side, _Side], Tag("height_and_width")],
+    Annotated[Side, Tag("side")] | Annotated[tuple[Side, Side], Tag("height_and_width")],
     Discriminator(ChosenByForm("list", "height_and_width", "side")),
     BeforeValidator(_one_way_to_say_it),
 ]

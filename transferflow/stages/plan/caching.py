@@ -14,7 +14,7 @@ from transferflow.training.activations.decide import bytes_of, decide_views, pla
 from transferflow.training.freezing import apply_freeze
 from transferflow.training.job import FreezePhase, FreezeSchedule
 
-_GIGABYTE = 2**30
+_SHAPES = "images keep their shape, so that what is computed of each has another size"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def plan_caches(
     parts: ModelParts,
     freeze: FreezeSchedule,
     images: Mapping[str, int],
-    shape: tuple[int, int, int],
+    shape: tuple[int, int, int] | None,
     *,
     is_varied: bool,
 ) -> tuple[PhaseCache, ...]:
@@ -63,14 +63,15 @@ def plan_caches(
         parts: The model, on any device.
         freeze: Its freeze schedule.
         images: Images per split.
-        shape: Channels, height and width of the images.
+        shape: Channels, height and width of the images; `None`: each has its own.
         is_varied: Whether training images are varied at random.
     """
     found = []
     for phase in freeze.phases:
         parts.model.train()
         apply_freeze(parts.model, parts.groups, phase, freeze.batch_norm)
-        found.append(_plan_phase(spec, freeze, phase, find_cut(parts.model, shape), images, is_varied))
+        cut = Uncut(_SHAPES) if shape is None else find_cut(parts.model, shape)
+        found.append(_plan_phase(spec, freeze, phase, cut, images, is_varied))
     parts.model.train().requires_grad_(True)
     return tuple(found)
 

@@ -10,7 +10,7 @@ from typing import Any, assert_never
 from transferflow.data.checks.findings import refuse_errors
 from transferflow.data.checks.labels import check_listed
 from transferflow.data.listing import load_listing
-from transferflow.data.loading.loader import batches_in_epoch
+from transferflow.data.loading.order import batches_in_epoch
 from transferflow.data.records import SPLITS, DatasetSnapshot, Listing
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.data.split import assign_splits
@@ -175,7 +175,7 @@ def _caches(
     transform: EvalTransform,
 ) -> tuple[PhaseCache, ...]:
     varied = build_train_transform(spec.augmentation, transform, spec.task.truth.moving)
-    shape = (transform.channels, *transform.image_size)
+    shape = None if transform.keeps_shape else (transform.channels, *transform.image_size)
     return plan_caches(spec, parts, training.freeze, images, shape, is_varied=bool(varied.steps))
 
 

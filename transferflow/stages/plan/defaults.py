@@ -25,7 +25,11 @@ def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[s
     values = dict(_defaults(spec))
     statistics = {"mean": list(transform.mean), "std": list(transform.std)}
     asked_and_meant = (
-        ("data.image_size", spec.data.image_size, as_given(transform.image_size)),
+        (
+            "data.image_size",
+            spec.data.fit if transform.keeps_shape else spec.data.image_size,
+            as_given(transform.image_size),
+        ),
         ("data.fit", spec.data.fit, transform.mode),
         (
             "optimizer.backbone_lr_scale",

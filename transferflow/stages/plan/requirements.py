@@ -9,6 +9,7 @@ from transferflow.errors import PlanError, Problem
 from transferflow.models.weights.files import WeightFile
 from transferflow.models.weights.lock import active_lock, for_each_file, verified_weights
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import keeps_published_head
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import download_bar, logger
 
@@ -90,8 +91,8 @@ def require_layers(spec: ExperimentSpec, context: RunContext) -> None:
     Raises:
         PlanError: With every problem.
     """
-    if context.store.last_inputs("train", spec.name) is not None:
-        return
+    if context.store.last_inputs("train", spec.name) is not None or keeps_published_head(spec):
+        return  # what is published and stays as it is is built for the classes of the data
     from transferflow.stages.train.training_plan import compile_training_plan  # loads torch
     from transferflow.tasks.build import build_parts
 

@@ -30,7 +30,7 @@ class ValidationInputs:
     Attributes:
         images: The validation split.
         trained: The model that is trained; what is measured may be its moving average.
-        cached: Gives activations in place of images; `None`: it was turned off.
+        cached: Gives activations in place of images; `None`: none are kept.
         arithmetic: Precision and layout of the forward pass.
         device: Where the model is.
     """
@@ -60,11 +60,11 @@ class ValidationInputs:
 
     def ask(self, model: nn.Module, batch: Batch) -> Any:  # noqa: ANN401 - as the model nests its outputs
         """A model's outputs for a batch."""
-        shown = batch.to(self.device, self.arithmetic.memory_format)
+        here = batch.to(self.device, self.arithmetic.memory_format)
         dtype = self.arithmetic.autocast_dtype
-        playing = nullcontext() if self.cached is None else self.cached.ready(model, shown)
+        playing = nullcontext() if self.cached is None else self.cached.ready(model, here)
         with playing, torch.autocast(self.device.type, dtype) if dtype else nullcontext():
-            return model(shown.images)
+            return model(here.shown)
 
 
 def _shares_frozen_part(model: nn.Module, trained: nn.Module) -> bool:
@@ -109,7 +109,7 @@ def build_validation_inputs(
     starts = [*(phase.first_epoch for phase in freeze.phases), settings.epochs]
     longest = max(end - start for start, end in pairwise(starts))
     cached = None
-    if setting != "off":
+    if setting != "off" and not images.loader.keeps_shape:
         cached = build_cached_loader(
             model, settings, images.loader, room, views=1, lasts=lambda epoch: longest
         )

@@ -187,7 +187,7 @@ class CachedLoader:
         chunks = [list(keys[first : first + size]) for first in range(0, len(keys), size)]
         whole = [chunk + chunk[-1:] * (size - len(chunk)) for chunk in chunks]
         for chunk, raw in zip(chunks, self._images.read(whole), strict=True):
-            columns = [rows_of(t) for t in self._prefix(model, cut, self._images.normalize(raw))]
+            columns = [rows_of(t) for t in self._prefix(model, cut, self._images.normalize(raw)[0])]
             for at, key in enumerate(chunk):
                 yield key, [*(column[at] for column in columns), *raw.truth(at)]
 

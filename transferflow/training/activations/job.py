@@ -45,7 +45,7 @@ def cache_activations(job: TrainJob, images: Loader, room: Room, setting: Settin
         setting: What the spec says.
     """
     views = decide_views(setting, is_varied=images.dataset.is_varied, mixes=images.mixes)
-    if views is None:
+    if views is None or images.keeps_shape:
         return job
     lasts = partial(planned_epochs, job.freeze, epochs=job.settings.epochs)
     cached = build_cached_loader(job.model, job.settings, images, room, views=views, lasts=lasts)
