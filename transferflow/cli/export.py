@@ -14,9 +14,7 @@ from transferflow.cli.options import Home, Json, TrackingUri
 from transferflow.text import printable
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from transferflow.data.files.geometry import Pixels
     from transferflow.data.transforms.evaluation import EvalTransform
     from transferflow.inference.export import Exported
 
@@ -83,17 +81,15 @@ def export(
         _tell(done)
 
 
-def _read(transform: EvalTransform, files: list[Path]) -> NDArray[np.uint8]:
+def _read(transform: EvalTransform, files: list[Path]) -> list[Pixels]:
     """Images from all over the list, as the model sees them before the normalisation."""
-    import numpy as np
-
     from transferflow.data.files.decode import decode_image
     from transferflow.evaluation.pictures import pick_evenly
 
     decoded = (
         decode_image(file, transform.channels, transform.intensity) for file in pick_evenly(files, COMPARED)
     )
-    return np.stack([transform.fit(transform.resize_image(image)) for image in decoded])
+    return [transform.fit(transform.resize_image(image)) for image in decoded]
 
 
 def _tell(done: Exported) -> None:

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from transferflow.data.files.geometry import Pixels
 from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.errors import MissingDependencyError, PlanError, StoreError, root_reason
-from transferflow.models.decision import decision_of
+from transferflow.inference.export_notes import describe_graph
 from transferflow.store import folder_beside
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import Bundle
@@ -64,7 +65,7 @@ class _Normalised(nn.Module):
 
 def export_bundle(
     bundle: Bundle,
-    images: NDArray[np.uint8],
+    images: Sequence[Pixels],
     path: Path,
     form: Format,
     *,
@@ -75,7 +76,7 @@ def export_bundle(
 
     Args:
         bundle: The model, on a CPU.
-        images: Real images as `EvalTransform.fit` leaves them: N x H x W x C.
+        images: Real images as `EvalTransform.fit` leaves them, uint8, H x W x C each.
         path: The file; replaced in one step if it exists.
         form: `onnx` or `torch_export`.
         normalise: Put the normalisation into the graph, so that it takes uint8, N x H x W x C.
@@ -87,14 +88,14 @@ def export_bundle(
         MissingDependencyError: If the packages of the extra `export` are not installed.
     """
     graph = build_task(bundle.spec).build_graph(bundle.model)
+    inputs = _inputs(bundle.transform, images, normalise=normalise)
     module = _Normalised(graph.module, bundle.transform) if normalise else graph.module
-    batch = torch.from_numpy(images)
-    inputs = batch if normalise else bundle.transform.normalize(batch)
     path.parent.mkdir(parents=True, exist_ok=True)
     with folder_beside(path) as beside:
         file = beside / path.name
-        metadata = describe(bundle, graph, normalise=normalise)
-        _write(graph, module.eval(), inputs, file, form, metadata)
+        metadata = describe_graph(bundle, graph, INPUT, normalise=normalise)
+        any_size = bundle.transform.keeps_shape
+        _write(graph, module.eval(), inputs, file, form, metadata, any_size=any_size)
         differences = _differences(graph, module, inputs, file, form)
         worst = max(differences.values())
         if not worst <= tolerance:
@@ -108,68 +109,46 @@ def export_bundle(
     return Exported(path, graph.outputs, graph.any_batch, differences, len(images))
 
 
-def describe(bundle: Bundle, graph: Graph, *, normalise: bool) -> dict[str, Any]:
-    """What a program needs to know to use the file: classes, preprocessing, inputs and outputs."""
-    transform = bundle.transform
-    height, width = transform.image_size
-    channels = transform.channels
-    batch = "N" if graph.any_batch else "1"
-    layout = f"{height} x {width} x {channels}" if normalise else f"{channels} x {height} x {width}"
-    steps = [
-        f"decode to 8 bits and {channels} channels, turned as the EXIF data says",
-        *_fitting(transform),
+def _inputs(transform: EvalTransform, images: Sequence[Pixels], *, normalise: bool) -> list[Tensor]:
+    """What the graph is given: all images in one batch, or one by one where each keeps its shape.
+
+    Raises:
+        PlanError: If the graph is to normalise what is rescaled only afterwards.
+    """
+    if not transform.keeps_shape:
+        batch = torch.from_numpy(np.stack(images))
+        return [batch if normalise else transform.normalize(batch)]
+    if normalise:
+        raise PlanError(
+            "images that keep their shape are rescaled after the normalisation, outside of the graph",
+            where="--normalise",
+            allowed="an export without it; its metadata says how images are brought to the graph",
+        )
+    sizes = [(image.shape[0], image.shape[1]) for image in images]
+    return [
+        transform.batch(torch.from_numpy(np.stack([image])), [size])[0]
+        for image, size in zip(images, sizes, strict=True)
     ]
-    if not normalise:
-        steps.append(f"(x / 255 - mean) / std per channel: mean {transform.mean}, std {transform.std}")
-    return {
-        "name": bundle.spec.name,
-        "task": bundle.spec.task.kind,
-        "classes": list(bundle.classes),
-        "input": {"name": INPUT, "type": "uint8" if normalise else "float32", "shape": f"{batch} x {layout}"},
-        "outputs": dict(graph.outputs),
-        "min_score": bundle.min_score,
-        **_decision(bundle),
-        "preprocessing": steps,
-        "eval_transform": transform.to_json(),
-    }
-
-
-def _decision(bundle: Bundle) -> dict[str, Any]:
-    """What leads probabilities to labels and prediction sets, where the model has something of its own."""
-    decision = decision_of(bundle.model)
-    if decision is None:
-        return {}
-    thresholds = dict(zip(bundle.classes, decision.thresholds.tolist(), strict=True))
-    reach = float(decision.reach)
-    return {"thresholds": thresholds, "conformal_reach": None if reach < 0 else reach}
-
-
-def _fitting(transform: EvalTransform) -> list[str]:
-    window = "{} x {}".format(*transform.resize)
-    final = "{} x {}".format(*transform.image_size)
-    how = f"({transform.interpolation}, antialiased)"
-    match transform.mode:
-        case "crop":
-            return [f"resize so that the image covers {window} {how}", f"cut the centre, {final}"]
-        case "letterbox":
-            fill = tuple(int(value) for value in transform.fill)
-            pad = f"pad at the bottom and the right with {fill} to {final}"
-            return [f"resize so that the image fits into {window} {how}", pad]
-        case "stretch":
-            return [f"resize to {window}, whatever the sides were {how}"]
 
 
 def _write(
-    graph: Graph, module: nn.Module, inputs: Tensor, file: Path, form: Format, metadata: Mapping[str, Any]
+    graph: Graph,
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    file: Path,
+    form: Format,
+    metadata: Mapping[str, Any],
+    *,
+    any_size: bool,
 ) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the tracer, about code of libraries
             match form:
                 case "onnx":
-                    _write_onnx(graph, module, inputs, file, metadata)
+                    _write_onnx(graph, module, inputs[0], file, metadata, any_size=any_size)
                 case "torch_export":
-                    _write_program(graph, module, inputs, file, metadata)
+                    _write_program(graph, module, inputs[0], file, metadata)
                 case _:
                     assert_never(form)
     except (PlanError, MissingDependencyError):
@@ -202,7 +181,13 @@ def _write_program(
 
 
 def _write_onnx(
-    graph: Graph, module: nn.Module, inputs: Tensor, file: Path, metadata: Mapping[str, Any]
+    graph: Graph,
+    module: nn.Module,
+    inputs: Tensor,
+    file: Path,
+    metadata: Mapping[str, Any],
+    *,
+    any_size: bool,
 ) -> None:
     onnx, _ = require_onnx()
     names = [name for name, _ in graph.outputs]
@@ -221,13 +206,14 @@ def _write_onnx(
         )
     else:
         # What torch.export can't follow, the older exporter traces with torchvision's own operators.
+        of_any_size = {INPUT: {2: "height", 3: "width"}} if any_size else {}
         torch.onnx.export(
             module,
             (inputs[:1],),
             str(file),
             input_names=[INPUT],
             output_names=names,
-            dynamic_axes={name: {0: "boxes"} for name in names},
+            dynamic_axes={name: {0: "boxes"} for name in names} | of_any_size,
             opset_version=_OPSET,
             dynamo=False,
         )
@@ -255,13 +241,13 @@ def require_onnx() -> tuple[Any, Any]:
 
 
 def _differences(
-    graph: Graph, module: nn.Module, inputs: Tensor, file: Path, form: Format
+    graph: Graph, module: nn.Module, inputs: Sequence[Tensor], file: Path, form: Format
 ) -> dict[str, float]:
     """Largest difference of each output, over batches of one and, where it takes them, of all images."""
     run = _runner(file, form, [name for name, _ in graph.outputs])
-    batches = [inputs[number : number + 1] for number in range(len(inputs))]
-    if graph.any_batch and len(inputs) > 1:
-        batches.append(inputs)
+    batches = [image[None] for batch in inputs for image in batch]
+    if graph.any_batch:
+        batches += [batch for batch in inputs if len(batch) > 1]
     worst = dict.fromkeys((name for name, _ in graph.outputs), 0.0)
     for batch in batches:
         with torch.inference_mode():

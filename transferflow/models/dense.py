@@ -11,9 +11,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from transferflow.errors import PlanError
+from transferflow.models.backbones.build import build_backbone
 from transferflow.models.backbones.grouping import compile_groups
 from transferflow.models.backbones.torchvision_slices import resnet_slices
 from transferflow.models.layers import Backbone, Block, LayerGroup, Preprocessing
+from transferflow.spec.sections.backbone import Backbone as BackboneSection
+from transferflow.spec.sections.data import KeptShape
+from transferflow.spec.sections.size import Size
+
+_ODD_SIZE = (160, 224)
+"""Of an image that is no square, for a look at whether a model takes any."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,47 @@ def resnet_groups(body: nn.Module, prefix: str) -> tuple[LayerGroup, ...]:
     return tuple(group.prefixed(prefix) for group in compile_groups(body, resnet_slices(body)))
 
 
+def build_levels(
+    backbone: BackboneSection,
+    channels: int,
+    image_size: int | Size | KeptShape | None,
+    *,
+    pretrained: bool,
+    device: str,
+) -> Backbone:
+    """Build a backbone that gives feature maps and nothing else.
+
+    Args:
+        backbone: The backbone section.
+        channels: Input channels.
+        image_size: Of the input in pixels; or any, where images keep their shape.
+        pretrained: Whether to load weights.
+        device: `meta` for shapes alone.
+
+    Raises:
+        WeightsError: If the weights are not to be had.
+        PlanError: If it has no feature maps, or takes images of one size alone where they keep their shape.
+    """
+    size = None if isinstance(image_size, KeptShape) else image_size
+    body = build_backbone(backbone, channels=channels, image_size=size, pretrained=pretrained, device=device)
+    apply_levels_only(body, channels)
+    if isinstance(image_size, KeptShape):
+        _require_any_size(body, channels, backbone.name)
+    return body
+
+
+def _require_any_size(body: Backbone, channels: int, name: str) -> None:
+    try:
+        meta_levels(body, channels, _ODD_SIZE)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise PlanError(
+            f"{name} takes images of one size alone",
+            where="data.fit",
+            found="images that keep their shape",
+            allowed="letterbox or stretch, with data.image_size; or a convolutional network as the backbone",
+        ) from error
+
+
 class _Levels(nn.Module):
     def __init__(self, body: Backbone) -> None:
         super().__init__()
@@ -97,15 +145,18 @@ def apply_levels_only(body: Backbone, channels: int) -> None:
     body.groups = tuple(kept)
 
 
-def meta_levels(body: Backbone, channels: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+def meta_levels(
+    body: Backbone, channels: int, size: Size | None = None
+) -> tuple[list[Tensor], dict[str, Tensor]]:
     """Feature maps of one image on `meta`, where only shapes are reckoned with; the body stays as it is.
 
     Args:
         body: The backbone.
         channels: Its input channels.
+        size: Height and width of the image; left out: those of its weights.
 
     Returns:
-        One map per level, for the image size of its weights; and the parameters and buffers by name, below
+        One map per level; and the parameters and buffers by name, below
         `body.`, that they were reckoned with.
     """
     probe = _Levels(body)
@@ -113,7 +164,7 @@ def meta_levels(body: Backbone, channels: int) -> tuple[list[Tensor], dict[str, 
         name: torch.empty_like(value, device="meta", requires_grad=isinstance(value, nn.Parameter))
         for name, value in [*probe.named_parameters(), *probe.named_buffers()]
     }
-    images = torch.empty(1, channels, *body.preprocessing.image_size, device="meta")
+    images = torch.empty(1, channels, *(size or body.preprocessing.image_size), device="meta")
     trained = body.training
     body.eval()
     try:

@@ -33,7 +33,7 @@ class CardFacts:
         backbone: Its source and name.
         weights: What training started from.
         licence: Of those weights; empty when unknown.
-        image_size: Height and width that the model sees.
+        seen: What the model sees of an image, in words.
         channels: Channels that it sees.
         class_metrics: Per-class metrics, the one that says most first.
     """
@@ -43,7 +43,7 @@ class CardFacts:
     backbone: str
     weights: str
     licence: str
-    image_size: tuple[int, int]
+    seen: str
     channels: int
     class_metrics: tuple[str, ...]
 
@@ -194,9 +194,8 @@ def _training(data: ReportData, facts: CardFacts) -> str:
 
 
 def _limits(data: ReportData, facts: CardFacts) -> str:
-    height, width = facts.image_size
     lines = [
-        f"The model sees {height} x {width} pixels and {facts.channels} channels, whatever the image had.",
+        f"The model sees {facts.seen} and {facts.channels} channels, whatever the image had.",
         "It knows the classes above and no others: what shows something else gets one of them, too.",
         "The figures are of images like those of the test split, and say nothing of others.",
         *(_plain(warning) for warning in data.warnings),

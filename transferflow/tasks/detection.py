@@ -30,7 +30,7 @@ from transferflow.evaluation.statistics.bootstrap import Statistic
 from transferflow.models.detection.build import build_detector
 from transferflow.models.detection.inputs import to_torchvision_targets
 from transferflow.spec.sections.backbone import Backbone
-from transferflow.spec.sections.data import Data
+from transferflow.spec.sections.data import Data, KeptShape
 from transferflow.spec.sections.evaluation import Evaluation as EvaluationSection
 from transferflow.spec.sections.head import DetectionHead, Head
 from transferflow.spec.sections.task import DetectionTask
@@ -106,7 +106,7 @@ class Detection:
             backbone,
             num_classes=len(classes),
             channels=data.channels,
-            image_size=data.image_size,
+            image_size=data.fit if isinstance(data.fit, KeptShape) else data.image_size,
             pretrained=pretrained,
             seed=seed,
             device=device,

@@ -32,7 +32,7 @@ from transferflow.models.segmentation.build import build_segmenter
 from transferflow.models.segmentation.losses import count_pixels, cross_entropy, dice_loss
 from transferflow.spec.rules.data import describe_ignored_class
 from transferflow.spec.sections.backbone import Backbone
-from transferflow.spec.sections.data import Data
+from transferflow.spec.sections.data import Data, KeptShape
 from transferflow.spec.sections.evaluation import Evaluation as EvaluationSection
 from transferflow.spec.sections.head import Head, SegmentationHead
 from transferflow.spec.sections.task import SegmentationTask
@@ -110,7 +110,7 @@ class Segmentation:
             backbone,
             num_classes=len(classes),
             channels=data.channels,
-            image_size=data.image_size,
+            image_size=data.fit if isinstance(data.fit, KeptShape) else data.image_size,
             pretrained=pretrained,
             seed=seed,
             device=device,

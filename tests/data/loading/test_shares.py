@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from transferflow.data.loading.loader import EpochBatches
+from transferflow.data.loading.order import EpochBatches
 from transferflow.data.loading.shares import Share
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, Literal, assert_never
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
@@ -17,7 +14,7 @@ from transferflow.cpus import usable_cpus
 from transferflow.data.loading.batch import Batch
 from transferflow.data.loading.cache import CacheFolder
 from transferflow.data.loading.dataset import ImageDataset, Key, RawBatch, build_dataset
-from transferflow.data.loading.order import aspect_groups, batches_in_epoch, epoch_order
+from transferflow.data.loading.order import EpochBatches, aspect_groups
 from transferflow.data.loading.seeds import derive_seed
 from transferflow.data.loading.shares import WHOLE, Share
 from transferflow.data.loading.workers import decide_workers, describe_death, start_worker
@@ -33,52 +30,6 @@ from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, Nu
 
 _SMALL_IMAGE = 160
 """Up to this side, reading an image from the cache costs less than sending it between processes."""
-
-
-class EpochBatches(Sampler[list[Key]]):
-    """Which images stand in which batch; set `epoch`, `first` and `end` (of the batches) before iterating.
-
-    What is iterated over is this process's share of each batch.
-    """
-
-    def __init__(
-        self,
-        images: int,
-        batch_size: int,
-        seed: int,
-        *,
-        shuffle: bool,
-        share: Share = WHOLE,
-        groups: NDArray[np.int64] | None = None,
-    ) -> None:
-        """Plan the batches; with `groups`, images of one group stand together, see `epoch_order`."""
-        self.epoch = self.first = 0
-        self.end: int | None = None
-        self.images, self.batch_size = images, batch_size
-        self._seed, self._shuffle = seed, shuffle
-        self._share = share
-        self._groups = groups
-
-    def __len__(self) -> int:
-        return batches_in_epoch(self.images, self.batch_size, train=self._shuffle)
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        for keys in islice(self.of(self.epoch), self.first, self.end):
-            yield keys[self._share.part(len(keys), self.batch_size)[0]]
-
-    def counts(self, number: int) -> bool:
-        """Whether the images of this process's share of a batch count, see `Share.part`."""
-        images = min(self.batch_size, self.images - number * self.batch_size)
-        return self._share.part(images, self.batch_size)[1]
-
-    def of(self, epoch: int) -> Iterator[list[Key]]:
-        """Whole batches of one epoch."""
-        if self._shuffle:
-            for places in epoch_order(self.images, self.batch_size, self._seed, epoch, self._groups):
-                yield [(epoch, int(place)) for place in places]
-            return
-        for first in range(0, self.images, self.batch_size):
-            yield [(epoch, place) for place in range(first, min(first + self.batch_size, self.images))]
 
 
 class ChosenBatches(Sampler[list[Key]]):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import Sampler
 
+from transferflow.data.loading.dataset import Key
+from transferflow.data.loading.shares import WHOLE, Share
 from transferflow.spec.sections.size import Size
 
 _WIDEST, _STEPS = 3, 3
@@ -68,3 +72,49 @@ def _by_group(order: NDArray[np.int64], batch_size: int, groups: NDArray[np.int6
             group.clear()
     left = [image for _, group in sorted(waiting.items()) for image in group]
     return np.array(found + left, np.int64)
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """Which images stand in which batch; set `epoch`, `first` and `end` (of the batches) before iterating.
+
+    What is iterated over is this process's share of each batch.
+    """
+
+    def __init__(
+        self,
+        images: int,
+        batch_size: int,
+        seed: int,
+        *,
+        shuffle: bool,
+        share: Share = WHOLE,
+        groups: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Plan the batches; with `groups`, images of one group stand together, see `epoch_order`."""
+        self.epoch = self.first = 0
+        self.end: int | None = None
+        self.images, self.batch_size = images, batch_size
+        self._seed, self._shuffle = seed, shuffle
+        self._share = share
+        self._groups = groups
+
+    def __len__(self) -> int:
+        return batches_in_epoch(self.images, self.batch_size, train=self._shuffle)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for keys in islice(self.of(self.epoch), self.first, self.end):
+            yield keys[self._share.part(len(keys), self.batch_size)[0]]
+
+    def counts(self, number: int) -> bool:
+        """Whether the images of this process's share of a batch count, see `Share.part`."""
+        images = min(self.batch_size, self.images - number * self.batch_size)
+        return self._share.part(images, self.batch_size)[1]
+
+    def of(self, epoch: int) -> Iterator[list[Key]]:
+        """Whole batches of one epoch."""
+        if self._shuffle:
+            for places in epoch_order(self.images, self.batch_size, self._seed, epoch, self._groups):
+                yield [(epoch, int(place)) for place in places]
+            return
+        for first in range(0, self.images, self.batch_size):
+            yield [(epoch, place) for place in range(first, min(first + self.batch_size, self.images))]

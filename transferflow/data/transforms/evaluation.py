@@ -84,6 +84,14 @@ class EvalTransform:
         """Whether the model sees each image in a size of its own."""
         return self.mode == "rescale"
 
+    @property
+    def in_words(self) -> str:
+        """What the model sees of an image."""
+        height, width = self.image_size
+        if self.keeps_shape:
+            return f"shorter side {height}, longer side at most {width} pixels"
+        return f"{height} x {width} pixels"
+
     def resized(self, size: Size) -> Size:
         """Size after the first step, for an image of `size` (height, width)."""
         match self.mode:

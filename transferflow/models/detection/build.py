@@ -8,8 +8,7 @@ import torch
 from torch import nn
 from torchvision.models import WeightsEnum
 
-from transferflow.models.backbones.build import build_backbone
-from transferflow.models.dense import DenseModel, apply_levels_only, resnet_groups
+from transferflow.models.dense import DenseModel, build_levels, resnet_groups
 from transferflow.models.detection.generic import DetectorSettings, build_generic_detector
 from transferflow.models.detection.inputs import PreparedInput, apply_float32_outputs
 from transferflow.models.detection.layer_groups import detector_groups
@@ -26,6 +25,7 @@ from transferflow.models.torchvision_start import (
     whole_weights,
 )
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
+from transferflow.spec.sections.data import KeptShape
 from transferflow.spec.sections.head import DetectionHead
 from transferflow.spec.sections.size import Size
 
@@ -40,7 +40,7 @@ def build_detector(
     *,
     num_classes: int,
     channels: int,
-    image_size: int | Size | None,
+    image_size: int | Size | KeptShape | None,
     pretrained: bool,
     seed: int,
     device: str = "cpu",
@@ -57,7 +57,7 @@ def build_detector(
             weights of the whole detector.
         num_classes: Classes of the data set, without a background.
         channels: Input channels.
-        image_size: Of the input in pixels: a side, or height and width.
+        image_size: Of the input in pixels: a side, or height and width; or any, if images keep their shape.
         pretrained: Whether to load weights.
         seed: Of the layers that are new.
         device: `meta` for shapes alone.
@@ -86,10 +86,7 @@ def build_detector(
             )
             groups = resnet_groups(model.get_submodule("backbone.body"), "backbone.body")
         else:
-            body = build_backbone(
-                backbone, channels=channels, image_size=image_size, pretrained=pretrained, device=device
-            )
-            apply_levels_only(body, channels)
+            body = build_levels(backbone, channels, image_size, pretrained=pretrained, device=device)
             model = build_generic_detector(body, settings)
             groups = tuple(group.prefixed("backbone.body") for group in body.groups)
             preprocessing = body.preprocessing

@@ -9,8 +9,7 @@ from torch import nn
 from torchvision.models import WeightsEnum, resnet50
 from torchvision.models._utils import IntermediateLayerGetter
 
-from transferflow.models.backbones.build import build_backbone
-from transferflow.models.dense import DenseModel, apply_levels_only, build_group, resnet_groups
+from transferflow.models.dense import DenseModel, build_group, build_levels, resnet_groups
 from transferflow.models.layers import Backbone, LayerGroup, Preprocessing
 from transferflow.models.neck import decide_level_sources
 from transferflow.models.segmentation.dilation import apply_output_stride
@@ -32,6 +31,7 @@ from transferflow.models.torchvision_start import (
     whole_weights,
 )
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
+from transferflow.spec.sections.data import KeptShape
 from transferflow.spec.sections.head import SegmentationHead
 from transferflow.spec.sections.size import Size
 
@@ -51,7 +51,7 @@ def build_segmenter(
     *,
     num_classes: int,
     channels: int,
-    image_size: int | Size | None,
+    image_size: int | Size | KeptShape | None,
     pretrained: bool,
     seed: int,
     device: str = "cpu",
@@ -67,7 +67,7 @@ def build_segmenter(
             starts from weights of the whole segmenter.
         num_classes: Classes.
         channels: Input channels.
-        image_size: Of the input in pixels: a side, or height and width.
+        image_size: Of the input in pixels: a side, or height and width; or any, if images keep their shape.
         pretrained: Whether to load weights.
         seed: Of the layers that are new.
         device: `meta` for shapes alone.
@@ -87,10 +87,7 @@ def build_segmenter(
             groups = resnet_groups(model.get_submodule("backbone"), "backbone")
             rows = None if known is None else find_labels(whole, known)
             return _finish(head, model, groups, preprocessing, num_classes, rows)
-        body = build_backbone(
-            backbone, channels=channels, image_size=image_size, pretrained=pretrained, device=device
-        )
-        apply_levels_only(body, channels)
+        body = build_levels(backbone, channels, image_size, pretrained=pretrained, device=device)
         if head.kind == "lite":
             return _lite(head, body, num_classes)
         return _on_backbone(head, body, backbone.name, num_classes, channels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.models.spec_weights import weights_of
 from transferflow.report.contents import ReportData
 from transferflow.report.model_card import CardFacts, model_card
@@ -18,16 +19,15 @@ def write_card(challenger: Challenger, data: ReportData, folder: Path) -> None:
     """Write the card into `folder`."""
     spec = challenger.spec
     weights = weights_of(spec)
-    transform = read_description(challenger.trained.folder)["eval_transform"]
-    height, width = transform["image_size"]
+    transform = EvalTransform.from_json(read_description(challenger.trained.folder)["eval_transform"])
     facts = CardFacts(
         model=registered_model(spec),
         pipeline_tag=spec.task.traits.pipeline_tag,
         backbone=f"{spec.backbone.name} ({spec.backbone.source})",
         weights=str(spec.backbone.weights),
         licence=weights.licence if weights else "",
-        image_size=(height, width),
-        channels=transform["channels"],
+        seen=transform.in_words,
+        channels=transform.channels,
         class_metrics=spec.task.metrics.per_class,
     )
     write_atomic(folder / CARD, model_card(data, facts))

@@ -72,7 +72,7 @@ def write_training_sheet(
     legend = [(name, f"rgb{class_colour(number)}") for number, name in enumerate(snapshot.classes)]
     facts = {
         "training images": f"{snapshot.counts['train']:,}",
-        "image size": " x ".join(map(str, transform.base.image_size)),
+        "image size": transform.base.in_words,
         "channels": str(transform.base.channels),
     }
     caption = f"Augmentation: {', '.join(describe_steps(transform)) or 'none'}."
