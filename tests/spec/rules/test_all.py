@@ -14,6 +14,7 @@ from transferflow.spec.load import load_spec, preset_names
 
 ProblemsOf = Callable[..., tuple[Problem, ...]]
 
+SHAPE = "{shorter: 800, longer: 1333}"
 CLIP = """\
 name: a
 task: {kind: classification}
@@ -99,6 +100,36 @@ def test_a_zero_shot_head_has_other_settings(problems_of: ProblemsOf, override: 
             "0 is the value of the class sky",
         ),
         (("task={kind: detection}", "data={format: yolo, root: d, fit: crop}"), "data.fit", "would lose"),
+        (
+            ("task={kind: detection}", f"data={{format: yolo, root: d, image_size: 64, fit: {SHAPE}}}"),
+            "data.image_size",
+            "leave one of the two out",
+        ),
+        ((f"data.fit={SHAPE}",), "data.fit", "classification sees images of one size"),
+        (
+            (
+                "task={kind: detection}",
+                f"data={{format: yolo, root: d, fit: {SHAPE}}}",
+                "training.activation_cache={views: 2}",
+            ),
+            "training.activation_cache",
+            "activations of any size",
+        ),
+        (
+            ("task={kind: detection}", "data={format: yolo, root: d}", "training.epochs=0"),
+            "training.epochs",
+            "COCO_V1",
+        ),
+        (
+            (
+                "task={kind: detection}",
+                "data={format: yolo, root: d}",
+                "head.kind=fcos",
+                "backbone={source: checkpoint, name: fasterrcnn_resnet50_fpn_v2, weights: w.pth}",
+            ),
+            "backbone.name",
+            "a whole model: it goes with head.kind faster_rcnn",
+        ),
         (
             (
                 "data.image_size=64",
