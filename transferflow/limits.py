@@ -40,6 +40,9 @@ MAX_IMAGE_BYTES = 1 << 30
 """Bytes of the decoded values of one image, all bands and pages."""
 MAX_DECODING_BYTES = 2 << 30
 """Bytes of the decoded values of all images that the threads of a process decode at once; others wait."""
+MAX_ASPECT = 16
+"""Longer over shorter side up to which an image keeps its shape where `data.fit` names the shorter one alone:
+a strip of one pixel would grow without bound."""
 MAX_JPEG_WORK = 10_000_000_000
 """Pixels times scans of a JPEG: a progressive file of 1 MB can ask for thousands of passes."""
 MAX_TIFF_PAGES = 1_000

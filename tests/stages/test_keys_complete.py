@@ -28,7 +28,7 @@ UNTOUCHED = {
         "name": "a name; the former snapshot that it leads to is an input by its content",
         "data.cache*": "the cache holds the same pixels",
         "data.image_size": "applied when images are loaded",
-        "data.fit": "applied when images are loaded",
+        "data.fit*": "applied when images are loaded",
         "backbone.*": "prepare reads data and task alone",
         "freeze.*": "prepare reads data and task alone",
         "head.*": "prepare reads data and task alone",
@@ -226,6 +226,21 @@ BASES = {
             ]
         },
     },
+    "whole": {
+        "task": {"kind": "segmentation"},
+        "data": {
+            "format": "coco",
+            "root": "r",
+            "annotations": "a.json",
+            "fit": {"shorter": 64, "longer": 128, "crop": 48, "tile": 96},
+        },
+        "augmentation": {"preset": "none", "scale": [0.5, 2.0]},
+    },
+    "windows": {
+        "task": {"kind": "segmentation"},
+        "data": {"format": "coco", "root": "r", "annotations": "a.json", "fit": {"crop": 48}},
+        "augmentation": {"transforms": [{"name": "HorizontalFlip"}], "scale": [0.5, 2.0]},
+    },
     "numbers": {
         "task": {"kind": "regression"},
         "data": {"format": "csv", "root": "r", "file": "a.csv"},
@@ -253,6 +268,9 @@ FIXED = {"kind", "format", "source", "policy", "library"}
 OTHERS = {
     "data.classes": [["b", "a"]],
     "data.columns.*": ["other"],
+    "data.fit": ["stretch"],
+    "data.fit.longer": [256],
+    "data.fit.*": [32],
     "data.link_roots": [["cache"]],
     "data.colours": [{"a": [0, 0, 0], "b": [2, 2, 2]}, {"a": [1, 1, 1], "b": [0, 0, 0]}],
     "data.encoding": ["index"],
@@ -283,6 +301,7 @@ OTHERS = {
     "registration.gate.also.*.metric": ["macro_f1"],
     "registration.gate.per_class_floor": [{"recall": 0.2}],
     "freeze.phases.*.train": [["layer4", "head"]],
+    "augmentation.scale": [[0.5, 1.5]],
     "augmentation.*.args": [{"p": 0.5}],
     "deployment.schedule.cron": ["0 4 * * 1"],
     "execution.prepare": [{"kind": "dask", "address": "tcp://10.0.0.7:8786"}],

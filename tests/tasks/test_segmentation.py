@@ -16,7 +16,8 @@ from transferflow.tasks.base import PredictionInputs, SplitPredictions
 from transferflow.tasks.build import build_parts, build_task
 from transferflow.tasks.rendering.mask_files import read_mask, write_mask
 from transferflow.tasks.rendering.viewable import show_row
-from transferflow.tasks.segmentation import SCHEMA, classify_pixels
+from transferflow.tasks.segmentation import SCHEMA
+from transferflow.tasks.segmentation_answers import classify_pixels
 from transferflow.tasks.segmentation_truth import pixel_weights
 
 SHOW = partial(show_row, channels=1, intensity=Percentile(kind="percentile"))

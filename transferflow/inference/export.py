@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from transferflow.data.files.geometry import Pixels
+from transferflow.data.files.geometry import Pixels, pad_to_size
 from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.errors import MissingDependencyError, PlanError, StoreError, root_reason
 from transferflow.inference.export_notes import describe_graph
@@ -94,7 +94,7 @@ def export_bundle(
     with folder_beside(path) as beside:
         file = beside / path.name
         metadata = describe_graph(bundle, graph, INPUT, normalise=normalise)
-        any_size = bundle.transform.keeps_shape
+        any_size = bundle.transform.mode == "rescale"
         _write(graph, module.eval(), inputs, file, form, metadata, any_size=any_size)
         differences = _differences(graph, module, inputs, file, form)
         worst = max(differences.values())
@@ -110,12 +110,15 @@ def export_bundle(
 
 
 def _inputs(transform: EvalTransform, images: Sequence[Pixels], *, normalise: bool) -> list[Tensor]:
-    """What the graph is given: all images in one batch, or one by one where each keeps its shape.
+    """What the graph is given: all images, or a window of each, in one batch; or one by one in their sizes.
 
     Raises:
         PlanError: If the graph is to normalise what is rescaled only afterwards.
     """
-    if not transform.keeps_shape:
+    if transform.mode == "whole":
+        rows, columns = transform.image_size
+        images = [pad_to_size(image[:rows, :columns], (rows, columns), transform.fill) for image in images]
+    if transform.mode != "rescale":
         batch = torch.from_numpy(np.stack(images))
         return [batch if normalise else transform.normalize(batch)]
     if normalise:

@@ -24,7 +24,7 @@ def describe_graph(bundle: Bundle, graph: Graph, name: str, *, normalise: bool) 
     channels = transform.channels
     batch = "N" if graph.any_batch else "1"
     layout = f"{height} x {width} x {channels}" if normalise else f"{channels} x {height} x {width}"
-    if transform.keeps_shape:
+    if transform.mode == "rescale":
         layout = f"{channels} x height x width"
     steps = [
         f"decode to 8 bits and {channels} channels, turned as the EXIF data says",
@@ -32,7 +32,7 @@ def describe_graph(bundle: Bundle, graph: Graph, name: str, *, normalise: bool) 
     ]
     if not normalise:
         steps.append(f"(x / 255 - mean) / std per channel: mean {transform.mean}, std {transform.std}")
-    if transform.keeps_shape:
+    if transform.mode == "rescale":
         steps.append(
             f"resize by the largest factor that brings the shorter side to {height} and the longer one to "
             f"{width} at most, sides rounded down (bilinear, not antialiased)"
@@ -64,14 +64,19 @@ def _fitting(transform: EvalTransform) -> list[str]:
     window = "{} x {}".format(*transform.resize)
     final = "{} x {}".format(*transform.image_size)
     how = f"({transform.interpolation}, antialiased)"
+    fill = tuple(int(value) for value in transform.fill)
     match transform.mode:
         case "crop":
             return [f"resize so that the image covers {window} {how}", f"cut the centre, {final}"]
         case "letterbox":
-            fill = tuple(int(value) for value in transform.fill)
             pad = f"pad at the bottom and the right with {fill} to {final}"
             return [f"resize so that the image fits into {window} {how}", pad]
         case "stretch":
             return [f"resize to {window}, whatever the sides were {how}"]
         case "rescale":
             return []
+        case "whole":
+            sides = f"the shorter side {transform.shorter}, the longer one at most {transform.longer}"
+            resize = [] if transform.shorter is None else [f"resize with the aspect kept: {sides} {how}"]
+            cut = f"cut into windows of {final}, smaller ones padded at the bottom and the right with {fill}"
+            return [*resize, f"{cut}; the scores of overlapping windows are yours to join"]

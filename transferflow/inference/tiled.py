@@ -17,10 +17,7 @@ from transferflow.inference.sources import Failure, NamedImage, read_image
 from transferflow.tasks.base import PredictionInputs, VisionTask
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import Bundle
-from transferflow.tasks.tiling import Tile, TilePredictions, decide_tiles, shape_tile
-
-OVERLAP = 0.25
-"""Share of a tile's side that neighbours have in common at least."""
+from transferflow.tasks.tiling import OVERLAP, Tile, TilePredictions, decide_tiles, shape_tile
 
 
 def predict_tiled(bundle: Bundle, images: Iterable[NamedImage], folder: Path, longer: int) -> Answers:

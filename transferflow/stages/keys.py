@@ -42,6 +42,8 @@ def train_inputs(
         del sections["training"][machine]
     if not spec.training.sync_batch_norm:
         del sections["training"]["sync_batch_norm"]  # it came later, and changes no earlier key
+    if spec.augmentation.scale is None:
+        del sections["augmentation"]["scale"]  # it came later, and changes no earlier key
     if not isinstance(spec.training.activation_cache, ActivationViews):
         del sections["training"]["activation_cache"]  # which then changes no result
     sections["kept_by"] = _kept_by(spec)

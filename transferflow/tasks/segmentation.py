@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from transferflow.data.files.geometry import Pixels
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row
@@ -44,6 +42,7 @@ from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.masks import MaskOutput
 from transferflow.tasks.rendering.mask_files import write_mask
 from transferflow.tasks.rendering.mask_pictures import picture_masks
+from transferflow.tasks.segmentation_answers import read_masks
 from transferflow.tasks.segmentation_start import even_mask_starts
 from transferflow.tasks.segmentation_truth import KeptMasks, MaskPairs, pixel_weights
 
@@ -158,7 +157,7 @@ class Segmentation:
         """One row per image: `id` and `mask`, a PNG of class indices at the original size."""
         rows = [
             {"id": image, "mask": write_mask(inputs.folder, image, mask)}
-            for image, mask in _masks(model, inputs)
+            for image, mask in read_masks(model, inputs)
         ]
         return pa.Table.from_pylist(rows, schema=SCHEMA)
 
@@ -176,7 +175,7 @@ class Segmentation:
 
         def count(model: nn.Module, inputs: PredictionInputs) -> pa.Table:
             total = MaskCounts.of_nothing(classes)
-            for image, mask in _masks(model, inputs):
+            for image, mask in read_masks(model, inputs):
                 total += count_mask(mask, truth.read(image), classes, ignored, outlines=outlines)
             columns = {"confusion": [total.confusion.ravel()], "boundary": [total.boundary.ravel()]}
             return pa.table(columns)
@@ -271,38 +270,3 @@ def build_segmentation(
         metrics=evaluation.metrics or task.metrics.names,
         keeps_head=keeps_head,
     )
-
-
-def _masks(model: nn.Module, inputs: PredictionInputs) -> Iterator[tuple[str, Pixels]]:
-    """Id of each image, and the class of each of its pixels."""
-    with torch.inference_mode():
-        for batch in inputs.batches:
-            logits = inputs.ask(model, batch)["out"].float()
-            for image, scores in zip(batch.ids, logits, strict=True):
-                yield image, classify_pixels(scores, inputs, image)
-
-
-def classify_pixels(scores: Tensor, inputs: PredictionInputs, image: str) -> Pixels:
-    """Best class of every pixel of the original image.
-
-    The scores, not the classes, are led back to the original size: borders between classes stay smooth.
-
-    Args:
-        scores: Logits of one image in the model's square, classes x H x W.
-        inputs: Knows the transform and the original sizes.
-        image: The image's id.
-
-    Returns:
-        uint8, height x width.
-    """
-    width, height = inputs.sizes[image]
-    rows, columns = inputs.transform.resized((height, width))
-    whole = scores[:, :rows, :columns]
-    best = torch.full((height, width), -torch.inf, device=scores.device)
-    found = torch.zeros((height, width), dtype=torch.uint8, device=scores.device)
-    for number, plane in enumerate(whole):  # one class at a time: large images do not fit all at once
-        enlarged = F.interpolate(plane[None, None], (height, width), mode="bilinear", align_corners=False)
-        better = enlarged[0, 0] > best
-        best = torch.where(better, enlarged[0, 0], best)
-        found[better] = number
-    return np.asarray(found.cpu().numpy())

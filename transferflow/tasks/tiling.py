@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from transferflow.spec.sections.size import Size
 
+OVERLAP = 0.25
+"""Share of a tile's side that neighbours have in common at least."""
 _EDGE = 2.0
 """How close a box comes to the edge that cuts it, in the model's pixels."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from typing import get_args
 
 import pytest
 
@@ -14,6 +15,7 @@ from transferflow.spec.habits.values import METRICS, TOLD_MISSING, TOLD_VALUES, 
 from transferflow.spec.load import ROOT
 from transferflow.spec.merging.shape import ListShape, ScalarShape, SectionShape, Shape, VariantsShape, slots
 from transferflow.spec.sections import metrics
+from transferflow.spec.sections.data import FitMode
 
 ProblemsOf = Callable[..., tuple[Problem, ...]]
 
@@ -209,7 +211,7 @@ def test_the_tables_name_what_there_is() -> None:
         if isinstance(shape, ScalarShape):
             choices.setdefault(path, set()).update(shape.choices)
     for path, words in VALUES.items():
-        allowed = choices.get(path) or {"balanced", "auto", "null", "1", "3"}
+        allowed = choices.get(path) or {"balanced", "auto", "null", "1", "3", *get_args(FitMode)}
         assert allowed.issuperset(words.values()), path
     names = {name for words in METRICS.values() for name in words}
     tasks = (metrics.SINGLE_LABEL, metrics.MULTI_LABEL, metrics.DETECTION, metrics.SEGMENTATION)

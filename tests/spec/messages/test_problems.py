@@ -58,7 +58,7 @@ APPENDED: list[tuple[str, str, str]] = [
     ("optimizer: sgd", "9:12: optimizer", "{kind: sgd}"),
     ("head: linar", "9:7: head", "did you mean `linear`"),
     ("augmentation: none", "9:15: augmentation", "{preset: none}"),
-    ("augmentation: [flip]", "9:15: augmentation", "a mapping with mixup, cutmix, preset, transforms"),
+    ("augmentation: [flip]", "9:15: augmentation", "a mapping with mixup, cutmix, scale, preset, transforms"),
     ("augmentation: {transforms: {name: A}}", "9:16: augmentation.transforms", "one_of"),
     ("optimizer: 3", "9:12: optimizer", "must be a mapping"),
     ("training: fast", "9:11: training", "must be a mapping"),

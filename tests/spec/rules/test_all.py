@@ -116,7 +116,31 @@ def test_a_zero_shot_head_has_other_settings(problems_of: ProblemsOf, override: 
             "activations of any size",
         ),
         (
-            ("task={kind: detection}", "data={format: yolo, root: d}", "training.epochs=0"),
+            ("task={kind: detection}", "data={format: yolo, root: d, fit: {shorter: 800}}"),
+            "data.fit",
+            "needs `shorter` and `longer`",
+        ),
+        (
+            ("task={kind: segmentation}", "data={format: mask_folder, root: d, fit: {shorter: 520}}"),
+            "data.fit",
+            "the window that training cuts out",
+        ),
+        (
+            (
+                "task={kind: detection}",
+                "data={format: yolo, root: d, fit: {shorter: 64, longer: 96, tile: 64}}",
+            ),
+            "data.fit.tile",
+            "is for segmentation",
+        ),
+        (("augmentation.scale=[0.5, 2.0]",), "augmentation.scale", "no window is cut afterwards"),
+        (
+            (
+                "task={kind: detection}",
+                "data={format: yolo, root: d}",
+                "training.epochs=0",
+                "backbone.weights=IMAGENET1K_V2",
+            ),
             "training.epochs",
             "COCO_V1",
         ),

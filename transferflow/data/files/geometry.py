@@ -47,6 +47,18 @@ def rescaled_size(size: Size, shorter: int, longer: int) -> Size:
     return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
 
 
+def shorter_size(size: Size, shorter: int, longer: int) -> Size:
+    """Size with the aspect kept whose shorter side is `shorter`, as torchvision's `resize` makes it.
+
+    Where the longer side would be above `longer`, that is its size, and the shorter one gets less. No side
+    falls below one pixel.
+    """
+    small, large = shorter, max(shorter, int(shorter * max(size) / min(size)))
+    if large > longer:
+        small, large = max(1, int(longer * small / large)), longer
+    return (small, large) if size[0] <= size[1] else (large, small)
+
+
 def resize_image(image: Pixels, size: Size, interpolation: Interpolation) -> Pixels:
     """Resize H x W x C with antialiasing, whatever the number of channels."""
     if image.shape[:2] == size:

@@ -149,13 +149,14 @@ class ImageDataset(Dataset[Any]):
             "interpolation": self._base.interpolation,
             "mode": self._base.mode,
             "resize": self._base.resize,
+            **self._base.rule,
             "masks": masks and [masks.classes, store_coding(masks.coding)],
         }
 
     @property
     def is_varied(self) -> bool:
         """Whether an image looks different in another epoch."""
-        return self._variation is not None and bool(self._variation.steps)
+        return self._variation is not None and self._variation.is_varied
 
     def appearance(self) -> str:
         """Digest of what decides, besides `content_key`, what an image and its truth are."""
@@ -165,7 +166,7 @@ class ImageDataset(Dataset[Any]):
                 "decoding": self._decoding(),
                 "transform": self._base.to_json(),
                 "steps": [step.model_dump(mode="json") for step in steps],
-                "seed": self._seed if steps else None,
+                "seed": self._seed if self.is_varied else None,
                 "classes": self._numbers if self._boxes else None,
             }
         )

@@ -103,6 +103,7 @@ class Loader:
         self._targets, self._seed = targets, seed
         self._mixing = transform if isinstance(transform, TrainTransform) else None
         self._base = transform.base if isinstance(transform, TrainTransform) else transform
+        self._keeps_shape = transform.keeps_shape
         self._loader: DataLoader[Any] = DataLoader(
             dataset,
             batch_sampler=self._chosen,
@@ -126,7 +127,7 @@ class Loader:
     @property
     def keeps_shape(self) -> bool:
         """Whether batches differ in height and width."""
-        return self._base.keeps_shape
+        return self._keeps_shape
 
     @property
     def mixes(self) -> bool:
@@ -231,9 +232,9 @@ def build_loader(
     dataset = build_dataset(snapshot, rows, transform, truth, seed)
     cached = cache is not None and dataset.use_cache(cache)
     base = transform.base if isinstance(transform, TrainTransform) else transform
-    groups = aspect_groups([(row.height, row.width) for row in rows]) if base.keeps_shape else None
+    groups = aspect_groups([(row.height, row.width) for row in rows]) if transform.keeps_shape else None
     # Padding is not seen by chance: what a model answers must not depend on the images beside it.
-    size = batch_size if train or not base.keeps_shape else 1
+    size = batch_size if train or not transform.keeps_shape else 1
     cpus = max(1, usable_cpus() // share.of)
     return Loader(
         dataset,

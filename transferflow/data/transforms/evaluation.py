@@ -30,15 +30,17 @@ from transferflow.data.files.geometry import (
     resize_image,
     resize_mask,
     scale_boxes,
+    shorter_size,
 )
 from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.errors import DataError
+from transferflow.limits import MAX_ASPECT
 from transferflow.spec.sections.backbone import Normalization
 from transferflow.spec.sections.data import Data, FitMode, FullRange, Intensity, KeptShape
 from transferflow.spec.sections.normalization import adapt_statistics
 from transferflow.spec.sections.size import Size, size_of
 
-Mode = FitMode | Literal["rescale"]
+Mode = FitMode | Literal["rescale", "whole"]
 _Side = Annotated[int, Field(ge=16, le=10_000)]
 _AnySize = Annotated[tuple[_Side, _Side], BeforeValidator(lambda given: size_of(given))]
 """Bundles of earlier versions have one number, the side of a square."""
@@ -51,7 +53,7 @@ class EvalTransform:
 
     Attributes:
         image_size: Height and width that the model sees, in pixels; of `rescale` the shorter and the longer
-            side at most, whichever way the image lies.
+            side at most, whichever way the image lies; of `whole` the window that training cuts out.
         resize: Window that the first step makes the image cover (`crop`), fit into (`letterbox`) or fill
             (`stretch`); height and width in pixels.
         mean: Per channel, on the 0..1 scale.
@@ -62,7 +64,11 @@ class EvalTransform:
         mode: `crop` cuts the centre; `letterbox` keeps the whole image and pads it at the bottom and the
             right with the mean colour; `stretch` keeps it and distorts. `rescale` keeps the image's shape:
             neither step moves a pixel, and the normalised values are rescaled, exactly as torchvision's
-            `GeneralizedRCNNTransform` does it. Boxes and masks can be led back from all but `crop`.
+            `GeneralizedRCNNTransform` does it. `whole` keeps the shape, too, and resizes pixels if at all.
+            Boxes and masks can be led back from all but `crop`.
+        shorter: Of `whole`: the shorter side after the first step; `None`: nothing is resized.
+        longer: Of `whole`: the longer side at most.
+        tile: Of `whole`: images with a longer side than this are computed in overlapping tiles of that side.
     """
 
     image_size: _AnySize
@@ -73,6 +79,9 @@ class EvalTransform:
     channels: Annotated[StrictInt, Field(ge=1, le=64)] = 3
     intensity: Intensity = field(default_factory=FullRange)
     mode: Mode = "crop"
+    shorter: _Side | None = None
+    longer: _Side | None = None
+    tile: _Side | None = None
 
     def __call__(self, image: Pixels) -> Tensor:
         """Map a decoded image (uint8, H x W x C, any size) to float32, C x height x width."""
@@ -82,13 +91,21 @@ class EvalTransform:
     @property
     def keeps_shape(self) -> bool:
         """Whether the model sees each image in a size of its own."""
-        return self.mode == "rescale"
+        return self.mode in ("rescale", "whole")
+
+    @property
+    def rule(self) -> dict[str, int | None]:
+        """What decides, besides `mode` and `resize`, how large an image is after the first step."""
+        return {"shorter": self.shorter, "longer": self.longer} if self.mode == "whole" else {}
 
     @property
     def in_words(self) -> str:
         """What the model sees of an image."""
         height, width = self.image_size
-        if self.keeps_shape:
+        if self.mode == "whole":
+            sides = "" if self.shorter is None else f", shorter side {self.shorter} pixels"
+            return f"whole images{sides} (windows of {height} x {width} pixels in training)"
+        if self.mode == "rescale":
             return f"shorter side {height}, longer side at most {width} pixels"
         return f"{height} x {width} pixels"
 
@@ -103,6 +120,10 @@ class EvalTransform:
                 return self.resize
             case "rescale":
                 return size
+            case "whole":
+                if self.shorter is None:
+                    return size
+                return shorter_size(size, self.shorter, self.longer or MAX_ASPECT * self.shorter)
 
     def seen(self, size: Size) -> Size:
         """Height and width of an image of `size` in what the model sees, padding left out."""
@@ -128,7 +149,7 @@ class EvalTransform:
                 return np.ascontiguousarray(centre_crop(image, self.image_size))
             case "letterbox" | "stretch":
                 return pad_to_size(image, self.image_size, self.fill)
-            case "rescale":
+            case "rescale" | "whole":
                 return image
 
     def fit_sample(self, sample: Sample) -> Sample:
@@ -140,7 +161,7 @@ class EvalTransform:
                 mask = sample.mask
                 fitted = None if mask is None else pad_to_size(mask, self.image_size, VOID)
                 return replace(sample, image=self.fit(sample.image), mask=fitted)
-            case "rescale":
+            case "rescale" | "whole":
                 if sample.boxes is None:
                     return sample
                 size = _size(sample.image)
@@ -246,9 +267,15 @@ def build_eval_transform(
     if normalization is not None:
         mean, std = normalization.mean, normalization.std
     mean, std = adapt_statistics(mean, std, data.channels)
-    mode: Mode = "rescale" if isinstance(fit, KeptShape) else fit
-    if isinstance(fit, KeptShape):
-        size = fit.shorter, fit.longer
+    kept = fit if isinstance(fit, KeptShape) else KeptShape()
+    match fit:
+        case KeptShape(crop=None, shorter=int(shorter), longer=int(longer)):
+            mode: Mode = "rescale"
+            size, kept = (shorter, longer), KeptShape()
+        case KeptShape(crop=crop):
+            mode, size = "whole", size if crop is None else size_of(crop)
+        case _:
+            mode = fit
     return EvalTransform(
         image_size=size,
         resize=enlarged(size, crop_fraction) if mode == "crop" else size,
@@ -258,4 +285,7 @@ def build_eval_transform(
         channels=data.channels,
         intensity=data.intensity,
         mode=mode,
+        shorter=kept.shorter,
+        longer=kept.longer,
+        tile=kept.tile,
     )

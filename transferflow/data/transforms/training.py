@@ -34,7 +34,7 @@ class TrainTransform:
 
     Attributes:
         base: Resizes before, and fits and normalises after; shared with evaluation.
-        steps: Variations in order; without any, this is the evaluation transform.
+        steps: Variations in order; without any, this is the evaluation transform, or a window out of it.
         moving: What moves with the image.
         mixup: Alpha of mixup between the images of a batch.
         cutmix: Alpha of CutMix between the images of a batch.
@@ -49,7 +49,17 @@ class TrainTransform:
     @property
     def is_random(self) -> bool:
         """Whether two epochs can differ."""
-        return bool(self.steps) or self.mixup > 0 or self.cutmix > 0
+        return self.is_varied or self.mixup > 0 or self.cutmix > 0
+
+    @property
+    def is_varied(self) -> bool:
+        """Whether an image by itself looks different in another epoch."""
+        return bool(self.steps) or self.base.mode == "whole"
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether training sees each image in a size of its own."""
+        return self.base.mode == "rescale"
 
     def __call__(self, image: Pixels, seed: int) -> Tensor:
         """Map a decoded image (uint8, H x W x C) to float32, C x height x width."""
@@ -59,7 +69,7 @@ class TrainTransform:
 
     def vary(self, sample: Sample, seed: int) -> Sample:
         """Vary a resized sample and fit it to the model's size."""
-        if not self.steps:
+        if not self.is_varied:
             return self.base.fit_sample(sample)
         self._composed.set_random_state(np.random.default_rng(seed), random.Random(seed))
         match self.moving:
@@ -72,7 +82,7 @@ class TrainTransform:
                 varied = self._composed(image=sample.image, bboxes=sample.boxes, labels=sample.labels)
                 boxes = np.asarray(varied["bboxes"], np.float32).reshape(-1, 4)
                 found = Sample(varied["image"], boxes, np.asarray(varied["labels"], np.int64))
-                return self.base.fit_sample(found) if self.base.keeps_shape else found
+                return self.base.fit_sample(found) if self.keeps_shape else found
             case _:
                 assert_never(self.moving)
 
@@ -89,7 +99,7 @@ class TrainTransform:
             min_visibility=_MIN_VISIBILITY,
         )
         steps = [_build_step(step) for step in self.steps]
-        if not self.base.keeps_shape:
+        if not self.keeps_shape:
             steps.append(_fit_step(self.base))
         return albumentations.Compose(steps, bbox_params=boxes if self.moving == "boxes" else None)
 
@@ -118,12 +128,16 @@ def build_train_transform(
             pass
         case _:
             assert_never(augmentation)
+    if augmentation.scale is not None:
+        low, high = augmentation.scale
+        limits = {"scale_limit": [low - 1, high - 1]}
+        steps = (Transform(name="RandomScale", probability=1.0, args=limits), *steps)
     return TrainTransform(base, steps, moving, augmentation.mixup, augmentation.cutmix)
 
 
 def _shared_steps(base: EvalTransform) -> tuple[Step, ...]:
     flip = Transform(name="HorizontalFlip")
-    if base.mode == "crop":
+    if _cuts(base):
         return (flip,)
     # Where nothing is cropped, objects vary in size instead.
     zoom = {"scale": list(_SCALES), "keep_ratio": True, **_filling(base)}
@@ -136,7 +150,7 @@ def _domain_steps(base: EvalTransform, moving: Moving) -> tuple[Step, ...]:
         "translate_percent": [-_TRANSLATION, _TRANSLATION],
         **_filling(base),
     }
-    if base.mode != "crop":
+    if not _cuts(base):
         move |= {"scale": list(_SCALES), "keep_ratio": True}
     if moving == "boxes":
         # A box around a turned box would grow with every degree; around an ellipse in it, it hardly does.
@@ -165,6 +179,11 @@ def _domain_steps(base: EvalTransform, moving: Moving) -> tuple[Step, ...]:
         Transform(name="Affine", probability=1.0, args=move),
         light,
     )
+
+
+def _cuts(base: EvalTransform) -> bool:
+    """Whether training sees a window of an image, which varies it already."""
+    return base.mode in ("crop", "whole")
 
 
 def _filling(base: EvalTransform) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from transferflow.spec.sections.base import Found
 from transferflow.spec.sections.data import DicomData, ImageFolderData, KeptShape, MaskFolderData
 from transferflow.spec.sections.size import size_of
 from transferflow.spec.sections.task import ClassificationTask, SegmentationTask
-from transferflow.spec.sections.truth import BoxTruth
+from transferflow.spec.sections.truth import BoxTruth, MaskTruth
 from transferflow.spec.sections.whole import Sections
 from transferflow.spec.wording import did_you_mean
 
@@ -109,15 +109,34 @@ def _crop_fits_the_image(spec: Sections) -> Iterator[Found]:
 
 
 def _shapes_are_kept_without_a_size(spec: Sections) -> Iterator[Found]:
-    if not isinstance(spec.data.fit, KeptShape):
+    fit = spec.data.fit
+    if not isinstance(fit, KeptShape):
+        if spec.augmentation.scale is not None:
+            yield (
+                ("augmentation", "scale"),
+                "no window is cut afterwards: it is for data.fit {crop: 512}",
+            )
         return
     if spec.data.image_size is not None:
         yield ("data", "image_size"), "data.fit says how large images are: leave one of the two out"
-    if not isinstance(spec.task.truth, BoxTruth):
-        message = (
-            f"{spec.task.kind} sees images of one size: crop, letterbox or stretch, with data.image_size"
-        )
-        yield ("data", "fit"), message
+    match spec.task.truth:
+        case BoxTruth():
+            if fit.shorter is None or fit.longer is None:
+                yield ("data", "fit"), "detection needs `shorter` and `longer`: {shorter: 800, longer: 1333}"
+            for name in ("crop", "tile"):
+                if getattr(fit, name) is not None:
+                    yield ("data", "fit", name), f"{name} is for segmentation; detection sees whole images"
+            if spec.augmentation.scale is not None:
+                yield (
+                    ("augmentation", "scale"),
+                    "is for segmentation; data.fit says how large images are",
+                )
+        case MaskTruth():
+            if fit.crop is None:
+                yield ("data", "fit"), "segmentation needs the window that training cuts out: {crop: 512}"
+        case _:
+            message = "sees images of one size: crop, letterbox or stretch, with data.image_size"
+            yield ("data", "fit"), f"{spec.task.kind} {message}"
 
 
 def _nothing_is_cropped_away(spec: Sections) -> Iterator[Found]:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, JsonValue, Tag
+from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag
 
 from transferflow.limits import MAX_NAMES
-from transferflow.spec.sections.base import ChosenByPresence, Fraction, NonNegative, Section, Text
+from transferflow.spec.sections.base import (
+    ChosenByPresence,
+    Fraction,
+    NonNegative,
+    Positive,
+    Section,
+    Text,
+)
 
 
 class Transform(Section):
@@ -36,11 +43,23 @@ Step = Annotated[
 ]
 
 
+Scale = Annotated[Positive, Field(ge=0.1, le=4)]
+
+
+def _from_low_to_high(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the first factor ({bounds[0]:g}) must not be above the second ({bounds[1]:g})")
+    return bounds
+
+
 class _Augmentation(Section):
     mixup: NonNegative = 0.0
     """Alpha of mixup (arXiv:1710.09412); 0 switches it off. Classification only."""
     cutmix: NonNegative = 0.0
     """Alpha of CutMix (arXiv:1905.04899); 0 switches it off. Classification only."""
+    scale: Annotated[tuple[Scale, Scale], AfterValidator(_from_low_to_high)] | None = None
+    """Bounds of a random factor by which an image is resized before its window is cut out, such as
+    `[0.5, 2.0]`; for `data.fit: {crop: …}`."""
 
 
 class Preset(_Augmentation):

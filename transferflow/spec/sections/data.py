@@ -137,15 +137,22 @@ class Columns(Section):
 class KeptShape(Section):
     """The image keeps its shape: it is neither cut, nor padded to a square, nor distorted."""
 
-    shorter: Side
-    """Pixels that the shorter side is brought to."""
-    longer: Side
-    """Pixels that the longer side has at most; the shorter one then gets fewer."""
+    shorter: Side | None = None
+    """Pixels that the shorter side is brought to; left out (segmentation): images are not resized."""
+    longer: Side | None = None
+    """Pixels that the longer side has at most; the shorter one then gets fewer. Left out: 16 times
+    `shorter`."""
+    crop: ImageSize | None = None
+    """Segmentation: the window that training cuts out of an image at random, in pixels; what is validated,
+    measured and predicted is whole."""
+    tile: Side | None = None
+    """Segmentation: images with a longer side than this are validated, measured and predicted in overlapping
+    tiles of so many pixels; left out: each as a whole."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.longer < self.shorter:
-            raise ValueError(f"longer ({self.longer}) must not be below shorter ({self.shorter})")
+        if self.longer is not None and (self.shorter is None or self.longer < self.shorter):
+            raise ValueError(f"longer ({self.longer}) goes with `shorter`, and must not be below it")
         return self
 
 
@@ -173,8 +180,8 @@ class _Data(Section):
     ) = None
     """How an image becomes that: `crop` cuts the middle out of it (what lies at the ends of a long
     image is never seen), `letterbox` keeps all of it and pads, `stretch` keeps all of it and distorts; left
-    out: `letterbox` for detection and segmentation, `crop` for the others. `{shorter: 800, longer: 1333}`, in
-    place of `image_size`, lets each image keep its shape (detection)."""
+    out: `letterbox` for detection and segmentation, `crop` for the others. `{shorter: 800, longer: 1333}`
+    (detection) or `{crop: 512}` (segmentation), in place of `image_size`, lets each image keep its shape."""
     split: Split = Split()
     """Shares of train, val and test where folders or columns do not say it."""
     intensity: Intensity = FullRange()

@@ -176,7 +176,7 @@ def _caches(
 ) -> tuple[PhaseCache, ...]:
     varied = build_train_transform(spec.augmentation, transform, spec.task.truth.moving)
     shape = None if transform.keeps_shape else (transform.channels, *transform.image_size)
-    return plan_caches(spec, parts, training.freeze, images, shape, is_varied=bool(varied.steps))
+    return plan_caches(spec, parts, training.freeze, images, shape, is_varied=varied.is_varied)
 
 
 def epoch_rates(plan: Plan) -> tuple[RateRow, ...]:

@@ -40,6 +40,8 @@ def describe_steps(transform: TrainTransform) -> tuple[str, ...]:
         names = " or ".join(candidate.name for candidate in candidates)
         words.append(f"{names} ({step.probability:.0%})")
     words += [f"{name} (alpha {getattr(transform, name):g})" for name in ("mixup", "cutmix")]
+    if transform.base.mode == "whole":
+        words.append("a random window")
     return tuple(word for word in words if not word.endswith("(alpha 0)"))
 
 
@@ -113,7 +115,7 @@ def sample_pictures(
     pictures = []
     for place in np.unique(np.linspace(0, len(rows) - 1, images).round().astype(int)).tolist():
         panels = [Panel(_draw(plain[0, place], snapshot.classes, hidden), "evaluation")]
-        if transform.steps:
+        if transform.is_varied:
             panels += [
                 Panel(_draw(varied[epoch, place], snapshot.classes, hidden), f"epoch {epoch + 1}")
                 for epoch in range(epochs)

@@ -1,0 +1,150 @@
+"""torchvision's DeepLabV3 as it is, and segmentation on whole images of any size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from torchvision.models import segmentation as tv
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
+
+from transferflow.data.snapshot.build import load_snapshot
+from transferflow.data.transforms.training import build_train_transform
+from transferflow.inference.export import export_bundle
+from transferflow.inference.predict import predict_images
+from transferflow.inference.sources import NamedImage
+from transferflow.spec import ExperimentSpec
+from transferflow.stages.artifacts import MASKS
+from transferflow.stages.context import RunContext
+from transferflow.stages.plan.compile import compile_plan
+from transferflow.stages.run import run_plan
+from transferflow.stages.split_images import eval_transform_of, split_loader
+from transferflow.tasks.build import build_parts
+from transferflow.tasks.bundle import load_bundle
+
+BASE = 64
+LABELS = tv.DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1.meta["categories"]
+CLASSES = ["background", *LABELS[1:]]
+SIZES = [(64, 97), (64, 64), (131, 64), (64, 512), (512, 64), (70, 90), (31, 45), (150, 120)]
+"""Those of the first five need no resizing, panoramas of 1:8 and portraits of 8:1 among them."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def draw_set(root: Path, classes: int = 21) -> None:
+    random = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for folder in ("images", "masks"):
+            (root / folder / split).mkdir(parents=True)
+        for number, (height, width) in enumerate(SIZES):
+            grid = random.permutation(24).reshape(4, 6) % classes
+            mask = np.asarray(Image.fromarray(grid.astype(np.uint8)).resize((width, height), 0)).copy()
+            mask[0] = 255
+            noise = random.integers(0, 90, (height, width, 3))
+            pixels = (noise + 7 * mask[..., None] % 160).astype(np.uint8)
+            image = Image.fromarray(pixels)
+            image = image.convert("L") if number == 1 else image
+            image.save(root / "images" / split / f"{number}.png")
+            Image.fromarray(mask).save(root / "masks" / split / f"{number}.png")
+
+
+def spec_for(root: Path, fit: dict, **changes) -> ExperimentSpec:
+    document = {
+        "name": "whole",
+        "task": {"kind": "segmentation"},
+        "data": {"format": "mask_folder", "root": str(root), "classes": CLASSES, "fit": fit},
+        "backbone": {"source": "package", "name": "tf_efficientnet_lite0"},
+        "head": {"kind": "lite"},
+        "training": {"epochs": 1, "batch_size": 4, "workers": 0, "device": "cpu"},
+        "evaluation": {"bootstrap": 0},
+    }
+    return ExperimentSpec.model_validate(document | changes)
+
+
+def test_deeplab_is_measured_as_torchvisions_reference_code_does(tmp_path):
+    """references/segmentation: presets.SegmentationPresetEval and utils.ConfusionMatrix, at size 64."""
+    torch.manual_seed(0)
+    model = tv.deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=21, aux_loss=True).eval()
+    torch.nn.init.normal_(model.classifier[4].weight, std=1.0)
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    draw_set(tmp_path / "data")
+    spec = spec_for(
+        tmp_path / "data",
+        {"shorter": BASE, "crop": 48},
+        backbone={"source": "checkpoint", "name": "deeplabv3_resnet50", "weights": str(tmp_path / "w.pth")},
+        head={"kind": "deeplabv3"},
+        training={"epochs": 0, "workers": 0, "device": "cpu"},
+    )
+    outcomes = run_plan(spec, RunContext(tmp_path / "home"))
+    folder = Path(outcomes[2].folder)
+    files = {Path(r["id"]).name: r["mask"] for r in pq.read_table(folder / "predictions.parquet").to_pylist()}
+    theirs, ours = np.zeros((21, 21), np.int64), np.zeros((21, 21), np.int64)
+    for number in range(len(SIZES)):
+        image = Image.open(tmp_path / "data" / "images" / "test" / f"{number}.png").convert("RGB")
+        seen = F.resize(image, BASE, InterpolationMode.BILINEAR, antialias=True)
+        tensor = F.normalize(F.convert_image_dtype(F.pil_to_tensor(seen), torch.float), MEAN, STD)
+        with torch.inference_mode():
+            scores = model(tensor[None])["out"]
+        truth = np.asarray(Image.open(tmp_path / "data" / "masks" / "test" / f"{number}.png"))
+        whole = torch.nn.functional.interpolate(scores, truth.shape, mode="bilinear")
+        mine = np.asarray(Image.open(folder / MASKS / files[f"{number}.png"]))
+        assert np.array_equal(mine, whole[0].argmax(0).numpy())
+        if min(truth.shape) == BASE:  # nothing is resized: the reference's own figures
+            counts = truth < 21
+            for matrix, found in ((theirs, scores[0].argmax(0).numpy()), (ours, mine)):
+                pairs = 21 * truth[counts].astype(np.int64) + found[counts]
+                matrix += np.bincount(pairs, minlength=21**2).reshape(21, 21)
+    assert np.array_equal(ours, theirs)
+    assert len(np.unique(theirs.nonzero()[1])) > 3
+
+
+@pytest.mark.parametrize("tile", [None, 96])
+def test_training_sees_windows_and_the_rest_is_whole(tile, tmp_path):
+    draw_set(tmp_path / "data", classes=3)
+    fit = {"crop": 48} | ({"tile": tile} if tile else {})
+    data = {"format": "mask_folder", "root": str(tmp_path / "data"), "classes": list("abc"), "fit": fit}
+    augmentation = {"preset": "similar_domain", "scale": [0.5, 2.0]}
+    spec = spec_for(tmp_path / "data", fit, data=data, augmentation=augmentation)
+    context = RunContext(tmp_path / "home")
+    plan = compile_plan(spec, context)
+    assert "images keep their shape" in plan.caches[0].reason
+    outcomes = run_plan(spec, context)
+    snapshot = load_snapshot(Path(outcomes[0].folder))
+    bundle = load_bundle(Path(outcomes[1].folder))
+    base = eval_transform_of(spec, build_parts(spec, "abc", pretrained=False).preprocessing)
+    assert bundle.transform == base
+    train = build_train_transform(spec.augmentation, base, "mask")
+    for batch in split_loader(spec, snapshot, "train", train, tmp_path / "cache").epoch(0):
+        assert batch.images.shape[1:] == (3, 48, 48)
+        assert batch.targets.shape[1:] == (48, 48)
+    whole = list(split_loader(spec, snapshot, "test", base, tmp_path / "cache").epoch(0))
+    assert [tuple(b.images.shape[-2:]) for b in whole] == SIZES
+    files = [tmp_path / "data" / "images" / "test" / f"{n}.png" for n in range(len(SIZES))]
+    named = [NamedImage(file.name, file) for file in files]
+    found = predict_images(bundle, named, tmp_path / "masks").found
+    sides = [np.asarray(Image.open(tmp_path / "masks" / r["mask"])).shape for r in found.table.to_pylist()]
+    assert sides == SIZES
+    if tile is None:
+        image = np.asarray(Image.open(files[0]).convert("RGB"))
+        done = export_bundle(bundle, [image, image[:20, :30]], tmp_path / "s.pt2", "torch_export")
+        assert max(done.differences.values()) < 1e-3
+
+
+def test_windows_are_drawn_anew_in_each_epoch_by_the_seed(tmp_path):
+    draw_set(tmp_path / "data", classes=3)
+    data = {"format": "mask_folder", "root": str(tmp_path / "data"), "classes": list("abc")}
+    spec = spec_for(tmp_path, {}, data=data | {"fit": {"crop": 48}}, augmentation={"preset": "none"})
+    base = eval_transform_of(spec, build_parts(spec, "abc", pretrained=False).preprocessing)
+    transform = build_train_transform(spec.augmentation, base, "mask")
+    assert transform.is_varied
+    photo = np.random.default_rng(0).integers(0, 256, (90, 200, 3), np.uint8)
+    first, again, other = (transform(photo, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    small = transform(photo[:20, :30], 1)  # smaller than the window: padded with the mean colour
+    assert torch.equal(small[:, :20, :30], base(photo[:20, :30]))
+    assert small[:, 20:].abs().max() < 0.01
