@@ -26,6 +26,7 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.plan.compile import compile_plan
 from transferflow.stages.run import run_plan
 from transferflow.stages.split_images import eval_transform_of, split_loader
+from transferflow.stages.train.sample_pictures import sample_pictures
 from transferflow.tasks.build import build_parts
 from transferflow.tasks.bundle import load_bundle, save_bundle
 
@@ -225,3 +226,6 @@ def test_training_sees_like_shapes_together_and_learns(checkpoint, tmp_path):
             assert not image[:, :, width:].any()
             assert (target["boxes"] <= torch.tensor([width, height] * 2)).all()
     assert seen >= 5
+    pictures = sample_pictures(spec, snapshot, train, images=2, epochs=1)
+    for panel in (panel for picture in pictures for panel in picture.panels):
+        assert max(panel.image.shape) <= FIT["longer"]  # boxes are drawn in its pixels

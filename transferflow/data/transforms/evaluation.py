@@ -167,6 +167,10 @@ class EvalTransform:
                 size = _size(sample.image)
                 return replace(sample, boxes=scale_boxes(sample.boxes, size, self.seen(size)))
 
+    def show(self, image: Pixels) -> Pixels:
+        """A fitted image in the size that the model sees, to be looked at: boxes are in its pixels."""
+        return resize_image(image, self.seen(_size(image)), "bilinear") if self.mode == "rescale" else image
+
     def normalize(self, images: Tensor) -> Tensor:
         """Map uint8, B x H x W x C, to normalised float32, B x C x H x W."""
         mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,14 +113,15 @@ def sample_pictures(
         hidden.append(truth.ignored_value)
     plain = build_dataset(snapshot, rows, transform.base, truth, spec.training.seed)
     varied = varied or build_dataset(snapshot, rows, transform, truth, spec.training.seed)
+
+    def draw(sample: Sample) -> ImageArray:
+        return _draw(replace(sample, image=transform.base.show(sample.image)), snapshot.classes, hidden)
+
     pictures = []
     for place in np.unique(np.linspace(0, len(rows) - 1, images).round().astype(int)).tolist():
-        panels = [Panel(_draw(plain[0, place], snapshot.classes, hidden), "evaluation")]
+        panels = [Panel(draw(plain[0, place]), "evaluation")]
         if transform.is_varied:
-            panels += [
-                Panel(_draw(varied[epoch, place], snapshot.classes, hidden), f"epoch {epoch + 1}")
-                for epoch in range(epochs)
-            ]
+            panels += [Panel(draw(varied[epoch, place]), f"epoch {epoch + 1}") for epoch in range(epochs)]
         row = rows[place]
         pictures.append(Picture(tuple(panels), _title(row), (row.id, f"{row.width} x {row.height} pixels")))
     return pictures
