@@ -16,6 +16,7 @@ from torchvision.models import detection as tv
 
 from transferflow.data.loading.order import aspect_groups
 from transferflow.data.snapshot.build import load_snapshot
+from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.transforms.training import build_train_transform
 from transferflow.errors import PlanError, WeightsError
 from transferflow.inference.export import export_bundle
@@ -226,6 +227,6 @@ def test_training_sees_like_shapes_together_and_learns(checkpoint, tmp_path):
             assert not image[:, :, width:].any()
             assert (target["boxes"] <= torch.tensor([width, height] * 2)).all()
     assert seen >= 5
-    pictures = sample_pictures(spec, snapshot, train, images=2, epochs=1)
+    pictures = sample_pictures(spec, snapshot, train, read_rows(snapshot, "train"), images=2, epochs=1)
     for panel in (panel for picture in pictures for panel in picture.panels):
         assert max(panel.image.shape) <= FIT["longer"]  # boxes are drawn in its pixels

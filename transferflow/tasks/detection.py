@@ -123,6 +123,8 @@ class Detection:
         def losses(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
             if isinstance(batch.targets, Tensor):
                 raise TrainingError("detection targets are a list of boxes and labels per image")
+            if not model.training:
+                return {}  # it answers with boxes, of which no loss can be told
             targets = to_torchvision_targets(batch.targets, self._has_background)
             found: Mapping[str, Tensor] = model(list(batch.shown), targets)
             return found
@@ -131,6 +133,8 @@ class Detection:
 
     def _start(self, classes: int, batch: Batch) -> Mapping[str, StartLoss]:
         """Those of new class layers; where a box lies is anybody's guess."""
+        if self._keeps_head:
+            return {}
         boxes = [] if isinstance(batch.targets, Tensor) else [len(t["boxes"]) for t in batch.targets]
         if self._head.kind == "faster_rcnn":
             return two_stage_starts(classes)

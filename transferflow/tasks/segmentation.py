@@ -150,6 +150,8 @@ class Segmentation:
             pixels = float(count_pixels(batch.targets, weights, self._ignore_index))
             return {"cross_entropy": pixels, "auxiliary": pixels}
 
+        if self._keeps_head:
+            return Losses(losses, counts)
         start = partial(even_mask_starts, losses, len(snapshot.classes), head.auxiliary)
         return Losses(losses, counts, at_start=start)
 

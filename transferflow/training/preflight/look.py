@@ -186,7 +186,7 @@ def _look_at_answers(
 
 def _named(losses: Mapping[str, float]) -> dict[str, float]:
     parts = {f"loss_{name}": value for name, value in losses.items() if name != "loss"}
-    return {"loss": sum(losses.values())} | parts
+    return {"loss": sum(losses.values())} | parts if losses else {}
 
 
 @contextmanager
