@@ -44,14 +44,20 @@ from transferflow.training.loop.run import train
 
 COCO = {"format": "coco", "annotations": {split: f"{split}.json" for split in ("train", "val", "test")}}
 TABLE = {"format": "csv", "file": "labels.csv"}
-RESNET = {"source": "torchvision", "name": "resnet50", "weights": "none"}
-VIT = {"source": "torchvision", "name": "vit_b_16", "weights": "none"}
+RESNET = {"source": "torchvision", "name": "resnet50", "weights": "IMAGENET1K_V2"}
+VIT = {"source": "torchvision", "name": "vit_b_16", "weights": "IMAGENET1K_V1"}
+"""Specs name weights, as random ones can't be frozen; none are loaded."""
 CASES: Mapping[str, Mapping[str, Any]] = {
     "resnet50": {"backbone": RESNET, "freeze": {"policy": "none"}},
     "vit_b_16": {"backbone": VIT, "freeze": {"policy": "none"}},
     "resnet50 frozen, cached": {"backbone": RESNET, "freeze": {"policy": "backbone"}},
     "faster r-cnn": {"task": {"kind": "detection"}, "data": COCO, "backbone": RESNET},
-    "deeplabv3": {"task": {"kind": "segmentation"}, "data": COCO, "backbone": RESNET},
+    "deeplabv3": {
+        "task": {"kind": "segmentation"},
+        "data": COCO,
+        "backbone": RESNET,
+        "freeze": {"policy": "none"},
+    },
 }
 BATCHES = {"classification": 128, "detection": 8, "segmentation": 16}
 EPOCHS = 3
@@ -89,7 +95,7 @@ def build_spec(name: str, root: Path, sizes: Sizes) -> ExperimentSpec:
                 "precision": "bf16",
                 "device": sizes.device,
             },
-            **{key: case[key] for key in ("freeze",) if key in case},
+            **{key: case[key] for key in ("freeze", "head") if key in case},
         }
     )
 
