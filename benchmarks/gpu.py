@@ -35,7 +35,7 @@ from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.prepare import prepare
 from transferflow.stages.split_images import build_split_images, eval_transform_of
-from transferflow.stages.train.job import compile_job
+from transferflow.stages.train.job import build_training_images, compile_job
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_parts, build_task
 from transferflow.training.job import TrainJob
@@ -107,8 +107,9 @@ def build_job(spec: ExperimentSpec, home: Path) -> TrainJob:
     task, parts = build_task(spec), build_parts(spec, snapshot.classes, pretrained=False)
     transform = eval_transform_of(spec, parts.preprocessing)
     shown = build_split_images(spec, snapshot, "val", transform, context.decoded_images)
+    images = build_training_images(spec, shown, context.decoded_images)
     plan = compile_training_plan(spec, parts)
-    return compile_job(spec, task, parts, plan, shown, context=context, folder=home / "work", hooks=())
+    return compile_job(spec, task, parts, plan, images, context=context, folder=home / "work", hooks=())
 
 
 def wait(device: str) -> None:

@@ -20,7 +20,7 @@ def images(tmp_path_factory):
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 def test_a_case_of_the_gpu_script(images, monkeypatch, task):
     backbone = {"source": "timm", "name": "test_resnet.r160_in1k", "weights": "none"}
-    case = {"backbone": backbone, "task": {"kind": task}}
+    case = {"backbone": backbone, "task": {"kind": task}, "freeze": {"policy": "none"}}
     if task == "segmentation":
         case |= {"data": gpu.COCO, "head": {"kind": "lite"}}
     monkeypatch.setitem(gpu.CASES, "tiny", case)
