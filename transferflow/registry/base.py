@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from transferflow.evaluation.results import MetricValue
 from transferflow.registry.gate import Verdict, VerdictKind
+from transferflow.training.tracking.spool import Spool
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -46,6 +47,7 @@ class RegistryEntry:
         dataset_digest: sha256 of the snapshot.
         dataset_source: Where the data set came from.
         description: What a person reads first, in Markdown.
+        points: What the training told while it went on, as far as the registry is to have it.
     """
 
     model: str
@@ -62,6 +64,7 @@ class RegistryEntry:
     history: Sequence[Mapping[str, float]] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     description: str = ""
+    points: Spool | None = None
 
 
 @dataclass(frozen=True)

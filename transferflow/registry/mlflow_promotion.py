@@ -38,6 +38,7 @@ def register_version(
     verdict: Verdict,
     replacing: RegisteredVersion | None,
     artifacts: str | None,
+    place: str,
 ) -> RegisteredVersion:
     """Make the version of an evaluation, with its verdict, and move the aliases; or bring it up to date.
 
@@ -50,6 +51,7 @@ def register_version(
         verdict: What was decided about it.
         replacing: The champion that it was compared with; `None` when there was none.
         artifacts: Where the files of a new experiment go; `None` lets the server decide.
+        place: What the registry is called beside a training's points.
 
     Raises:
         ChampionChangedError: If another version was promoted since the comparison; none is made then.
@@ -61,7 +63,7 @@ def register_version(
             _require(current, replacing)
     against = {COMPARED_WITH: replacing.uri if replacing else ""}
     tags = prefixed({**entry.tags, EVALUATION_KEY: entry.evaluation_key, **_tags_of(verdict), **against})
-    version = found[0] if found else _make(client, entry, tags, artifacts)
+    version = found[0] if found else _make(client, entry, tags, artifacts, place)
     if found:
         _tag(client, version, tags)
         log_files(client, version.run_id, entry)
@@ -118,12 +120,12 @@ def _tags_of(verdict: Verdict) -> dict[str, str]:
 
 
 def _make(
-    client: MlflowClient, entry: RegistryEntry, tags: Mapping[str, str], artifacts: str | None
+    client: MlflowClient, entry: RegistryEntry, tags: Mapping[str, str], artifacts: str | None, place: str
 ) -> RegisteredVersion:
     ensure_model(client, entry.model)
     experiment = experiment_of(client, entry.model, artifacts)
-    forget_unfinished(client, experiment, entry.evaluation_key)
-    run_id = log_run(client, experiment, entry)
+    forget_unfinished(client, experiment, entry)
+    run_id = log_run(client, experiment, entry, place)
     made = client.create_model_version(
         entry.model,
         f"runs:/{run_id}/{BUNDLE}",

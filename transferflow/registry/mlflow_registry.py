@@ -36,7 +36,7 @@ from transferflow.registry.mlflow_versions import (
 )
 from transferflow.registry.own_database import DATABASE, is_ready, make_ready, require_whole
 from transferflow.spec.wording import did_you_mean
-from transferflow.store import default_home
+from transferflow.store import default_home, digest
 from transferflow.store.locks import KeyLock
 from transferflow.tasks.bundle_files import read_description
 from transferflow.text import BLANK, without_secrets
@@ -204,12 +204,25 @@ class MlflowRegistry:
             ChampionChangedError: If another version was promoted since the comparison.
             RegistryError: If the registry refuses or does not answer.
         """
-        check_model(entry.model)
-        # A database alone has no place for files; a server decides for itself.
-        has_server = urlsplit(self._uri).scheme.startswith("http")
-        artifacts = None if has_server else str(self._folder / "artifacts" / entry.model)
+        artifacts = self.artifacts(entry.model)
         with self.session() as client, self.writing():
-            return register_version(client, entry, verdict, replacing, artifacts)
+            return register_version(client, entry, verdict, replacing, artifacts, self.place)
+
+    @property
+    def has_server(self) -> bool:
+        """Whether a server stands before its database, which lets several write at once."""
+        return urlsplit(self._uri).scheme.startswith("http")
+
+    @property
+    def place(self) -> str:
+        """What it is called in the names of files."""
+        return digest(self.identity)[:8]
+
+    def artifacts(self, model: str) -> str | None:
+        """Where the files of a model's experiment go; `None`: the server decides."""
+        check_model(model)
+        # A database alone has no place for files.
+        return None if self.has_server else str(self._folder / "artifacts" / model)
 
     @property
     def is_empty(self) -> bool:

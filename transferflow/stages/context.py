@@ -59,6 +59,15 @@ class RunContext:
         """Folder of what frozen parts of models have computed, which all runs share."""
         return self.home / "cache" / "activations"
 
+    def points(self, train_key: str) -> Path:
+        """Folder of what a training tells those who watch it, until it is registered."""
+        return self.home / "tracking" / "train" / train_key
+
+    @property
+    def event_files(self) -> Path:
+        """Folder of TensorBoard's event files: a folder per spec, and in it one per training."""
+        return self.home / "tensorboard"
+
     @property
     def reports(self) -> Path:
         """Folder of each spec's latest report and figures."""

@@ -76,12 +76,12 @@ def decide_garbage(stored: Iterable[Stored], needed: set[Key], now: float) -> li
         needed: Artifacts that somebody needs.
         now: Seconds since 1970.
     """
-    limits = {"artifacts": YOUNG_SECONDS, "work": UNFINISHED_SECONDS}
+    limits = {"artifacts": YOUNG_SECONDS, "work": UNFINISHED_SECONDS, "tracking": UNFINISHED_SECONDS}
     return [
         each
         for each in stored
         if now - each.changed > limits[each.kind]
-        and (each.kind == "work" or (each.stage, each.key) not in needed)
+        and (each.kind != "artifacts" or (each.stage, each.key) not in needed)
     ]
 
 

@@ -16,6 +16,7 @@ from transferflow.stages.plan.requirements import (
     require_layers,
     require_possible_devices,
     require_registry,
+    require_tracking,
     require_transforms,
     require_weights,
 )
@@ -43,6 +44,7 @@ def walk_stages(
     with machine_faults_named(context.home):
         _require_training(spec, context)
         require_registry(context)
+        require_tracking(spec)
         require_weights(spec, context)
         context.store.sweep()
     outcomes: tuple[Outcome, ...] = ()

@@ -27,7 +27,7 @@ class Stored:
     """A folder of a home that can be removed as a whole.
 
     Attributes:
-        kind: `artifacts` or `work`.
+        kind: `artifacts`, `work`, or `tracking`: what trainings told that were never registered.
         stage: Stage that makes it.
         key: Its content key.
         path: The folder.
@@ -50,8 +50,8 @@ def in_use(home: Path, stage: str, key: str) -> None:
 
 
 def stored_in(home: Path) -> Iterator[Stored]:
-    """All artifacts, and what is kept of trainings that are not finished."""
-    for kind in ("artifacts", "work"):
+    """All artifacts, and what is kept of trainings that are not finished, or not registered."""
+    for kind in ("artifacts", "work", "tracking"):
         for path in sorted((home / kind).glob("*/*")):
             if path.is_dir() and not path.name.startswith("."):
                 files = [file.stat() for file in path.rglob("*") if file.is_file()]

@@ -18,6 +18,7 @@ from transferflow.spec.sections.guide import default_freeze, default_head
 from transferflow.spec.sections.head import Head
 from transferflow.spec.sections.optimizer import AdamW, Cosine, Optimizer, Schedule
 from transferflow.spec.sections.task import TASKS, Task
+from transferflow.spec.sections.tracking import Tracking
 from transferflow.spec.sections.training import Training
 
 
@@ -44,6 +45,8 @@ class Sections(Section):
     """Variation of the training images."""
     training: Training = Training()
     """The loop's settings."""
+    tracking: Tracking = Tracking()
+    """Where the training can be watched."""
     evaluation: Evaluation = Evaluation()
     """What is measured."""
     registration: Registration = Registration()

@@ -12,6 +12,7 @@ from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import keeps_published_head
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import download_bar, logger
+from transferflow.training.tracking.event_files import require_tensorboard
 
 _PROBE_BYTES = 1 << 16
 """Least room that a run needs: its records alone take more."""
@@ -39,6 +40,16 @@ def require_registry(context: RunContext) -> None:
         RegistryError: If the registry does not answer.
     """
     context.registry.check()
+
+
+def require_tracking(spec: ExperimentSpec) -> None:
+    """Refuse a run that could not be watched as its spec says.
+
+    Raises:
+        MissingDependencyError: If it asks for event files, and TensorBoard is not installed.
+    """
+    if spec.tracking.tensorboard:
+        require_tensorboard()
 
 
 def require_weights(spec: ExperimentSpec, context: RunContext) -> None:

@@ -9,23 +9,25 @@ from typing import Any
 from transferflow.registry.base import RegistryEntry, StageTag
 from transferflow.spec.deciding import gate_metric, registered_model
 from transferflow.stages.artifacts import CARD, METRICS, PROOF, REPORT
+from transferflow.stages.context import RunContext
 from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.register.challenger import Challenger
 from transferflow.stages.register.report import read_proofs, sheet_name
 from transferflow.stages.train.key import TRAIN_KEY, WARM_START, base_of
 from transferflow.store import ArtifactStore
 from transferflow.training.job import PhaseProof
+from transferflow.training.tracking.spool import Spool
 
 REGISTER_KEY: StageTag = "register_key"
 
 
 def build_entry(
-    store: ArtifactStore, challenger: Challenger, history: Mapping[str, Any], key: str, folder: Path
+    context: RunContext, challenger: Challenger, history: Mapping[str, Any], key: str, folder: Path
 ) -> RegistryEntry:
     """Collect it from the artifacts of all stages.
 
     Args:
-        store: Where the training's record is.
+        context: Surroundings of the run.
         challenger: What was trained and measured.
         history: The training's `history.json`.
         key: Key of the register stage.
@@ -48,8 +50,9 @@ def build_entry(
         params=spec.model_dump(mode="json"),
         metrics=evaluation.metrics,
         history=history["epochs"],
-        tags=_tags(store, challenger, history, key),
+        tags=_tags(context.store, challenger, history, key),
         description=f"{spec.backbone.name} for {spec.task.kind}, trained by the spec `{spec.name}`.",
+        points=Spool(context.points(challenger.trained.key)) if spec.tracking.mlflow else None,
     )
 
 

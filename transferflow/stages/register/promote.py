@@ -54,7 +54,7 @@ def promote(
     history = json.loads((challenger.trained.folder / HISTORY).read_text())
     write_atomic(folder / PROOF, json.dumps(history["freeze_proof"], indent=2))
     write_card(challenger, data, folder)
-    entry = build_entry(context.store, challenger, history, key, folder)
+    entry = build_entry(context, challenger, history, key, folder)
     with registry.promoting(model):
         version = registry.tagged(model, REGISTER_KEY, key)
         if version is None or not version.is_settled:

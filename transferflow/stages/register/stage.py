@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,6 +49,7 @@ def register(
         accept=lambda found: _is_there(registry, found.path),
     )
     context.store.remember_inputs("register", spec.name, inputs)
+    shutil.rmtree(context.points(trained.key), ignore_errors=True)  # the registry has them
     summary = json.loads((artifact.path / REGISTRATION).read_text())
     report = _keep_report(context, spec, summary, artifact)
     summary |= standing_today(registry, summary) | {"report": str(report)}

@@ -18,6 +18,7 @@ from transferflow.stages.progress import logger
 from transferflow.stages.split_images import SplitImages
 from transferflow.stages.train.assembly import FitInputs, assemble
 from transferflow.stages.train.preflight import keep_preflight, look_before_first_epoch
+from transferflow.stages.train.tracking import train_watched
 from transferflow.stages.train.training_plan import TrainingPlan
 from transferflow.store import write_atomic
 from transferflow.tasks.base import MIN_SCORE, TEMPERATURE
@@ -27,7 +28,6 @@ from transferflow.tasks.decisions import fit_decision
 from transferflow.training.device import pick_device
 from transferflow.training.job import TrainingResult, TrainJob
 from transferflow.training.loop.build import arithmetic_of
-from transferflow.training.loop.run import train as run_loop
 from transferflow.training.ranks import ALONE, Ranks
 
 
@@ -44,7 +44,8 @@ def fit(given: FitInputs, ranks: Ranks = ALONE) -> None:
     trains = [row.group for row in ready.plan.rows if any(row.trains)]
     logger.info("train: %d images, training %s", snapshot.counts["train"], ", ".join(trains) or "nothing")
     look_before_first_epoch(given, ready, ranks)
-    result = _as_it_is(job) if trains_nothing(spec) else run_loop(job)
+    watched = (spec, given.context, given.work.name)
+    result = _as_it_is(job) if trains_nothing(spec) else train_watched(job, *watched)
     if ranks.rank == 0:
         kept = result.history[result.best_epoch]
         if TEMPERATURE in kept:
