@@ -32,6 +32,8 @@ def stored(kind="artifacts", stage="train", key="k", age=0.0):
         (stored(age=2 * DAY, key="needed", stage="evaluate"), True),
         (stored("work", age=2 * DAY), False),
         (stored("work", age=8 * DAY), True),
+        (stored("tracking", age=2 * DAY), False),
+        (stored("tracking", age=8 * DAY, key="needed"), True),
     ],
 )
 def test_what_is_young_or_needed_stays(found, goes):

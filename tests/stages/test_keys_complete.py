@@ -38,6 +38,7 @@ UNTOUCHED = {
         "training.*": "prepare reads data and task alone",
         "evaluation.*": "prepare reads data and task alone",
         "registration.*": "prepare reads data and task alone",
+        "tracking.*": "who is shown the curves; nothing is read from there",
         "deployment.*": "where and when a spec runs",
         "execution.*": "who computes; results are the same",
     },
@@ -59,6 +60,7 @@ UNTOUCHED = {
         "evaluation.specificity": "counts where its metric chooses the epoch, see test_keys.py",
         "registration.model": "a name; the version that a warm start begins with is an input by its key",
         **{f"registration.gate.{key}*": "decides what becomes of a model, not which" for key in GATE_KEYS},
+        "tracking.*": "who is shown the curves; nothing is read from there",
         "deployment.*": "where and when a spec runs",
         "execution.*": "who computes; results are the same",
     },
@@ -78,6 +80,7 @@ UNTOUCHED = {
             f"registration.gate.{key}*": "decides what becomes of a model, not what is measured"
             for key in GATE_KEYS
         },
+        "tracking.*": "who is shown the curves; nothing is read from there",
         "deployment.*": "where and when a spec runs",
         "execution.*": "who computes; results are the same",
     },
@@ -91,6 +94,7 @@ UNTOUCHED = {
         "training.activation_cache": "computed once or in each epoch, it is the same; views are in the key",
         "training.checkpoint*": "a training that goes on is bit for bit the one that was not cut off",
         "training.on_nan": "decides between an error and the rest of the training; steps left out are said",
+        "tracking.*": "who is shown the curves; nothing is read from there",
         "deployment.*": "where and when a spec runs",
         "execution.*": "who computes; results are the same",
     },

@@ -6,6 +6,7 @@ for it.
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,9 +36,9 @@ def require_tensorboard() -> None:
 
 
 class EventFiles:
-    """A folder with one event file, which holds each point of a spool once.
+    """A folder of event files whose last one holds each point of a spool once.
 
-    Whoever goes on writes a new file from the first point on, and removes the former one: what a kill left
+    Whoever goes on writes a new file from the first point on, and empties the former one: what a kill left
     in that is not known. A TensorBoard that is open meanwhile is told to forget what it has seen.
 
     Args:
@@ -93,7 +94,7 @@ class EventFiles:
         writer.add_event(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
         writer.flush()
         for file in former:
-            file.unlink(missing_ok=True)
+            os.truncate(file, 0)  # a TensorBoard that has it open never gets past one that is gone
         return writer
 
 

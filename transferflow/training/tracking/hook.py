@@ -34,7 +34,6 @@ class TrackingHook:
         self._spool, self._rates, self._helper, self._patience = spool, rates, helper, patience
         self._told: dict[Family, set[int]] = spool.begin()
         self._steps = self._every = 1
-        self._lr = 0.0
         self._begun = self._since = time.perf_counter()
         self._taken = 0
         self._waits = self._works = True
@@ -44,7 +43,6 @@ class TrackingHook:
         self._begun = self._since = time.perf_counter()
 
     def on_step(self, epoch: int, step: int, loss: float, lr: float) -> None:
-        self._lr = lr
         self._taken += 1
         number = epoch * self._steps + step + 1
         now = time.perf_counter()
@@ -58,7 +56,7 @@ class TrackingHook:
         self._helper.tell()
 
     def on_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        rates = {f"lr.{group}": share * self._lr for group, share in self._rates.items()}
+        rates = {f"lr.{group}": share * values["lr"] for group, share in self._rates.items()}
         self._tell("epoch", epoch, {**values, **rates})
         self._since, self._taken = time.perf_counter(), 0  # validation is no step
 
