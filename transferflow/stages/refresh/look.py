@@ -17,13 +17,11 @@ from transferflow.data.checks.findings import load_findings
 from transferflow.data.files.paths import split_mask
 from transferflow.data.listing import load_listing
 from transferflow.data.records import DatasetSnapshot, Finding, Listing
-from transferflow.data.snapshot.build import load_snapshot
 from transferflow.errors import DataError, PlanError, TransferflowError
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import registered_model
 from transferflow.spec.sections.evaluation import Refresh
 from transferflow.stages.context import RunContext
-from transferflow.stages.prepare import prepare
 from transferflow.stages.refresh.decide import (
     Arrival,
     DataChange,
@@ -140,6 +138,9 @@ def _compare(
         early = _decide_loss(rule, listing, base)
     if early is not None or base is None:
         return RefreshRecord(decision=early or decide_refresh(rule, None, days))
+    from transferflow.data.snapshot.build import load_snapshot  # NumPy and pyarrow: most looks end before
+    from transferflow.stages.prepare import prepare
+
     change = _difference(base, load_snapshot(prepare(spec, context).folder))
     return RefreshRecord(change=change, decision=decide_refresh(rule, change, days))
 
@@ -176,6 +177,8 @@ def _last_registered(spec: ExperimentSpec, context: RunContext) -> Trained | Non
 def _load(context: RunContext, trained: Trained | None) -> DatasetSnapshot | None:
     if trained is None or not trained.key:
         return None
+    from transferflow.data.snapshot.build import load_snapshot
+
     artifact = context.store.find("prepare", trained.key)
     try:
         return load_snapshot(artifact.path) if artifact else None
