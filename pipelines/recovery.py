@@ -65,6 +65,7 @@ class RunFacts:
         starts: How often it was started.
         retries: How often it may be started again.
         is_superseded: Whether a later run of the same deployment has started.
+        was_cancelled: Whether it crashed as it was cancelled: an engine may not hear why it is ended.
     """
 
     state: StateType
@@ -73,6 +74,7 @@ class RunFacts:
     starts: int
     retries: int
     is_superseded: bool = False
+    was_cancelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def decide_recovery(run: RunFacts, grace: float = GRACE_SECONDS) -> Verb:
     """
     if run.is_owned is not False or run.seconds < grace:
         return "leave"
-    if run.state is StateType.CANCELLING:
+    if run.state is StateType.CANCELLING or run.was_cancelled:
         return "cancel"
     if run.state is StateType.CRASHED and (run.is_superseded or run.seconds > OLDEST_CRASH_SECONDS):
         return "leave"
@@ -162,6 +164,7 @@ def _recover(
             starts=now.run_count,
             retries=retries,
             is_superseded=_is_superseded(client, now),
+            was_cancelled=_was_cancelled(client, now),
         )
         verb = decide_recovery(facts, grace)
         if verb != "leave":
@@ -190,6 +193,14 @@ def _end_steps(client: SyncPrefectClient, run_id: UUID) -> None:
         task_run_filter=TaskRunFilter(state=running),
     ):
         client.set_task_run_state(step.id, Crashed(message="its process ended"), force=True)
+
+
+def _was_cancelled(client: SyncPrefectClient, run: FlowRun) -> bool:
+    if run.state is None or run.state.type is not StateType.CRASHED:
+        return False
+    states = sorted(client.read_flow_run_states(run.id), key=lambda state: state.timestamp)
+    before = [state.type for state in states if state.type is not StateType.CRASHED]
+    return bool(before) and before[-1] is StateType.CANCELLING
 
 
 def _is_superseded(client: SyncPrefectClient, run: FlowRun) -> bool:

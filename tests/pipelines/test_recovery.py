@@ -34,6 +34,8 @@ RUNNING, CRASHED, CANCELLING = StateType.RUNNING, StateType.CRASHED, StateType.C
         (RunFacts(CRASHED, 61, False, 1, 3, is_superseded=True), "leave"),
         (RunFacts(RUNNING, 61, False, 1, 3, is_superseded=True), "send on"),
         (RunFacts(CRASHED, 25 * 3600, False, 1, 3), "leave"),
+        (RunFacts(CRASHED, 61, False, 1, 3, was_cancelled=True), "cancel"),
+        (RunFacts(CRASHED, 61, True, 1, 3, was_cancelled=True), "leave"),
         (RunFacts(CANCELLING, 61, False, 1, 3), "cancel"),
         (RunFacts(CANCELLING, 61, True, 1, 3), "leave"),
     ],
@@ -59,14 +61,14 @@ def deployed(project, client, tmp_path):
 
 @pytest.fixture
 def dead_run(client, deployed):
-    """A run that the server takes for running, and whose process is gone."""
+    """A run that the server takes for running, or says these states of, and whose process is gone."""
 
-    def make(name, *overrides, state=StateType.RUNNING):
+    def make(name, *overrides, states=()):
         deployment, home = deployed(name, *overrides)
         run = client.create_flow_run_from_deployment(deployment.id)
         client.set_flow_run_state(run.id, State(type=StateType.PENDING), force=True)
         client.set_flow_run_state(run.id, State(type=StateType.RUNNING), force=True)
-        if state is not StateType.RUNNING:
+        for state in states:
             client.set_flow_run_state(run.id, State(type=state), force=True)
         with run_lock(home, run.id).hold():
             pass
@@ -100,8 +102,9 @@ def test_a_run_that_dies_too_often_fails_with_the_cause(client, dead_run):
 
 
 @pytest.mark.slow
-def test_what_was_cancelled_stays_cancelled(client, dead_run):
-    run, _ = dead_run("cancelled", state=StateType.CANCELLING)
+@pytest.mark.parametrize("states", [(CANCELLING,), (CANCELLING, CRASHED)])
+def test_what_was_cancelled_stays_cancelled(client, dead_run, states):
+    run, _ = dead_run("cancelled", states=states)
     assert [each.verb for each in resume_runs(0)] == ["cancel"]
     assert client.read_flow_run(run.id).state.type is StateType.CANCELLED
     assert resume_runs(0) == []
@@ -162,11 +165,12 @@ def test_a_run_that_is_cancelled_stops_and_keeps_its_checkpoint(client, server, 
     wait_for(lambda: epochs_done(client, run.id, home, starts=1))
     engine = int(re.search(r"process (\d+)", run_lock(home, run.id).owner())[1])
     client.set_flow_run_state(run.id, State(type=CANCELLING))
-    ended = wait_for(lambda: (r := client.read_flow_run(run.id)).state.is_final() and r)
-    assert (ended.state.name, ended.run_count) == ("Cancelled", 1), (tmp_path / "worker.log").read_text()
+    # An engine that did not hear why it was ended says Crashed, until its worker says what it was.
+    wait_for(lambda: client.read_flow_run(run.id).state.name == "Cancelled", seconds=60)
     wait_for(lambda: not Path(f"/proc/{engine}").exists(), seconds=30)
     worker.terminate()
     assert worker.wait(120) == 0
     assert resume_runs(0) == []  # it stays so
-    assert client.read_flow_run(run.id).state.name == "Cancelled"
+    ended = client.read_flow_run(run.id)
+    assert (ended.state.name, ended.run_count) == ("Cancelled", 1), (tmp_path / "worker.log").read_text()
     assert list(home.glob("work/train/*/epoch-*"))
