@@ -18,9 +18,12 @@ SECONDS = 10.0
 """How long a run may take to save and end."""
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code", "devices"),
+    [(signal.SIGINT, 130, 1), (signal.SIGTERM, 143, 1), (signal.SIGINT, 130, 2)],
+)
 def test_a_group_that_is_stopped_in_training(
-    tmp_path: Path, colour_folder: Path, number: int, code: int
+    tmp_path: Path, colour_folder: Path, number: int, code: int, devices: int
 ) -> None:
     spec, output = tmp_path / "spec.yaml", tmp_path / "output.txt"
     spec.write_text(
@@ -28,7 +31,7 @@ def test_a_group_that_is_stopped_in_training(
         "task: {kind: classification}\n"
         f"data: {{format: image_folder, root: {colour_folder}, image_size: 32, cache: null}}\n"
         "backbone: {source: timm, name: test_resnet, weights: none}\n"
-        "training: {epochs: 100000, batch_size: 12, workers: 2, device: cpu}\n"
+        f"training: {{epochs: 100000, batch_size: 12, workers: 2, device: cpu, devices: {devices}}}\n"
     )
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["transferflow.stages.run", "torch._dynamo", "timm"])

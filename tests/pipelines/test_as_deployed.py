@@ -1,0 +1,27 @@
+"""What a run of a deployment trains on, which its spec says for one by hand otherwise."""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from transferflow.pipelines import flows
+
+from transferflow.spec.deciding import training_devices
+
+
+@pytest.mark.parametrize(("deployment_id", "devices"), [(None, 1), ("a-deployment", 2)])
+def test_a_deployed_run_trains_on_the_gpus_that_it_takes(
+    build_spec, tmp_path, monkeypatch, deployment_id, devices
+):
+    path, seen = tmp_path / "spec.yaml", []
+    document = build_spec(deployment={"gpus": 2}).model_dump(mode="json", exclude_unset=True)
+    path.write_text(yaml.safe_dump(document))
+    monkeypatch.setattr(flows, "runtime", SimpleNamespace(deployment=SimpleNamespace(id=deployment_id)))
+    monkeypatch.setattr(flows, "is_changed_run", lambda overrides: False)
+    monkeypatch.setattr(flows, "logs_sent_to_server", nullcontext)
+    monkeypatch.setattr(flows, "alive", lambda home: nullcontext())
+    monkeypatch.setattr(flows, "_publish", lambda *given: None)
+    monkeypatch.setattr(flows, "_run_stages", lambda spec, *rest: seen.append(spec) or [])
+    flows.train.fn(str(path), home=str(tmp_path / "home"))
+    assert [training_devices(spec) for spec in seen] == [devices]
