@@ -81,8 +81,10 @@ def test_torch_export_answers_as_the_model_does(bundles, samples, tmp_path):
 def test_a_model_that_answers_otherwise_is_thrown_away(bundles, samples, tmp_path, monkeypatch):
     bundle = load_bundle(bundles["regression"])
     (tmp_path / "r.pt2").write_text("the former one")
-    monkeypatch.setattr(module, "_write", lambda *a: None)
-    monkeypatch.setattr(module, "_runner", lambda *a: lambda x: [bundle.model(x).detach().numpy() + 0.01])
+    monkeypatch.setattr(module, "_write", lambda *a, **_: None)
+    monkeypatch.setattr(
+        module, "_runner", lambda *a, **_: lambda x: [bundle.model(x).detach().numpy() + 0.01]
+    )
     with pytest.raises(StoreError, match="does not answer as PyTorch does") as caught:
         export_bundle(bundle, samples, tmp_path / "r.pt2", "torch_export")
     assert "a difference of 0.01 on 4 images" in str(caught.value)

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 from transferflow.errors import TransferflowError, root_reason
 from transferflow.registry.mlflow_live import LiveRun, MlflowLive
-from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.stages.context import RunContext
 from transferflow.training.tracking.event_files import EventFiles
 from transferflow.training.tracking.helper import Ending, say
@@ -125,7 +124,7 @@ def _sinks(job: Mapping[str, Any], context: RunContext, spool: Spool) -> Iterato
     if job["event_files"] is not None:
         yield EventFiles(context.event_files, job["event_files"], spool), "TensorBoard"
     if job["mlflow"]:
-        registry = MlflowRegistry(context.home, context.tracking_uri)
+        registry = context.registry
         run = LiveRun(job["model"], job["run_name"], job["train_key"])
         yield MlflowLive(registry, run, spool), "MLflow"
 
