@@ -2,9 +2,9 @@ import sys
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from transferflow.stages.plan.preflight import require_tracking
 
 from transferflow.errors import MissingDependencyError
+from transferflow.stages.plan.requirements import require_tracking
 from transferflow.training.tracking.event_files import EventFiles
 from transferflow.training.tracking.spool import Point, Spool
 

@@ -79,6 +79,8 @@ class Helper:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+            who = "the register stage sends it" if finished else "it is sent when the training goes on"
+            logger.warning("tracking: what was not taken within %.0f s is kept: %s", _GRACE_SECONDS, who)
         if self._reader is not None:
             self._reader.join()
         self.tell()
