@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 import transferflow as tf
 from transferflow.errors import PlanError, SpecError
-from transferflow.inference.export import describe
+from transferflow.inference.export_notes import describe_graph
 from transferflow.serving.as_json import answer_json
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
@@ -101,7 +101,8 @@ def test_what_is_said_goes_by_thresholds_of_the_bundle(several):
         (answer,) = model.predict(root / image)
         assert answer.labels == tuple(name for name, flag in zip(classes, said, strict=True) if flag)
     bundle = load_bundle(trained.folder)
-    told = describe(bundle, build_task(bundle.spec).build_graph(bundle.model), normalise=False)
+    graph = build_task(bundle.spec).build_graph(bundle.model)
+    told = describe_graph(bundle, graph, "images", normalise=False)
     assert told["thresholds"] == pytest.approx(chosen)
 
 
