@@ -51,6 +51,27 @@ def test_a_signal_waits_for_the_end_of_what_must_not_be_cut(number):
     assert caught.type is (StopSignal if number == signal.SIGTERM else KeyboardInterrupt)
 
 
+@pytest.mark.parametrize("stop", [None, signal.SIGTERM])
+def test_the_end_of_a_loader_process_waits_too_and_a_stop_comes_first(stop):
+    def handler(number, frame):
+        raise RuntimeError("DataLoader worker (pid 4711) is killed by signal: Terminated. ")
+
+    def hold():
+        with StopSignals() as signals, signals.held():
+            send(signal.SIGCHLD)
+            if stop:
+                send(stop)
+            seen.append("whole")
+
+    before, seen = signal.signal(signal.SIGCHLD, handler), []
+    try:
+        with pytest.raises(StopSignal if stop else RuntimeError):
+            hold()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert seen == ["whole"]
+
+
 def test_somebody_elses_handler_stays_theirs(their_handler):
     with StopSignals() as signals:
         assert signal.getsignal(signal.SIGTERM) is their_handler
@@ -205,6 +226,23 @@ def test_a_dead_loader_process_is_said_and_costs_nothing(build_job, undisturbed)
         train(build_job(settings=SETTINGS, hooks=[At((0, 1), die)]))
     assert "found: DataLoader worker (pid 4711) is killed by signal: Killed." in str(caught.value)
     assert "training.workers" in str(caught.value)
+    assert goes_on(build_job, undisturbed) == (True, 2)
+
+
+@pytest.mark.parametrize(
+    ("stop", "error"),
+    [(StopSignal(15), TerminatedRunError), (KeyboardInterrupt(), InterruptedRunError), (Theirs(15), Theirs)],
+)
+def test_a_loader_process_that_got_the_same_signal_is_not_the_reason(build_job, undisturbed, stop, error):
+    def die():
+        try:
+            raise stop
+        finally:  # the death is heard while the stop is on its way out
+            raise RuntimeError("DataLoader worker (pid 4711) is killed by signal: Terminated. ")
+
+    with pytest.raises(error) as caught:
+        train(build_job(settings=SETTINGS, hooks=[At((0, 1), die)]))
+    assert "memory" not in str(caught.value)
     assert goes_on(build_job, undisturbed) == (True, 2)
 
 

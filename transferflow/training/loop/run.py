@@ -33,7 +33,7 @@ from transferflow.training.loop.not_finite import (
 from transferflow.training.loop.phases import begin_phase, end_phase
 from transferflow.training.loop.selection import Criterion, decide_best, decide_phases, decide_stop
 from transferflow.training.loop.stepper import step_seed
-from transferflow.training.loop.stopping import StopSignals
+from transferflow.training.loop.stopping import StopSignals, stop_behind
 from transferflow.training.loop.wording import (
     describe_next_phase,
     describe_place,
@@ -110,6 +110,7 @@ class _Run:
                 if isinstance(reason, Exception) and not isinstance(reason, TransferflowError):
                     raise  # a bug, or the machine: what is in memory is not to be trusted
                 self._save_where_it_stands()
+                reason = stop_behind(found) or reason
                 raise stopped(reason, waiting, self._place(), saved=self.saved[0] != (0, 0)) from None
             finally:
                 for hook in self.job.hooks:

@@ -26,6 +26,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._waiting: list[int] = []
+        self._child_ended = False
         self._before: dict[int, Handler] = {}
 
     def __enter__(self) -> Self:
@@ -40,14 +41,20 @@ class StopSignals:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Let a signal wait until the end of this block, which must be short."""
-        before = _install(dict.fromkeys(_STOPS, self._wait)) if _hears() else {}
+        """Let a signal wait until the end of this block, which must be short.
+
+        So does the end of a loader process, at which torch raises: it may have got the same signal.
+        """
+        before = _install(self._deaf()) if _hears() else {}
         try:
             yield
         finally:
             _install(before)
         while self._waiting:
             signal.raise_signal(self._waiting.pop())
+        if self._child_ended and _CHILD is not None:
+            self._child_ended = False
+            signal.raise_signal(_CHILD)
 
     def close(self) -> list[int]:
         """Interrupt nothing from here on, as what is under way is saving; return what has come, as it comes.
@@ -55,14 +62,30 @@ class StopSignals:
         The end of the loader's processes, which may have got the same signal, interrupts nothing either.
         """
         if _hears():
-            deaf: dict[int, Handler] = dict.fromkeys(_STOPS, self._wait)
-            if _CHILD is not None:
-                deaf[_CHILD] = _ignore
-            self._before = _install(deaf) | self._before
+            self._before = _install(self._deaf()) | self._before
         return self._waiting
+
+    def _deaf(self) -> dict[int, Handler]:
+        deaf: dict[int, Handler] = dict.fromkeys(_STOPS, self._wait)
+        return deaf if _CHILD is None else {**deaf, _CHILD: self._note_child}
 
     def _wait(self, number: int, frame: FrameType | None) -> None:
         self._waiting.append(number)
+
+    def _note_child(self, number: int, frame: FrameType | None) -> None:
+        self._child_ended = True
+
+
+def stop_behind(error: BaseException) -> BaseException | None:
+    """What ends the process, whoever's handler raised it, if an error came of that.
+
+    A signal to a group of processes ends the loader's processes too, and their death, which is heard a
+    moment later, raises while the stop is on its way out.
+    """
+    found: BaseException | None = error
+    while isinstance(found, Exception | GeneratorExit):
+        found = found.__context__
+    return found
 
 
 def _hears() -> bool:
@@ -76,7 +99,3 @@ def _install(handlers: dict[int, Handler]) -> dict[int, Handler]:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise StopSignal(number)
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """Nothing."""
