@@ -170,6 +170,16 @@ def measure(case: str, root: Path, size: int, epochs: int, repeats: int) -> dict
     }
 
 
+def describe_hardware() -> dict[str, Any]:
+    return {
+        "machine": platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+    }
+
+
 def main() -> None:
     """Run the cases that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -180,13 +190,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    hardware = {
-        "machine": platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "threads": torch.get_num_threads(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
-    }
+    hardware = describe_hardware()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         draw(Path(folder), asked.images, asked.size)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cache import NAMES, draw
+from cache import NAMES, describe_hardware, draw
 
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.spec import ExperimentSpec
@@ -208,14 +207,7 @@ def main() -> None:
         run = run_ours if way == "ours" else run_reference
         print(json.dumps(run(build_spec(case, asked, asked.root))))
         return
-    hardware = {
-        "machine": platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "threads": torch.get_num_threads(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
-        "load at the start": os.getloadavg()[0],
-    }
+    hardware = describe_hardware() | {"load at the start": os.getloadavg()[0]}
     print(hardware)
     rows = []
     with tempfile.TemporaryDirectory() as images, tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ import torch
 
 from transferflow.data.loading.loader import build_loader
 from transferflow.data.snapshot.manifest import read_rows
-from transferflow.spec.sections.data import FullRange
+from transferflow.spec.sections.intensity import FullRange
 from transferflow.stages.split_images import eval_transform_of
 from transferflow.tasks.base import ImagePredictions, SplitPredictions
 from transferflow.tasks.build import build_task

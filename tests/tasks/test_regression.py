@@ -12,7 +12,7 @@ from transferflow.data.loading.batch import Batch
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import PlanError
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.sections.data import FullRange
+from transferflow.spec.sections.intensity import FullRange
 from transferflow.stages.context import RunContext
 from transferflow.stages.prepare import prepare
 from transferflow.stages.split_images import eval_transform_of

@@ -11,7 +11,7 @@ from transferflow.data.loading.batch import Batch
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.snapshot.pixels import read_true_mask
 from transferflow.errors import EvaluationError, PlanError
-from transferflow.spec.sections.data import Percentile
+from transferflow.spec.sections.intensity import Percentile
 from transferflow.tasks.base import PredictionInputs, SplitPredictions
 from transferflow.tasks.build import build_parts, build_task
 from transferflow.tasks.rendering.mask_files import read_mask, write_mask

@@ -17,7 +17,7 @@ from transferflow.evaluation.statistics.mcnemar import image_values
 from transferflow.registry.base import RegisteredVersion
 from transferflow.registry.gate import Compared, GateRule, NotComparable
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.sections.data import Intensity
+from transferflow.spec.sections.intensity import Intensity
 from transferflow.stages.candidates import Candidate, find_candidate, require_version
 from transferflow.stages.context import RunContext
 from transferflow.stages.keys import changed_inputs

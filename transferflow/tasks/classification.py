@@ -18,7 +18,11 @@ from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row
 from transferflow.errors import PlanError
 from transferflow.evaluation.classification.measure import evaluate_classification
-from transferflow.evaluation.classification.statistics import build_sample, build_statistic
+from transferflow.evaluation.classification.statistics import (
+    ClassificationSample,
+    build_sample,
+    build_statistic,
+)
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_cases
 from transferflow.evaluation.results import Evaluation
@@ -44,6 +48,7 @@ from transferflow.tasks.base import (
     SplitPredictions,
 )
 from transferflow.tasks.calibration import find_temperature
+from transferflow.tasks.classification_start import even_class_starts, knows_classes
 from transferflow.tasks.classification_truth import (
     class_weights,
     column_matrix,
@@ -54,10 +59,9 @@ from transferflow.tasks.classification_truth import (
 )
 from transferflow.tasks.decisions import decided_columns, said_classes
 from transferflow.tasks.graphs import Graph, Probabilities
-from transferflow.tasks.losses import Losses, LossesOf, losses_of_answer, start_at_most, start_near
+from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.labels import LabelOutput
 from transferflow.tasks.whole_image import build_on_backbone, predict_images
-from transferflow.training.job import StartLoss
 
 
 class Classification:
@@ -162,20 +166,15 @@ class Classification:
             # Torch divides by the weights of the classes, but by the images where targets are mixed.
             return {} if batch.targets.is_floating_point() else {"loss": float(weights[batch.targets].sum())}
 
-        return Losses(losses, counts, at_start=partial(self._start, losses, len(snapshot.classes)))
-
-    def _start(self, losses: LossesOf, classes: int, batch: Batch) -> Mapping[str, StartLoss]:
-        """A head that knows nothing finds every class as likely as another."""
-        even = losses_of_answer(losses, torch.zeros(len(batch), classes), batch)["loss"]
-        why = f"ln {classes}, as every class is as likely as another"
-        if self._multilabel:
-            why = "ln 2, as each class is as likely as not"
-        if self._class_weights is not None:
-            why += ", with the weights of the classes"
-        head = self._head
-        knows = isinstance(head, ZeroShotHead) or head.starts_with_classes or head.warm_start is not None
-        start = start_at_most(even, f"{why}, and the head knows more") if knows else start_near(even, why)
-        return {"loss": start}
+        starts = partial(
+            even_class_starts,
+            losses,
+            len(snapshot.classes),
+            several=self._multilabel,
+            weighted=self._class_weights is not None,
+            knows=knows_classes(self._head),
+        )
+        return Losses(losses, counts, at_start=starts)
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id`, `logits`, `probabilities`, both float32 in class order.
@@ -228,15 +227,17 @@ class Classification:
 
     def build_statistic(self, predictions: SplitPredictions, metric: str) -> Statistic:
         """The metric as a function of how often each image is drawn."""
-        sample = build_sample(
+        statistic = build_statistic(self._sample(predictions), [metric], self._specificity)
+        return lambda weights: statistic(weights)[:, 0]
+
+    def _sample(self, predictions: SplitPredictions) -> ClassificationSample:
+        return build_sample(
             column_matrix(predictions.table, "probabilities"),
             targets_of(predictions, self._multilabel),
             len(predictions.snapshot.classes),
             multilabel=self._multilabel,
             said=said_classes(predictions.table),
         )
-        statistic = build_statistic(sample, [metric], self._specificity)
-        return lambda weights: statistic(weights)[:, 0]
 
     def align_classes(self, old: tuple[str, ...], new: tuple[str, ...]) -> Callable[[pa.Table], pa.Table]:
         """By name; what the old model did not know, it does not say."""
@@ -255,13 +256,7 @@ class Classification:
         probabilities = column_matrix(predictions.table, "probabilities")
         ids = predictions.table["id"].to_pylist()
         truth = hot_targets(predictions)
-        said = build_sample(
-            probabilities,
-            targets_of(predictions, self._multilabel),
-            truth.shape[1],
-            multilabel=self._multilabel,
-            said=said_classes(predictions.table),
-        ).predicted
+        said = self._sample(predictions).predicted
         wrong = (said != truth).any(axis=1)
         of_others = 1 - probabilities if self._multilabel else np.ones_like(probabilities)
         truth_share = np.where(truth, probabilities, of_others).min(axis=1)

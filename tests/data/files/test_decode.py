@@ -10,7 +10,7 @@ from skimage import data as photos
 
 from transferflow.data.files.decode import decode_image
 from transferflow.errors import DataError
-from transferflow.spec.sections.data import FullRange, Percentile, Window
+from transferflow.spec.sections.intensity import FullRange, Percentile, Window
 
 RGB = photos.astronaut()[:48, :64]
 OPEN = Image.fromarray(RGB)

@@ -9,7 +9,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, ge
 
 from transferflow.data.files.decode import decode_image
 from transferflow.errors import DataError
-from transferflow.spec.sections.data import Percentile, Window
+from transferflow.spec.sections.intensity import Percentile, Window
 
 STORED = np.array([[0, 1000, 2000], [3000, 4000, 4095]], np.uint16)
 

@@ -19,7 +19,7 @@ from transferflow.data.files.images import OtherKindError, open_image
 from transferflow.data.files.room import DecodingRoom, TooLargeError
 from transferflow.data.snapshot.image_facts import inspect_image
 from transferflow.errors import DataError
-from transferflow.spec.sections.data import FullRange
+from transferflow.spec.sections.intensity import FullRange
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(x) run\n%%EOF\n"
 HEIC = base64.b64decode(

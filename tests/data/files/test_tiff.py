@@ -18,7 +18,7 @@ from transferflow.data.files.decode import decode_image
 from transferflow.data.snapshot.image_facts import inspect_image
 from transferflow.errors import DataError
 from transferflow.limits import MAX_TIFF_PAGES
-from transferflow.spec.sections.data import FullRange, Percentile
+from transferflow.spec.sections.intensity import FullRange, Percentile
 
 pydicom = pytest.importorskip("pydicom")
 

@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from transferflow.data.snapshot.image_facts import inspect_image
-from transferflow.spec.sections.data import FullRange
+from transferflow.spec.sections.intensity import FullRange
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 

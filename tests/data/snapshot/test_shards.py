@@ -8,7 +8,7 @@ from transferflow.data.listing import load_listing
 from transferflow.data.snapshot.build import build_snapshot
 from transferflow.data.snapshot.manifest import read_table
 from transferflow.data.snapshot.shards import ImageReader, Shard, inspect_into, inspect_shard, read_inspected
-from transferflow.spec.sections.data import FullRange
+from transferflow.spec.sections.intensity import FullRange
 
 
 def test_a_shard_travels_and_keeps_its_order(tmp_path, paint):

@@ -14,8 +14,8 @@ from transferflow.data.transforms.evaluation import EvalTransform, build_eval_tr
 from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.errors import DataError
 from transferflow.spec.sections.backbone import Normalization
-from transferflow.spec.sections.data import Percentile
 from transferflow.spec.sections.guide import decide_fit
+from transferflow.spec.sections.intensity import Percentile
 from transferflow.spec.sections.task import Task
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from transferflow.data.checks.inspected import Inspected
 from transferflow.data.records import Finding, Record, Severity
-from transferflow.spec.sections.data import FullRange, Intensity, Percentile, Window
+from transferflow.spec.sections.intensity import FullRange, Intensity, Percentile, Window
 
 _FLAT = 16
 """An image that spans no more is next to one gray; 12 bits in a file of 16 span just so many."""

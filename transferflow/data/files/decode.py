@@ -29,7 +29,7 @@ from transferflow.data.files.pixels import (
 from transferflow.data.files.room import ROOM, Claim, TooLargeError
 from transferflow.data.files.tiff import has_tiff_header, read_tiff
 from transferflow.errors import DataError, TransferflowError
-from transferflow.spec.sections.data import FullRange, Intensity
+from transferflow.spec.sections.intensity import FullRange, Intensity
 from transferflow.store import open_regular
 
 FULL_RANGE = FullRange()

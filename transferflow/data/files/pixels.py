@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transferflow.data.files.geometry import Pixels
-from transferflow.spec.sections.data import FullRange, Intensity, Percentile, Window
+from transferflow.spec.sections.intensity import FullRange, Intensity, Percentile, Window
 
 Values = NDArray[Any]
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)

@@ -16,7 +16,7 @@ from transferflow.data.files.paths import IMAGE_FORMATS
 from transferflow.data.files.pixels import UnsuitableImageError
 from transferflow.data.files.room import TooLargeError
 from transferflow.errors import MissingDependencyError, TransferflowError
-from transferflow.spec.sections.data import Intensity
+from transferflow.spec.sections.intensity import Intensity
 from transferflow.store import file_digest
 
 

@@ -9,7 +9,7 @@ from transferflow.data.files.geometry import Pixels
 from transferflow.data.formats.masks import MaskFiles
 from transferflow.data.snapshot.manifest import Row
 from transferflow.errors import DataError
-from transferflow.spec.sections.data import Intensity
+from transferflow.spec.sections.intensity import Intensity
 from transferflow.store import file_digest
 
 

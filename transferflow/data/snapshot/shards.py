@@ -20,7 +20,7 @@ from transferflow.data.formats.mask_coding import store_coding
 from transferflow.data.formats.masks import MaskFiles, inspect_mask
 from transferflow.data.snapshot.image_facts import inspect_image
 from transferflow.data.snapshot.manifest import IMAGE_FIELDS, MASK_FIELDS
-from transferflow.spec.sections.data import Intensity
+from transferflow.spec.sections.intensity import Intensity
 from transferflow.store import digest, write_atomic
 
 SHARD_SIZE = 500

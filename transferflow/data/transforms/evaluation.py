@@ -36,7 +36,8 @@ from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.errors import DataError
 from transferflow.limits import MAX_ASPECT
 from transferflow.spec.sections.backbone import Normalization
-from transferflow.spec.sections.data import Data, FitMode, FullRange, Intensity, KeptShape
+from transferflow.spec.sections.data import Data, FitMode, KeptShape
+from transferflow.spec.sections.intensity import FullRange, Intensity
 from transferflow.spec.sections.normalization import adapt_statistics
 from transferflow.spec.sections.size import Size, size_of
 

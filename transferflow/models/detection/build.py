@@ -78,9 +78,9 @@ def build_detector(
     )
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(seed)
-        whole, labels = whole_weights(head, backbone), None
+        whole = whole_weights(head, backbone)
+        labels = None if whole is None or known is None else find_labels(whole, known)
         if whole is not None:
-            labels = None if known is None else find_labels(whole, known)
             model, preprocessing = _published(
                 head, backbone, whole, settings, channels, pretrained, keeps_head=known is not None
             )

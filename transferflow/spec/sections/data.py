@@ -12,13 +12,13 @@ from transferflow.spec.sections.base import (
     ClassName,
     Flag,
     Fraction,
-    Number,
     Positive,
     Section,
     Seed,
     Text,
     without_repeats,
 )
+from transferflow.spec.sections.intensity import FullRange, Intensity
 from transferflow.spec.sections.paths import BelowRoot
 from transferflow.spec.sections.size import ImageSize, Side
 
@@ -69,41 +69,6 @@ class Split(Section):
                 "each of train, val and test must be above 0: val chooses the epoch, test measures the model"
             )
         return self
-
-
-class FullRange(Section):
-    """Map the whole range of the file's integer type to 0..255 (16-bit: divide by 257)."""
-
-    kind: Literal["full_range"] = "full_range"
-
-
-class Percentile(Section):
-    """Map two percentiles of each image to 0 and 255, as is usual in microscopy."""
-
-    kind: Literal["percentile"]
-    low: Annotated[Number, Field(ge=0, le=100)] = 0.5
-    """Percentile that becomes 0."""
-    high: Annotated[Number, Field(ge=0, le=100)] = 99.5
-    """Percentile that becomes 255."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
-        return self
-
-
-class Window(Section):
-    """Map `level` ± `width` / 2 to 0..255, in the file's units (Hounsfield units for CT)."""
-
-    kind: Literal["window"]
-    level: Number
-    """Centre of the window."""
-    width: Positive
-    """Width of the window."""
-
-
-Intensity = Annotated[FullRange | Percentile | Window, Field(discriminator="kind")]
 
 
 class Cache(Section):

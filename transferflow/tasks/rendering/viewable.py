@@ -10,7 +10,7 @@ from transferflow.data.files.decode import decode_image
 from transferflow.data.snapshot.manifest import Row
 from transferflow.data.snapshot.pixels import read_image
 from transferflow.evaluation.pictures import ImageArray
-from transferflow.spec.sections.data import Intensity
+from transferflow.spec.sections.intensity import Intensity
 
 
 def load_viewable(path: Path, channels: int, intensity: Intensity) -> ImageArray:
