@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transferflow.text import four_digits, holds_secret, one_line, printable, to_csv, without_secrets
+from transferflow.text import (
+    describe_seconds,
+    four_digits,
+    holds_secret,
+    one_line,
+    printable,
+    to_csv,
+    without_secrets,
+)
 
 SECRETS = {
     "https://me:hunter2@host/a.pth": "https://***@host/a.pth",
@@ -106,3 +114,11 @@ def test_a_csv_has_a_line_per_row_and_no_control_characters():
 )
 def test_a_measured_value_keeps_its_digits_in_any_unit(value, shown):
     assert four_digits(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, ""), (59.4, "59 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"), (7260, "2 h 01 min")],
+)
+def test_a_time_span_in_words(seconds, words):
+    assert describe_seconds(seconds) == words

@@ -216,6 +216,7 @@ def test_images_of_many_clients_are_answered_together(client):
         assert one["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
     sizes = re.findall(r'batch_images_bucket\{le="(\d+)\.0"\} (\d+)', client.get("/metrics").text)
     counts = {int(le): int(count) for le, count in sizes}
+    assert list(counts) == [2**power for power in range(7)]
     assert counts[1] < counts[8]  # some batches held more than one image
 
 

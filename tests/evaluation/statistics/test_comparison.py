@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.classification.statistics import build_sample, build_statistic
-from transferflow.evaluation.statistics.comparison import compare_paired
+from transferflow.evaluation.statistics.comparison import _p_value, compare_paired
 
 
 def statistic(scores, truth, metric):
@@ -86,3 +86,10 @@ def test_a_metric_that_most_resamples_lack_is_an_error():
 
     with pytest.raises(EvaluationError, match="undefined in most resamples"):
         compare_paired(rarely, rarely, images=30, resamples=100, seed=0)
+
+
+@pytest.mark.parametrize(("worse", "p_value"), [(0, 2 / 101), (3, 8 / 101), (50, 1.0), (97, 8 / 101)])
+def test_the_p_value_counts_the_resamples_on_the_rarer_side(worse, p_value):
+    """Davison and Hinkley, Bootstrap Methods (1997), eq. 4.11, for both sides."""
+    gains = np.array([-1.0] * worse + [1.0] * (100 - worse))
+    assert _p_value(gains) == pytest.approx(p_value)
