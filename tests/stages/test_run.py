@@ -44,9 +44,11 @@ def test_whole_path_then_everything_reused(build_spec, context):
     assert [(s.stage, s.key, s.reused) for s in plan.stages] == [(o.stage, o.key, True) for o in second]
 
 
-def test_the_planned_rates_are_those_of_the_optimizer(build_spec, context):
+@pytest.mark.parametrize("steps", ["one", "several"])
+def test_the_planned_rates_are_those_of_the_optimizer(build_spec, context, steps):
     images = compile_plan(build_spec(), context).images["train"]
-    training = {"epochs": 2, "batch_size": images - 1, "workers": 0, "device": "cpu"}  # a last batch of one
+    size = images - 1 if steps == "one" else 4  # a last batch of one is no step
+    training = {"epochs": 2, "batch_size": size, "workers": 0, "device": "cpu"}
     spec = build_spec(training=training, schedule={"min_lr_scale": 0.1})
     trained = run_plan(spec, context)[1]
     history = json.loads((trained.folder / "history.json").read_text())
