@@ -13,7 +13,7 @@ from transferflow.errors import PlanError
 from transferflow.models.backbones.build import build_backbone
 from transferflow.models.backbones.torchvision_geometry import NAMES
 from transferflow.models.channels import adapt_first_conv, mean_shrinks
-from transferflow.models.standardised import is_standardised, plain_state
+from transferflow.models.standardised import is_standardised, plain_conv, plain_state
 from transferflow.spec.sections.normalization import adapt_statistics
 
 COUNTS = (1, 2, 3, 4, 5, 13)
@@ -150,6 +150,13 @@ def test_a_file_of_a_standardised_stem_for_other_channels_is_made_plain(kind):
     model.load_state_dict(state, strict=True)
     images = torch.rand(2, 5, 32, 32)
     assert torch.allclose(model(images), theirs(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", STANDARDISED)
+def test_a_standardised_convolution_of_one_filter(kind):
+    conv = kind(2, 1, 3)
+    images = torch.rand(2, 2, 8, 8)
+    assert torch.allclose(plain_conv(conv)(images), conv(images), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["test_nfnet", "nf_regnet_b1", "resnetv2_50x1_bit", "vit_tiny_r_s16_p8_224"])

@@ -23,7 +23,9 @@ def is_listening(url):
 
 @pytest.mark.slow
 def test_it_ends_when_its_owner_is_killed(tmp_path):
-    owner = subprocess.Popen([sys.executable, "-c", STARTS_ONE, str(tmp_path)], stdout=subprocess.PIPE)
+    owner = subprocess.Popen(
+        [sys.executable, "-c", STARTS_ONE, str(tmp_path / "new" / "home")], stdout=subprocess.PIPE
+    )
     url = owner.stdout.readline().decode().strip()
     assert is_listening(url)
     owner.kill()

@@ -100,6 +100,17 @@ def test_any_number_of_classes(make_report, classes):
     assert page.count("<svg") == page.count("</svg>") >= 7
 
 
+@pytest.mark.parametrize(
+    ("names", "upright"),
+    [(("cat", "dog", "owl"), False), (("cats", "dog", "owl"), True), (("a long name", "another one"), False)],
+)
+def test_names_below_the_confusion_matrix_lie_where_there_is_room(make_report, names, upright):
+    page = render_report(make_report(len(names), 60, names=names))
+    figure = page.partition("Confusion matrix")[2].partition("</svg>")[0]
+    turned = re.findall(r"rotate\(-90[ )]", figure)
+    assert len(turned) == 1 + (len(names) if upright else 0)  # the name of the vertical axis is one
+
+
 def test_ids_are_unique_and_references_resolve(make_report):
     page = render_report(make_report())
     ids = re.findall(r'\sid="([^"]+)"', page)

@@ -197,6 +197,16 @@ def test_images_and_masks_of_the_same_name_in_two_folders(tmp_path, list_data):
     assert [(f.kind, f.where) for f in listing.findings] == [("no_mask", "images/a/1.png")]
 
 
+def test_a_name_in_the_folder_and_below_it(tmp_path, list_data):
+    names = ("1.png", "a/1.png")
+    for file in [f"{folder}/{name}" for folder in ("images", "masks") for name in names]:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    listing = list_data(tmp_path, "segmentation", format="mask_folder", classes=CLASSES)
+    assert {r.id: r.mask for r in listing.records} == {f"images/{n}": f"masks/{n}" for n in names}
+    assert not listing.findings
+
+
 def test_classes_are_needed(masks, list_data):
     with pytest.raises(DataError, match="index masks need `classes`"):
         list_data(masks(1), "segmentation", format="mask_folder")

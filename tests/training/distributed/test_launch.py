@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from transferflow.errors import TerminatedRunError, TrainingError
+from transferflow.errors import InterruptedRunError, TerminatedRunError, TrainingError
 from transferflow.training.distributed.launch import Launch, launch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -164,3 +164,13 @@ def test_a_crash_too_many_ends_with_its_traceback(together):
     assert "device 1 raised ZeroDivisionError: a bug in rank 1 again after 1 restart" in str(error)
     assert "in crashes" in error.problems[0].found
     assert nobody_is_left(folder)
+
+
+def test_a_stop_before_anything_is_trained_says_what_to_do(tmp_path, monkeypatch):
+    def stop(agent, lines):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("transferflow.training.distributed.launch._wait", stop)
+    with pytest.raises(InterruptedRunError, match="stopped outside of its epochs") as caught:
+        run(tmp_path, "curve")
+    assert "run the same command again" in str(caught.value)

@@ -1,0 +1,26 @@
+"""What the tables of a comparison say of each metric."""
+
+import pytest
+
+from transferflow.cli.compare_view import compare_parts
+from transferflow.registry.gate import ChampionComparison
+from transferflow.stages.compare import ModelComparison, Pair
+
+
+@pytest.mark.parametrize(
+    ("metric", "difference", "low", "high", "said"),
+    [
+        ("accuracy", 0.2, 0.1, 0.3, "better"),
+        ("accuracy", -0.2, -0.3, -0.1, "worse"),
+        ("accuracy", 0.2, -0.1, 0.5, ""),
+        ("ece", 0.2, 0.1, 0.3, "worse"),
+        ("ece", -0.2, -0.3, -0.1, "better"),
+    ],
+)
+def test_what_is_better_depends_on_the_metric(metric, difference, low, high, said):
+    compared = ChampionComparison("version 1", 0.5, difference, low, high)
+    pair = Pair("m/1", "", {metric: compared}, (), "", (), 0, (), None, 1.0, 1.0)
+    found = ModelComparison("m/2", 10, 1.0, 1.0, frozenset({"ece"}), (pair,))
+    (row,) = compare_parts(found)[0].table.rows
+    assert row[:4] == (metric, "0.5000", f"{0.5 + difference:.4f}", f"{difference:+.4f}")
+    assert row[-1] == said
