@@ -239,6 +239,7 @@ BASES = {
             "fit": {"shorter": 64, "longer": 128, "crop": 48, "tile": 96},
         },
         "augmentation": {"preset": "none", "scale": [0.5, 2.0]},
+        "evaluation": {"mask_size": "resized"},
     },
     "windows": {
         "task": {"kind": "segmentation"},

@@ -8,6 +8,7 @@ import pytest
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.snapshot.pixels import read_true_mask
 from transferflow.evaluation.segmentation import counts
+from transferflow.spec.sections.data import KeptShape
 from transferflow.tasks import segmentation_truth
 from transferflow.tasks.base import MIN_SCORE, TEMPERATURE, SplitPredictions
 from transferflow.tasks.build import build_task
@@ -121,7 +122,7 @@ def test_true_masks_are_read_once_while_there_is_room(cells, load, tmp_path, mon
         return read_true_mask(files, row)
 
     monkeypatch.setattr(segmentation_truth, "read_true_mask", watched)
-    masks = KeptMasks(snapshot, rows, 255, room)
+    masks = KeptMasks(snapshot, rows, 255, KeptShape(), room)
     first, again = ([masks.read(row.id) for row in rows] for _ in range(2))
     assert all(
         (one == other).all() and one.shape == other.shape for one, other in zip(first, again, strict=True)

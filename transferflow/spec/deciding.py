@@ -11,6 +11,7 @@ from transferflow.spec.sections.backbone import (
     TimmBackbone,
     TorchvisionBackbone,
 )
+from transferflow.spec.sections.data import KeptShape
 from transferflow.spec.sections.evaluation import BaselineName, Refresh
 from transferflow.spec.sections.head import LinearHead, ZeroShotHead
 from transferflow.spec.sections.published import starts_whole
@@ -51,6 +52,14 @@ def decide_baselines(spec: Sections) -> tuple[BaselineName, ...]:
     if any([gate.against_champion, *(one.against_champion for one in gate.also)]):
         found.append("champion")
     return tuple(found)
+
+
+def decide_mask_shape(spec: Sections) -> KeptShape:
+    """How the size follows, in which masks are compared, from that of an image; by default it is the same."""
+    fit = spec.data.fit
+    if spec.evaluation.mask_size == "resized" and isinstance(fit, KeptShape):
+        return fit
+    return KeptShape()
 
 
 def registered_model(spec: Sections) -> str:

@@ -63,7 +63,9 @@ def _kept_by(spec: ExperimentSpec) -> dict[str, Any]:
     """What chooses the epoch whose weights are kept, which no section of the training says alone."""
     metric = watched_metric(spec)
     specificity = {"specificity": spec.evaluation.specificity} if metric == SENSITIVITY else {}
-    return {"metric": metric, **specificity}
+    mask_size = spec.evaluation.mask_size
+    resized = {} if mask_size == "original" else {"mask_size": mask_size}
+    return {"metric": metric, **specificity, **resized}
 
 
 def evaluate_inputs(
@@ -83,6 +85,8 @@ def evaluate_inputs(
         "groups": snapshot.groups["test"],
     }
     sections = spec.canonical("evaluation")
+    if spec.evaluation.mask_size == "original":
+        del sections["evaluation"]["mask_size"]  # it came later, and changes no earlier key
     sections["evaluation"]["baselines"] = [name for name in decide_baselines(spec) if name != "champion"]
     sliced = {"slices": digest([asdict(one) for one in slices])} if slices else {}
     return _inputs("evaluate", sections | images | sliced | {"model": train_key})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from transferflow.data.files.geometry import kept_size
 from transferflow.data.loading.cache import CacheFolder
 from transferflow.data.loading.loader import Loader, build_loader
 from transferflow.data.loading.shares import WHOLE, Share
@@ -15,6 +16,8 @@ from transferflow.data.transforms.evaluation import EvalTransform, build_eval_tr
 from transferflow.data.transforms.training import TrainTransform
 from transferflow.models.layers import Preprocessing
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import decide_mask_shape
+from transferflow.spec.sections.data import KeptShape
 from transferflow.spec.sections.guide import decide_fit
 from transferflow.tasks.base import PredictionInputs, SplitPredictions, TrainingSide
 
@@ -74,12 +77,14 @@ class SplitImages:
         split: Which images.
         transform: The eval transform.
         loader: The images through it, in manifest order.
+        mask_shape: How the size in which masks are compared follows from that of an image.
     """
 
     snapshot: DatasetSnapshot
     split: SplitName
     transform: EvalTransform
     loader: Loader
+    mask_shape: KeptShape
 
     def inputs(
         self, classes: tuple[str, ...], folder: Path, batches: tuple[int, int] | None = None
@@ -92,8 +97,15 @@ class SplitImages:
             batches: First and end of the batches to predict; left out: all of them.
         """
         sizes = {row.id: (row.width, row.height) for row in self.loader.dataset.rows}
+        shape = self.mask_shape
+        masks = {
+            image: kept_size((height, width), shape.shorter, shape.longer)[::-1]
+            for image, (width, height) in sizes.items()
+        }
         first, end = batches or (0, None)
-        return PredictionInputs(self.loader.epoch(0, first, end), sizes, self.transform, classes, folder)
+        return PredictionInputs(
+            self.loader.epoch(0, first, end), sizes, self.transform, classes, folder, mask_sizes=masks
+        )
 
     def predict(
         self, task: TrainingSide, model: nn.Module, classes: tuple[str, ...], folder: Path
@@ -107,4 +119,5 @@ def build_split_images(
     spec: ExperimentSpec, snapshot: DatasetSnapshot, split: SplitName, transform: EvalTransform, cache: Path
 ) -> SplitImages:
     """Bind a split to the eval transform; see `split_loader`."""
-    return SplitImages(snapshot, split, transform, split_loader(spec, snapshot, split, transform, cache))
+    loader = split_loader(spec, snapshot, split, transform, cache)
+    return SplitImages(snapshot, split, transform, loader, decide_mask_shape(spec))

@@ -66,6 +66,7 @@ class PredictionInputs:
         classes: Class names in order.
         folder: Where large arrays (masks) go.
         ask: Gives a model's outputs for a batch.
+        mask_sizes: Width and height that masks are asked for in, by record id; left out: those of `sizes`.
     """
 
     batches: Iterable[Batch]
@@ -74,6 +75,11 @@ class PredictionInputs:
     classes: tuple[str, ...]
     folder: Path
     ask: Callable[[nn.Module, Batch], Any] = ask_model
+    mask_sizes: Mapping[str, tuple[int, int]] | None = None
+
+    def mask_size(self, image: str) -> tuple[int, int]:
+        """Width and height in which an image's mask is asked for."""
+        return (self.sizes if self.mask_sizes is None else self.mask_sizes)[image]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.deciding import keeps_published_head
+from transferflow.spec.deciding import decide_mask_shape, keeps_published_head
 from transferflow.spec.sections.task import (
     ClassificationTask,
     DetectionTask,
@@ -37,7 +37,12 @@ def build_task(spec: ExperimentSpec) -> VisionTask:
             from transferflow.tasks.segmentation import build_segmentation
 
             return build_segmentation(
-                spec.task, spec.head, spec.training, spec.evaluation, keeps_head=keeps_published_head(spec)
+                spec.task,
+                spec.head,
+                spec.training,
+                spec.evaluation,
+                keeps_head=keeps_published_head(spec),
+                mask_shape=decide_mask_shape(spec),
             )
         case RegressionTask():
             from transferflow.tasks.regression import build_regression

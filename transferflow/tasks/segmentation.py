@@ -59,6 +59,7 @@ class Segmentation:
         class_weights: `balanced`, weights by name, or nothing.
         metrics: What is measured.
         keeps_head: Whether the segmenter is a published one as it is, which must know the classes.
+        mask_shape: How the size in which masks are compared follows from that of an image.
     """
 
     traits = ReportTraits(
@@ -77,6 +78,7 @@ class Segmentation:
         class_weights: str | Mapping[str, float] | None,
         metrics: Sequence[str],
         keeps_head: bool,
+        mask_shape: KeptShape,
     ) -> None:
         self.output = MaskOutput()
         self._ignore_index = ignore_index
@@ -84,6 +86,7 @@ class Segmentation:
         self._class_weights = class_weights
         self._metrics = metrics
         self._keeps_head = keeps_head
+        self._mask_shape = mask_shape
 
     def build_model(
         self,
@@ -156,7 +159,7 @@ class Segmentation:
         return Losses(losses, counts, at_start=start)
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
-        """One row per image: `id` and `mask`, a PNG of class indices at the original size."""
+        """One row per image: `id` and `mask`, a PNG of class indices in the size that is asked for."""
         rows = [
             {"id": image, "mask": write_mask(inputs.folder, image, mask)}
             for image, mask in read_masks(model, inputs)
@@ -173,7 +176,7 @@ class Segmentation:
         outlines = watched == OUTLINES
         metrics = [name for name in self._metrics if name != OUTLINES or outlines]
         classes, ignored = len(snapshot.classes), self._ignore_index
-        truth = KeptMasks(snapshot, rows, ignored)
+        truth = KeptMasks(snapshot, rows, ignored, self._mask_shape)
 
         def count(model: nn.Module, inputs: PredictionInputs) -> pa.Table:
             total = MaskCounts.of_nothing(classes)
@@ -190,9 +193,9 @@ class Segmentation:
         return EpochMeasure(count, measure)
 
     def evaluate(self, predictions: SplitPredictions, *, resamples: int, seed: int) -> Evaluation:
-        """Measure the masks against the snapshot's, at the size of the original images."""
+        """Measure the masks against the snapshot's."""
         return evaluate_segmentation(
-            self._counts(MaskPairs(predictions, self._ignore_index)),
+            self._counts(self._pairs(predictions)),
             predictions.snapshot.classes,
             metrics=self._metrics,
             bootstrap=resamples,
@@ -202,7 +205,7 @@ class Segmentation:
 
     def build_statistic(self, predictions: SplitPredictions, metric: str) -> Statistic:
         """The metric as a function of how often each image is drawn."""
-        return segmentation_statistic(self._counts(MaskPairs(predictions, self._ignore_index)), metric)
+        return segmentation_statistic(self._counts(self._pairs(predictions)), metric)
 
     def align_classes(
         self, old: tuple[str, ...], new: tuple[str, ...]
@@ -220,7 +223,7 @@ class Segmentation:
         min_score: float | None = None,
     ) -> Sequence[Picture]:
         """Image, truth and prediction; worst: least mean overlap over the image's own classes."""
-        pairs = MaskPairs(predictions, self._ignore_index)
+        pairs = self._pairs(predictions)
         numbers = range(len(pairs.rows))
         looked_at = numbers if choice == "worst" else pick_evenly(numbers, limit)
         overlap = image_iou(self._counts(pairs, looked_at, outlines=False))
@@ -229,6 +232,9 @@ class Segmentation:
 
     def answered_classes(self, table: pa.Table) -> None:
         """A mask shows by itself where its classes are."""
+
+    def _pairs(self, predictions: SplitPredictions) -> MaskPairs:
+        return MaskPairs(predictions, self._ignore_index, self._mask_shape)
 
     def _counts(
         self, pairs: MaskPairs, chosen: Sequence[int] | None = None, *, outlines: bool = True
@@ -257,8 +263,9 @@ def build_segmentation(
     evaluation: EvaluationSection,
     *,
     keeps_head: bool,
+    mask_shape: KeptShape,
 ) -> Segmentation:
-    """Build from the sections that it reads, and whether the segmenter is a published one as it is.
+    """Build from the sections that it reads, and from what other sections decide; see `Segmentation`.
 
     Raises:
         PlanError: If the head is another task's.
@@ -271,4 +278,5 @@ def build_segmentation(
         class_weights=training.class_weights,
         metrics=evaluation.metrics or task.metrics.names,
         keeps_head=keeps_head,
+        mask_shape=mask_shape,
     )

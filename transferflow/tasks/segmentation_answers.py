@@ -1,4 +1,4 @@
-"""The answers of a segmenter: a class for every pixel of the original image, whole or in tiles."""
+"""The answers of a segmenter: a class for every pixel of the image, whole or in tiles."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _in_tiles(model: nn.Module, inputs: PredictionInputs, batch: Batch, side: in
     for tile in decide_tiles(width, height, (side, side), OVERLAP):
         scores = inputs.ask(model, _cut(batch, tile))["out"][0]
         parts.append((tile, scores.argmax(0).to(torch.uint8).cpu().numpy()))
-    columns, rows = inputs.sizes[batch.ids[0]]
+    columns, rows = inputs.mask_size(batch.ids[0])
     return resize_mask(merge_tile_masks(parts, width, height), (rows, columns))
 
 
@@ -50,13 +50,13 @@ def _cut(batch: Batch, tile: Tile) -> Batch:
 
 
 def classify_pixels(scores: Tensor, inputs: PredictionInputs, image: str) -> Pixels:
-    """Best class of every pixel of the original image.
+    """Best class of every pixel of the image, in the size that is asked for: as a rule its own.
 
-    The scores, not the classes, are led back to the original size: borders between classes stay smooth.
+    The scores, not the classes, are led back to that size: borders between classes stay smooth.
 
     Args:
         scores: Logits of one image in the model's square, classes x H x W.
-        inputs: Knows the transform and the original sizes.
+        inputs: Knows the transform and the sizes.
         image: The image's id.
 
     Returns:
@@ -64,6 +64,7 @@ def classify_pixels(scores: Tensor, inputs: PredictionInputs, image: str) -> Pix
     """
     width, height = inputs.sizes[image]
     rows, columns = inputs.transform.resized((height, width))
+    width, height = inputs.mask_size(image)
     whole = scores[:, :rows, :columns]
     best = torch.full((height, width), -torch.inf, device=scores.device)
     found = torch.zeros((height, width), dtype=torch.uint8, device=scores.device)

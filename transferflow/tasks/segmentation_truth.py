@@ -10,11 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transferflow.data.files.geometry import kept_size, resize_mask
 from transferflow.data.formats.masks import mask_files_of
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row, read_rows
 from transferflow.data.snapshot.pixels import read_true_mask
 from transferflow.errors import EvaluationError
+from transferflow.spec.sections.data import KeptShape
+from transferflow.spec.sections.size import Size
 from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.rendering.mask_files import read_mask
 
@@ -29,24 +32,26 @@ class MaskPairs:
     Args:
         predictions: A row per image: `id` and `mask`, a file in their folder.
         ignore_index: Value that is no class.
+        shape: How the size in which masks are compared follows from that of an image.
 
     Raises:
         EvaluationError: If an image has no prediction.
     """
 
-    def __init__(self, predictions: SplitPredictions, ignore_index: int) -> None:
+    def __init__(self, predictions: SplitPredictions, ignore_index: int, shape: KeptShape) -> None:
         table = predictions.table
         self.rows = predictions.read_rows()
         self.classes = len(predictions.snapshot.classes)
         self._folder = predictions.folder
         self._files = mask_files_of(predictions.snapshot, ignore_index)
+        self._shape = shape
         self._found = dict(zip(table["id"].to_pylist(), table["mask"].to_pylist(), strict=True))
         missing = [row.id for row in self.rows if row.id not in self._found]
         if missing:
             raise EvaluationError("images have no predicted mask", found=", ".join(missing[:5]))
 
     def masks(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Prediction and truth of an image: uint8 class indices at its original size.
+        """Prediction and truth of an image: uint8 class indices in the size in which they are compared.
 
         Raises:
             EvaluationError: If the predicted mask can't be read.
@@ -54,7 +59,7 @@ class MaskPairs:
         """
         row = self.rows[number]
         predicted = read_mask(self._folder, self._found[row.id])
-        return predicted, read_true_mask(self._files, row)
+        return predicted, _brought_to(self._shape, read_true_mask(self._files, row))
 
 
 class KeptMasks:
@@ -64,33 +69,45 @@ class KeptMasks:
         snapshot: The data set.
         rows: The images.
         ignore_index: Value that is no class.
+        shape: How the size in which masks are compared follows from that of an image.
         most: Bytes that the packed masks may take.
     """
 
     def __init__(
-        self, snapshot: DatasetSnapshot, rows: Sequence[Row], ignore_index: int, most: int = _KEPT_BYTES
+        self,
+        snapshot: DatasetSnapshot,
+        rows: Sequence[Row],
+        ignore_index: int,
+        shape: KeptShape,
+        most: int = _KEPT_BYTES,
     ) -> None:
         self._files = mask_files_of(snapshot, ignore_index)
         self._rows = {row.id: row for row in rows}
-        self._packed: dict[str, bytes] = {}
+        self._shape = shape
+        self._packed: dict[str, tuple[Size, bytes]] = {}
         self._room = most
 
     def read(self, image: str) -> NDArray[np.uint8]:
-        """The mask of an image: uint8 class indices at its original size.
+        """The mask of an image: uint8 class indices in the size in which masks are compared.
 
         Raises:
             DataError: If it can't be read.
         """
-        row = self._rows[image]
         if image in self._packed:
-            flat = np.frombuffer(zlib.decompress(self._packed[image]), np.uint8)
-            return flat.reshape(row.height, row.width)
-        mask = read_true_mask(self._files, row)
+            size, packed = self._packed[image]
+            return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(size)
+        mask = _brought_to(self._shape, read_true_mask(self._files, self._rows[image]))
         packed = zlib.compress(np.ascontiguousarray(mask).data, 1)
-        if len(packed) <= self._room and mask.shape == (row.height, row.width):
-            self._packed[image] = packed
+        if len(packed) <= self._room:
+            self._packed[image] = (mask.shape[0], mask.shape[1]), packed
             self._room -= len(packed)
         return mask
+
+
+def _brought_to(shape: KeptShape, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A mask as it is, or resized as its image is, by nearest neighbour."""
+    size = kept_size((mask.shape[0], mask.shape[1]), shape.shorter, shape.longer)
+    return resize_mask(mask, size)
 
 
 def pixel_weights(

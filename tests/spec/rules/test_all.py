@@ -134,6 +134,16 @@ def test_a_zero_shot_head_has_other_settings(problems_of: ProblemsOf, override: 
             "is for segmentation",
         ),
         (("augmentation.scale=[0.5, 2.0]",), "augmentation.scale", "no window is cut afterwards"),
+        (("evaluation.mask_size=resized",), "evaluation.mask_size", "is for segmentation"),
+        (
+            (
+                "task={kind: segmentation}",
+                "data={format: mask_folder, root: d, fit: {crop: 48}}",
+                "evaluation.mask_size=resized",
+            ),
+            "evaluation.mask_size",
+            "a size to which images are brought",
+        ),
         (
             (
                 "task={kind: detection}",

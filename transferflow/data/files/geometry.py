@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from transferflow.limits import MAX_ASPECT
 from transferflow.spec.sections.size import Size
 
 Pixels = NDArray[np.uint8]
@@ -57,6 +58,13 @@ def shorter_size(size: Size, shorter: int, longer: int) -> Size:
     if large > longer:
         small, large = max(1, int(longer * small / large)), longer
     return (small, large) if size[0] <= size[1] else (large, small)
+
+
+def kept_size(size: Size, shorter: int | None, longer: int | None) -> Size:
+    """Size of an image that keeps its shape: its own, unless its shorter side is to get `shorter` pixels."""
+    if shorter is None:
+        return size
+    return shorter_size(size, shorter, longer or MAX_ASPECT * shorter)
 
 
 def resize_image(image: Pixels, size: Size, interpolation: Interpolation) -> Pixels:

@@ -25,16 +25,15 @@ from transferflow.data.files.geometry import (
     clip_boxes,
     covering_size,
     fitting_size,
+    kept_size,
     pad_to_size,
     rescaled_size,
     resize_image,
     resize_mask,
     scale_boxes,
-    shorter_size,
 )
 from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.errors import DataError
-from transferflow.limits import MAX_ASPECT
 from transferflow.spec.sections.backbone import Normalization
 from transferflow.spec.sections.data import Data, FitMode, KeptShape
 from transferflow.spec.sections.intensity import FullRange, Intensity
@@ -122,9 +121,7 @@ class EvalTransform:
             case "rescale":
                 return size
             case "whole":
-                if self.shorter is None:
-                    return size
-                return shorter_size(size, self.shorter, self.longer or MAX_ASPECT * self.shorter)
+                return kept_size(size, self.shorter, self.longer)
 
     def seen(self, size: Size) -> Size:
         """Height and width of an image of `size` in what the model sees, padding left out."""

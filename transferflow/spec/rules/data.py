@@ -139,6 +139,17 @@ def _shapes_are_kept_without_a_size(spec: Sections) -> Iterator[Found]:
             yield ("data", "fit"), f"{spec.task.kind} {message}"
 
 
+def _masks_are_resized_with_their_images(spec: Sections) -> Iterator[Found]:
+    fit = spec.data.fit
+    resizes = isinstance(fit, KeptShape) and fit.shorter is not None
+    asked = isinstance(spec.task.truth, MaskTruth) and spec.evaluation.mask_size == "resized"
+    if asked and not resizes:
+        yield (
+            ("evaluation", "mask_size"),
+            "resized goes with a size to which images are brought: data.fit {shorter: 520, crop: 480}",
+        )
+
+
 def _nothing_is_cropped_away(spec: Sections) -> Iterator[Found]:
     if spec.data.fit == "crop" and spec.task.traits.fit != "crop":
         yield (
@@ -157,4 +168,5 @@ DATA_RULES = (
     _crop_fits_the_image,
     _nothing_is_cropped_away,
     _shapes_are_kept_without_a_size,
+    _masks_are_resized_with_their_images,
 )

@@ -24,6 +24,7 @@ _TASK_SETTINGS: tuple[tuple[str, str, Setting], ...] = (
     ("evaluation", "calibrate", "calibrate"),
     ("evaluation", "thresholds", "decision"),
     ("evaluation", "conformal", "decision"),
+    ("evaluation", "mask_size", "mask_size"),
     ("augmentation", "mixup", "mixing"),
     ("augmentation", "cutmix", "mixing"),
 )

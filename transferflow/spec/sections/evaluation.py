@@ -71,6 +71,9 @@ class Evaluation(Section):
     """Thresholds in place of 0.5 (several labels) or the likelier class (two classes); kept in the bundle."""
     conformal: Annotated[Fraction, Field(ge=0.5, lt=1)] | None = None
     """How often the set of plausible classes that comes with each answer should hold the right one."""
+    mask_size: Literal["original", "resized"] = "original"
+    """Segmentation: masks are compared in the size of their files, or in that to which `data.fit` brings the
+    image (true masks by nearest neighbour), as torchvision's reference code does."""
     baselines: Annotated[tuple[BaselineName, ...], AfterValidator(without_repeats)] | None = None
     """Simple models beside this one in the report: the training images' own shares or mean, the nearest
     training images and a linear layer on the pretrained features, the same recipe from random weights, the

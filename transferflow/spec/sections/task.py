@@ -26,7 +26,14 @@ from transferflow.spec.sections.metrics import (
 from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, NumberTruth
 
 Setting = Literal[
-    "class_weights", "label_smoothing", "specificity", "calibrate", "mixing", "probes", "decision"
+    "class_weights",
+    "label_smoothing",
+    "specificity",
+    "calibrate",
+    "mixing",
+    "probes",
+    "decision",
+    "mask_size",
 ]
 
 
@@ -114,7 +121,7 @@ class SegmentationTask(Section):
         freeze=FreezeBackbone(policy="backbone"),
         backbone_lr_scale=1.0,
         small_data_freezes=False,
-        settings=frozenset({"class_weights"}),
+        settings=frozenset({"class_weights", "mask_size"}),
         pipeline_tag="image-segmentation",
     )
     metrics: ClassVar[TaskMetrics] = SEGMENTATION

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from transferflow.data.files.geometry import resize_image
 from transferflow.evaluation.pictures import ImageArray, Panel, Picture
 from transferflow.tasks.rendering.drawing import draw_mask
 
@@ -28,13 +29,15 @@ def picture_masks(
     """Image, truth and prediction side by side; pixels that do not count are hatched in both masks.
 
     Args:
-        image: H x W (gray) or H x W x 3.
-        truth: H x W class indices, or `ignore_index`.
+        image: Gray or RGB (… x 3), in any size.
+        truth: H x W class indices, or `ignore_index`; the size of the picture.
         predicted: H x W class indices.
         ignore_index: Value in `truth` that does not count.
         overlap: Mean IoU of the image; `nan` where no pixel counts.
         image_id: The record's id.
     """
+    size = (truth.shape[0], truth.shape[1])
+    image = resize_image(np.atleast_3d(image), size, "bilinear").reshape(*size, *image.shape[2:])
     ignored = truth == ignore_index
     note = " (hatched: ignored)" if ignored.any() else ""
     panels = (
