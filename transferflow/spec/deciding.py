@@ -17,6 +17,7 @@ from transferflow.spec.sections.head import LinearHead, ZeroShotHead
 from transferflow.spec.sections.published import starts_whole
 from transferflow.spec.sections.recurrence import is_interval
 from transferflow.spec.sections.run_times import CronSchedule, IntervalSchedule
+from transferflow.spec.sections.truth import LabelTruth
 from transferflow.spec.sections.whole import Sections
 
 _EPOCHS_BESIDE_PROBES = 3
@@ -73,8 +74,18 @@ def trains_nothing(spec: Sections) -> bool:
 
 
 def keeps_published_head(spec: Sections) -> bool:
-    """Whether the model is a published detector or segmenter as it is: its last layer knows its classes."""
-    return trains_nothing(spec) and starts_whole(spec.head, spec.backbone)
+    """Whether the model is a published one as it is: its last layer knows its classes."""
+    if not trains_nothing(spec):
+        return False
+    return starts_whole(spec.head, spec.backbone) or _is_plain_classifier(spec)
+
+
+def _is_plain_classifier(spec: Sections) -> bool:
+    """Whether each image has one class by a linear layer alone, as where ImageNet's weights come from."""
+    head, truth = spec.head, spec.task.truth
+    is_plain = isinstance(head, LinearHead) and head == LinearHead(dropout=head.dropout)
+    one_class = isinstance(truth, LabelTruth) and not truth.several
+    return is_plain and one_class and not is_random(spec.backbone)
 
 
 def gate_metric(spec: Sections) -> str:

@@ -26,7 +26,9 @@ def build_task(spec: ExperimentSpec) -> VisionTask:
         case ClassificationTask():
             from transferflow.tasks.classification import build_classification
 
-            return build_classification(spec.task, spec.head, spec.training, spec.evaluation)
+            return build_classification(
+                spec.task, spec.head, spec.training, spec.evaluation, keeps_head=keeps_published_head(spec)
+            )
         case DetectionTask():
             from transferflow.tasks.detection import build_detection
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import assert_never
 
 import numpy as np
 import pyarrow as pa
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot
 from transferflow.data.snapshot.manifest import Row
 from transferflow.errors import PlanError
@@ -24,13 +20,14 @@ from transferflow.evaluation.classification.statistics import (
     build_statistic,
 )
 from transferflow.evaluation.figures import ReportTraits
-from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_cases
+from transferflow.evaluation.pictures import Choice, Picture, pick_cases
 from transferflow.evaluation.results import Evaluation
 from transferflow.evaluation.statistics.bootstrap import Statistic
 from transferflow.evaluation.statistics.intervals import plain_values
 from transferflow.models.classifier import ImageClassifier
 from transferflow.models.clip import ZeroShotClassifier, build_zero_shot
 from transferflow.models.decision import NAME, LabelDecision, decision_of
+from transferflow.models.imagenet import apply_imagenet_classes
 from transferflow.models.layers import Backbone
 from transferflow.spec.sections.backbone import Backbone as BackboneSection
 from transferflow.spec.sections.data import Data
@@ -48,9 +45,9 @@ from transferflow.tasks.base import (
     SplitPredictions,
 )
 from transferflow.tasks.calibration import find_temperature
-from transferflow.tasks.classification_start import even_class_starts, knows_classes
+from transferflow.tasks.classification_losses import build_label_losses
+from transferflow.tasks.classification_start import knows_classes
 from transferflow.tasks.classification_truth import (
-    class_weights,
     column_matrix,
     hot_targets,
     match_targets,
@@ -61,6 +58,7 @@ from transferflow.tasks.decisions import decided_columns, said_classes
 from transferflow.tasks.graphs import Graph, Probabilities
 from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.labels import LabelOutput
+from transferflow.tasks.rendering.label_pictures import picture_labels
 from transferflow.tasks.whole_image import build_on_backbone, predict_images
 
 
@@ -76,6 +74,7 @@ class Classification:
         specificity: Fixed specificity at which sensitivity is reported, 0..1.
         calibrate: Whether each epoch looks for a temperature.
         decides: Whether the model has thresholds or prediction sets of its own.
+        keeps_head: Whether the last layer is ImageNet's, as the weights carry it.
     """
 
     traits = ReportTraits(
@@ -96,6 +95,7 @@ class Classification:
         specificity: float,
         calibrate: bool,
         decides: bool,
+        keeps_head: bool,
     ) -> None:
         self.output = LabelOutput(several=multilabel)
         self._multilabel = multilabel
@@ -106,6 +106,7 @@ class Classification:
         self._specificity = specificity
         self._calibrate = calibrate
         self._decides = decides
+        self._keeps_head = keeps_head
 
     def build_model(
         self,
@@ -117,12 +118,19 @@ class Classification:
         pretrained: bool,
         device: str = "cpu",
     ) -> ModelParts:
-        """Build the backbone and a linear head, or CLIP's text tower as the head."""
+        """Build the backbone and a linear head, or CLIP's text tower as the head.
+
+        Raises:
+            PlanError: If the head is to be ImageNet's, and a class is none of its own.
+        """
 
         def put_head(features: Backbone) -> ImageClassifier | ZeroShotClassifier:
             match self._head:
                 case LinearHead(dropout=dropout, hidden=hidden, init=init):
-                    return ImageClassifier(features, len(classes), dropout, hidden, init)
+                    model = ImageClassifier(features, len(classes), dropout, hidden, init)
+                    if self._keeps_head:
+                        apply_imagenet_classes(model.head, backbone, features, classes, pretrained=pretrained)
+                    return model
                 case ZeroShotHead(prompts=prompts):
                     return build_zero_shot(backbone, features, classes, prompts, pretrained=pretrained)
                 case _:
@@ -139,42 +147,13 @@ class Classification:
 
     def build_losses(self, snapshot: DatasetSnapshot) -> Losses:
         """Cross-entropy with label smoothing, or binary cross-entropy per class."""
-        found = snapshot.class_counts["train"]
-        weights = class_weights(
+        return build_label_losses(
+            snapshot,
             self._class_weights,
-            [found.get(name, 0) for name in snapshot.classes],
-            snapshot.classes,
-            images=snapshot.counts["train"] if self._multilabel else None,
-        )
-        smoothing = self._label_smoothing
-
-        def losses(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
-            logits = model(batch.images).float()
-            if not isinstance(batch.targets, Tensor):
-                raise TypeError("classification targets are one tensor per batch")
-            scale = None if weights is None else weights.to(logits.device)
-            if self._multilabel:
-                targets = batch.targets * (1 - smoothing) + smoothing / 2
-                loss = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=scale)
-            else:
-                loss = F.cross_entropy(logits, batch.targets, weight=scale, label_smoothing=smoothing)
-            return {"loss": loss}
-
-        def counts(batch: Batch) -> Mapping[str, float]:
-            if weights is None or self._multilabel or not isinstance(batch.targets, Tensor):
-                return {}
-            # Torch divides by the weights of the classes, but by the images where targets are mixed.
-            return {} if batch.targets.is_floating_point() else {"loss": float(weights[batch.targets].sum())}
-
-        starts = partial(
-            even_class_starts,
-            losses,
-            len(snapshot.classes),
             several=self._multilabel,
-            weighted=self._class_weights is not None,
-            knows=knows_classes(self._head),
+            smoothing=self._label_smoothing,
+            knows=self._keeps_head or knows_classes(self._head),
         )
-        return Losses(losses, counts, at_start=starts)
 
     def predict(self, model: nn.Module, inputs: PredictionInputs) -> pa.Table:
         """One row per image: `id`, `logits`, `probabilities`, both float32 in class order.
@@ -263,7 +242,7 @@ class Classification:
         chosen = pick_cases(choice, np.where(wrong, truth_share, np.inf), limit)
         rows = {row.id: row for row in predictions.read_rows()}
         classes = predictions.snapshot.classes
-        return [_case(rows[ids[n]], show, said[n], classes, float(truth_share[n])) for n in chosen]
+        return [picture_labels(rows[ids[n]], show, said[n], classes, float(truth_share[n])) for n in chosen]
 
     def answered_classes(self, table: pa.Table) -> Mapping[str, int]:
         """The class that is said of each image; of several, or none, the likeliest."""
@@ -274,21 +253,15 @@ class Classification:
         return dict(zip(table["id"].to_pylist(), likeliest, strict=True))
 
 
-def _case(
-    row: Row, show: ShowRow, said: NDArray[np.bool_], classes: Sequence[str], truth_share: float
-) -> Picture:
-    answer = ", ".join(classes[int(n)] for n in np.flatnonzero(said))
-    truth = ", ".join(sorted(row.labels, key=classes.index))
-    verdict = "recognised" if answer == truth else f"taken for {answer or '(none)'}"
-    title = f"{truth or '(none)'}, {verdict}"
-    lines = (row.id, f"probability of the truth {truth_share:.3f}")
-    return Picture((Panel(show(row)),), title, lines, row.id)
-
-
 def build_classification(
-    task: ClassificationTask, head: Head, training: Training, evaluation: EvaluationSection
+    task: ClassificationTask,
+    head: Head,
+    training: Training,
+    evaluation: EvaluationSection,
+    *,
+    keeps_head: bool,
 ) -> Classification:
-    """Build from the sections that it reads.
+    """Build from the sections that it reads, and whether the last layer is ImageNet's.
 
     Raises:
         PlanError: If the head is another task's.
@@ -304,4 +277,5 @@ def build_classification(
         specificity=evaluation.specificity,
         calibrate=evaluation.calibrate,
         decides=evaluation.thresholds is not None or evaluation.conformal is not None,
+        keeps_head=keeps_head,
     )

@@ -310,8 +310,9 @@ def test_bounds_of_a_gate_suit_its_metric(problems_of: ProblemsOf, good: str) ->
         ("head: {init: prototypes}", True),
         ("head: {warm_start: champion}", True),
         ("head: {init: zero}", False),
+        ("head: {hidden: [8]}", False),
         ("task: {kind: segmentation}", False),
-        ("{}", False),
+        ("head: {dropout: 0.5}", True),  # ImageNet's own classifier
     ],
 )
 def test_without_an_epoch_the_head_must_know_the_classes(

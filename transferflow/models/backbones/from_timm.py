@@ -167,10 +167,10 @@ def load_classifier(choice: TimmChoice, image_size: Size, file: Path) -> tuple[T
     layer = None if find is None else find()
     if not isinstance(layer, nn.Linear):
         raise PlanError(
-            "this model has no linear projection of its pooled features",
+            "this model has no linear layer on its pooled features",
             where="backbone.name",
             found=f"{choice.name}: {type(layer).__name__}",
-            allowed="a ViT or ConvNeXt",
+            allowed="a model with one, such as a ViT or a ConvNeXt",
         )
     bias = torch.zeros(layer.out_features) if layer.bias is None else layer.bias
     return layer.weight.detach(), bias.detach()

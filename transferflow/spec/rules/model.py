@@ -158,10 +158,10 @@ def _without_an_epoch_the_head_must_fit(spec: Sections) -> Iterator[Found]:
         return
     if not knows or spec.task.truth.is_number:
         message = (
-            "0 trains nothing, and this head starts without knowing a class; what fits: head.init prototypes "
-            "or text, head.warm_start champion, or head.kind zero_shot, all for classification; a published "
-            "detector (backbone resnet50 of torchvision, weights COCO_V1) or segmenter "
-            "(COCO_WITH_VOC_LABELS_V1)"
+            "0 trains nothing, and this head starts without knowing a class; what fits: a plain linear head "
+            "on ImageNet weights, head.init prototypes or text, head.warm_start champion, or head.kind "
+            "zero_shot, all for classification; a published detector (backbone resnet50 of torchvision, "
+            "weights COCO_V1) or segmenter (COCO_WITH_VOC_LABELS_V1)"
         )
         yield ("training", "epochs"), message
 

@@ -15,6 +15,7 @@ from transferflow.models.clip import load_text_classifier, set_text_embeddings
 from transferflow.models.heads import carry_rows, set_prototypes
 from transferflow.registry.base import RegisteredVersion
 from transferflow.spec import ExperimentSpec
+from transferflow.spec.deciding import keeps_published_head
 from transferflow.spec.sections.head import LinearHead
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import logger
@@ -60,7 +61,7 @@ def apply_head_start(
         old_head = bundle.model.get_submodule("head").state_dict()
         kept = carry_rows(model.head, old_head, bundle.classes, snapshot.classes)
         logger.info("head: rows of %s carried over from version %d", ", ".join(kept), start.version)
-    if spec.training.epochs == 0 and not spec.head.starts_with_classes:
+    if spec.training.epochs == 0 and not (spec.head.starts_with_classes or keeps_published_head(spec)):
         _require_every_row(kept, snapshot.classes)
 
 
