@@ -8,6 +8,7 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from transferflow.stages.outcome import StageOutcome
+from transferflow.stages.refresh.decide import DriftFound
 from transferflow.stages.refresh.look import Look
 from transferflow.stages.register.standing import describe_standing
 from transferflow.text import four_digits
@@ -42,6 +43,8 @@ def look_page(name: str, look: Look) -> str:
         }
         lines += ["", "| Since the last training | Images |", "|---|---:|"]
         lines += [f"| {what} | {count:,} |" for what, count in counts.items()]
+    if change is not None and change.drift is not None:
+        lines += ["", *_drift_table(change.drift)]
     if change is not None and change.new_per_class:
         lines += ["", "| New images of | Images |", "|---|---:|"]
         largest = sorted(change.new_per_class.items(), key=lambda item: -item[1])
@@ -49,6 +52,19 @@ def look_page(name: str, look: Look) -> str:
         if largest[_SHOWN:]:
             lines.append(f"| … and {len(largest) - _SHOWN:,} more classes | |")
     return "\n".join(lines)
+
+
+def _drift_table(drift: DriftFound) -> list[str]:
+    if drift.p_value is None:
+        return [_plain(f"{drift}.")]
+    rows = {
+        "MMD² of the champion's features": f"{drift.statistic:.4f}",
+        "p-value": f"{drift.p_value:.3f}",
+        "new images looked at": f"{drift.new:,}",
+        "images of the last training looked at": f"{drift.before:,}",
+        "champion": _plain(drift.model),
+    }
+    return ["| Drift of the new images | |", "|---|---:|", *(f"| {k} | {v} |" for k, v in rows.items())]
 
 
 def stage_rows(outcomes: Sequence[StageOutcome]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from transferflow.pipelines.work_pools import POLL_COMMAND
 
 from transferflow.spec.load import load_spec
 from transferflow.stages.context import RunContext
-from transferflow.stages.refresh.decide import DataChange, RefreshDecision
+from transferflow.stages.refresh.decide import DataChange, DriftFound, RefreshDecision
 from transferflow.stages.refresh.look import Look
 from transferflow.store.locks import KeyLock
 
@@ -28,6 +28,20 @@ def test_a_page_says_decision_reason_and_what_is_new():
     assert page.startswith("# my-spec: train\n\n3 added: enough")
     assert "| added | 3 |" in page
     assert page.endswith("| c | 2 |\n| a\\|b | 1 |")
+
+
+def test_a_page_says_how_far_the_new_images_have_drifted():
+    drift = DriftFound(500, 43, 200, 0.123456, 0.001, "models:/a|b/3")
+    change = DataChange(100, added=43, changed=43, drift=drift)
+    page = look_page("my-spec", Look(RefreshDecision("train", "43 added"), change, is_news=True))
+    assert "| MMD² of the champion's features | 0.1235 |\n| p-value | 0.001 |" in page
+    assert "| new images looked at | 43 |" in page
+    assert "| champion | models:/a\\|b/3 |" in page
+    unknown = DataChange(
+        100, added=1, changed=1, drift=DriftFound(500, note="no version of x is the champion")
+    )
+    page = look_page("my-spec", Look(RefreshDecision("nothing", "1 added"), unknown, is_news=True))
+    assert "drift was not measured: no version of x is the champion." in page
 
 
 POLL = """

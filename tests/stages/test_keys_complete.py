@@ -161,7 +161,7 @@ BASES = {
                 "slices": {"metric": "accuracy", "minimum": 0.5},
             },
         },
-        "deployment": {"schedule": {"cron": "0 3 * * 1"}, "refresh": {"poll": "*/30 * * * *"}},
+        "deployment": {"schedule": {"cron": "0 3 * * 1"}, "refresh": {"poll": "*/30 * * * *", "drift": {}}},
         "augmentation": {"preset": "none", "mixup": 0.1, "cutmix": 0.1},
     },
     "table": {
@@ -320,6 +320,8 @@ OTHERS = {
     "deployment.refresh.min_new_per_class": [5],
     "deployment.refresh.max_age_days": [7.0],
     "deployment.refresh.poll": ["0 5 * * *"],
+    "deployment.refresh.drift.p_value": [0.05],
+    "deployment.refresh.drift.images": [100],
 }
 """Other values of keys whose type does not suggest one."""
 

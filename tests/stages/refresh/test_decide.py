@@ -4,7 +4,9 @@ from transferflow.spec.sections.evaluation import Refresh
 from transferflow.stages.refresh.decide import (
     Arrival,
     DataChange,
+    DriftFound,
     decide_arrival,
+    decide_drift_is_due,
     decide_loss,
     decide_refresh,
 )
@@ -17,6 +19,10 @@ def rule(**fields):
 def change(**counts):
     total = sum(count for count in counts.values() if isinstance(count, int))
     return DataChange(images=100, changed=total, **counts)
+
+
+def drifted(p_value):
+    return DataChange(100, added=7, changed=7, drift=DriftFound(500, 7, 20, 0.2, p_value, note="why"))
 
 
 @pytest.mark.parametrize(
@@ -47,6 +53,30 @@ def change(**counts):
         ({"min_changed": 50, "max_age_days": 7.0}, change(added=1), 7.0, "train", "7.0 days old"),
         ({"min_changed": 50, "max_age_days": 7.0}, change(added=1), 6.9, "nothing", "fewer"),
         ({"min_changed": 50, "max_age_days": 7.0}, change(added=1), None, "nothing", "fewer"),
+        ({"min_changed": 50, "drift": {"p_value": 0.05}}, drifted(0.05), None, "train", "differ from those"),
+        (
+            {"min_changed": 50, "drift": {"p_value": 0.05}},
+            drifted(0.05),
+            None,
+            "train",
+            "(drift.p_value 0.05)",
+        ),
+        (
+            {"min_changed": 50, "drift": {}},
+            drifted(0.011),
+            None,
+            "nothing",
+            "min_changed; drift: MMD² 0.2000, p",
+        ),
+        ({"min_changed": 50, "drift": {}}, drifted(None), None, "nothing", "drift was not measured: why"),
+        ({"min_changed": 50}, drifted(0.001), None, "nothing", "fewer than the 50 of min_changed"),
+        (
+            {"drift": {}},
+            drifted(0.5),
+            None,
+            "train",
+            "min_changed; drift: MMD² 0.2000, p 0.500, 7 new images",
+        ),
         ({}, change(removed=20), None, "train", "20 removed"),
         ({}, change(removed=21), None, "stop", "21 of 100 images are gone"),
         ({"on_relabel": True}, change(removed=50, relabelled=9, added=50), 99, "stop", "max_removed"),
@@ -80,3 +110,27 @@ def test_what_is_half_copied_is_waited_for(arrival, words):
 @pytest.mark.parametrize(("images", "before", "stops"), [(80, 100, False), (79, 100, True), (0, 0, False)])
 def test_a_set_that_lost_much_is_not_trained_on(images, before, stops):
     assert (decide_loss(rule(), images, before) is not None) is stops
+
+
+@pytest.mark.parametrize(
+    ("fields", "found", "is_due"),
+    [
+        ({}, change(added=5), False),
+        ({"drift": {}}, change(), False),
+        ({"drift": {}}, change(added=5), True),
+        ({"drift": {}}, change(added=5, removed=21), False),
+        ({"drift": {}}, drifted(0.5), False),
+        ({"drift": {}}, drifted(None), False),
+        ({"drift": {"images": 100}}, drifted(0.5), True),
+    ],
+)
+def test_drift_is_measured_when_it_is_asked_for_and_not_known(fields, found, is_due):
+    assert decide_drift_is_due(rule(**fields), found) is is_due
+
+
+def test_a_change_survives_json_and_one_of_before_has_no_drift():
+    for found in (drifted(0.5), change(added=2)):
+        assert DataChange.from_json(found.to_json()) == found
+    old = change(added=2).to_json()
+    del old["drift"]
+    assert DataChange.from_json(old) == change(added=2)

@@ -144,6 +144,15 @@ class Registration(Section):
     """What it takes to become champion."""
 
 
+class Drift(Section):
+    """Whether new images look to the champion like those that its training was measured on."""
+
+    p_value: Annotated[Fraction, Field(ge=0.001, le=0.5)] = 0.01
+    """Train when chance alone would make the new images so different at most this often."""
+    images: Annotated[Count, Field(ge=20, le=2000)] = 500
+    """Images that are looked at, at most: so many new ones, and so many of the last training's."""
+
+
 class Refresh(Section):
     """Train again when the data set has changed: what counts is what no training of the spec has seen yet."""
 
@@ -159,6 +168,8 @@ class Refresh(Section):
     """Also train on any change when the last training is this many days old."""
     on_relabel: Flag = False
     """Also train when the label of a single image changed."""
+    drift: Drift | None = None
+    """Also train when the new images differ from those before (MMD over the champion's features)."""
     max_removed: Fraction = 0.2
     """When a larger share of the images is gone at once, stop and let a person look."""
     settle_minutes: NonNegative = 5.0

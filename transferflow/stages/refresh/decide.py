@@ -13,6 +13,37 @@ _SECONDS = 60
 
 
 @dataclass(frozen=True)
+class DriftFound:
+    """How far new images are from those before, in the champion's features.
+
+    Attributes:
+        asked: Images that were to be looked at on each side.
+        new: New images that were.
+        before: Images of the last training that were.
+        statistic: MMD², see `evaluation.statistics.discrepancy`.
+        p_value: Chance of such a one if nothing had drifted; `None` where it could not be measured.
+        model: URI of the champion.
+        note: Why it could not be measured.
+    """
+
+    asked: int
+    new: int = 0
+    before: int = 0
+    statistic: float = 0.0
+    p_value: float | None = None
+    model: str = ""
+    note: str = ""
+
+    def __str__(self) -> str:
+        if self.p_value is None:
+            return f"drift was not measured: {self.note}"
+        return (
+            f"drift: MMD² {self.statistic:.4f}, p {self.p_value:.3f}, {self.new:,} new images against "
+            f"{self.before:,} of the last training's"
+        )
+
+
+@dataclass(frozen=True)
 class DataChange:
     """What a data set holds that the last training has not seen.
 
@@ -24,6 +55,7 @@ class DataChange:
         edited: Number of images whose content changed.
         changed: Number of images that any of this is true of.
         new_per_class: Number of added images by class, where images have classes.
+        drift: How far the new images are from those before, where the rule asks for it.
     """
 
     images: int
@@ -33,6 +65,7 @@ class DataChange:
     edited: int = 0
     changed: int = 0
     new_per_class: Mapping[str, int] = field(default_factory=dict)
+    drift: DriftFound | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -41,7 +74,9 @@ class DataChange:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> DataChange:
         """Rebuild from `to_json`."""
-        return cls(**{name: data[name] for name in cls.__dataclass_fields__})
+        drift = data.get("drift")  # records of former versions have none
+        counts = {name: data[name] for name in cls.__dataclass_fields__ if name != "drift"}
+        return cls(**counts, drift=None if drift is None else DriftFound(**drift))
 
     def __str__(self) -> str:
         counts = ("added", "removed", "relabelled", "edited")
@@ -130,9 +165,30 @@ def decide_refresh(rule: Refresh, change: DataChange | None, days: float | None)
     if lost is not None:
         return lost
     trigger = _trigger(rule, change, days)
+    seen = _say_drift(rule, change)
     if trigger is not None:
-        return RefreshDecision("train", f"{change}: {trigger}")
-    return RefreshDecision("nothing", f"{change}: fewer than the {rule.min_changed:,} of min_changed")
+        return RefreshDecision("train", f"{change}: {trigger}{seen}")
+    return RefreshDecision("nothing", f"{change}: fewer than the {rule.min_changed:,} of min_changed{seen}")
+
+
+def _say_drift(rule: Refresh, change: DataChange) -> str:
+    """What was seen of drift, in words that go on with a reason; empty where nobody asks."""
+    if rule.drift is None or change.drift is None:
+        return ""
+    most = "" if change.drift.p_value is None else f" (drift.p_value {rule.drift.p_value:g})"
+    return f"; {change.drift}{most}"
+
+
+def decide_drift_is_due(rule: Refresh, change: DataChange) -> bool:
+    """Whether drift is asked for and has not been measured as the rule wants it.
+
+    Data that has not changed, or has lost so much that a person must look, is not measured.
+    """
+    if rule.drift is None or not change.changed:
+        return False
+    if decide_loss(rule, change.images - change.removed, change.images) is not None:
+        return False
+    return change.drift is None or change.drift.asked != rule.drift.images
 
 
 def _trigger(rule: Refresh, change: DataChange, days: float | None) -> str | None:
@@ -146,4 +202,7 @@ def _trigger(rule: Refresh, change: DataChange, days: float | None) -> str | Non
                 return f"{count:,} new images of {name} (min_new_per_class {rule.min_new_per_class:,})"
     if rule.max_age_days is not None and days is not None and days >= rule.max_age_days:
         return f"the last training is {days:.1f} days old (max_age_days {rule.max_age_days:g})"
+    found = change.drift.p_value if change.drift else None
+    if rule.drift is not None and found is not None and found <= rule.drift.p_value:
+        return "the new images differ from those before"
     return None

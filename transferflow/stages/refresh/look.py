@@ -27,6 +27,7 @@ from transferflow.stages.refresh.decide import (
     DataChange,
     RefreshDecision,
     decide_arrival,
+    decide_drift_is_due,
     decide_loss,
     decide_refresh,
 )
@@ -86,7 +87,8 @@ def look_at_data(spec: ExperimentSpec, context: RunContext) -> Look:
     data = data_digest(spec, listing)
     last = record.trained or _last_registered(spec, context)
     days = last.days(datetime.now(UTC)) if last else None
-    if last and record.change is not None and (record.data, record.base) == (data, last.key):
+    is_same = last is not None and (record.data, record.base) == (data, last.key)
+    if is_same and record.change is not None and not decide_drift_is_due(rule, record.change):
         seen = replace(record, decision=decide_refresh(rule, record.change, days))
     else:
         seen = _compare(spec, context, rule, listing, last, days)
@@ -141,7 +143,12 @@ def _compare(
     from transferflow.data.snapshot.build import load_snapshot  # NumPy and pyarrow: most looks end before
     from transferflow.stages.prepare import prepare
 
-    change = _difference(base, load_snapshot(prepare(spec, context).folder))
+    now = load_snapshot(prepare(spec, context).folder)
+    change = _difference(base, now)
+    if rule.drift is not None and decide_drift_is_due(rule, change):
+        from transferflow.stages.refresh.drift import measure_drift  # loads torch
+
+        change = replace(change, drift=measure_drift(spec, context, rule.drift, base, now))
     return RefreshRecord(change=change, decision=decide_refresh(rule, change, days))
 
 

@@ -14,7 +14,7 @@ from transferflow.data.records import Listing
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.evaluation import Refresh
 from transferflow.stages.keys import prepare_inputs
-from transferflow.stages.refresh.decide import RefreshDecision, decide_refresh
+from transferflow.stages.refresh.decide import RefreshDecision, decide_drift_is_due, decide_refresh
 from transferflow.stages.refresh.record import read_record
 from transferflow.store import digest
 
@@ -38,6 +38,8 @@ def peek_at_data(spec: ExperimentSpec, rule: Refresh, record_file: Path) -> Refr
     record = read_record(record_file)
     trained, change = record.trained, record.change
     if trained is None or change is None or (not record.data or record.base != trained.key):
+        return None
+    if decide_drift_is_due(rule, change):
         return None
     if data_digest(spec, load_listing(spec.data, spec.task.truth)) != record.data:
         return None
