@@ -1,6 +1,6 @@
 """Kill deployed runs on a real Prefect server and worker, and see that they come to the same end.
 
-    python benchmarks/operations_kills.py --kills 20 [--kinds engine worker both stop server cancel refresh]
+    python benchmarks/operations_kills.py --kills 20 [--kinds trainer engine …]
 
 Each kind has a run of its own, which is disturbed so often while it trains, and must end with the weights of
 a run that was left alone. Prints JSON: kills, seconds from each kill to the next epoch that was saved, how
@@ -34,7 +34,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from transferflow.pipelines.recovery import resume_runs
 from transferflow.pipelines.run_lock import run_lock
 
-KINDS = ("engine", "worker", "both", "stop", "server", "cancel", "refresh")
+KINDS = ("trainer", "engine", "worker", "both", "stop", "server", "cancel", "refresh")
 GRACE_SECONDS = 10.0
 """Prefect's worker must have let go of a run before it is sent on."""
 SPEC = """\
@@ -124,7 +124,17 @@ def is_healthy(url: str) -> bool:
 
 
 def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(word) for thread in threads for word in thread.read_text().split()]
+
+
+def trainer_of(engine: int) -> int:
+    """The process in which the model is trained: the engine's child watches it."""
+    for child in children(engine):
+        for below in children(child):
+            if "transferflow.stages.train.rank" in Path(f"/proc/{below}/cmdline").read_text():
+                return below
+    raise SystemExit(f"process {engine} trains nothing")
 
 
 def kill(number: int, *pids: int) -> None:
@@ -139,6 +149,8 @@ def disturb(machine: Machine, kind: str, run: FlowRun) -> None:
     assert worker is not None
     assert server is not None
     match kind:
+        case "trainer":
+            kill(signal.SIGKILL, trainer_of(machine.engine(kind, run)))
         case "engine" | "refresh":
             kill(signal.SIGKILL, machine.engine(kind, run))
             wait(lambda: (state := machine.state(run)) and state.type is StateType.CRASHED)
@@ -165,7 +177,7 @@ def measure(machine: Machine, kind: str, kills: int, epochs: int, weights: str) 
     """Disturb one run so often, and let it end."""
     run = machine.begin(kind, epochs)
     seconds: list[float] = []
-    wait(lambda: machine.epoch(kind) > 0)
+    wait(lambda: machine.epoch(kind) > 0 or machine.has_ended(run))
     while len(seconds) < kills and not machine.has_ended(run):
         at, started = machine.epoch(kind), time.monotonic()
         disturb(machine, kind, run)
@@ -216,6 +228,9 @@ def machine_in(folder: Path) -> Iterator[Machine]:
         machine.start_server()
         try:
             yield machine
+        except BaseException:
+            print((folder / "log.txt").read_text()[-8000:], file=sys.stderr)
+            raise
         finally:
             for process in (machine.worker, machine.server):
                 if process is not None:

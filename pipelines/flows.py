@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -86,6 +87,7 @@ def train(
         if runtime.deployment.id is not None:
             loaded = as_deployed(loaded)
         context = build_context(Path(home) if home else None, tracking_uri, offline, wait, verify)
+        context = replace(context, apart=runtime.deployment.id is not None)
         with logs_sent_to_server(), alive(context.home):
             outcomes = _run_stages(loaded, context, is_trial)
     except TransferflowError as error:

@@ -20,6 +20,7 @@ from prefect.client.schemas.filters import (
     DeploymentFilterTags,
     FlowRunFilter,
     FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
     TaskRunFilter,
@@ -51,6 +52,7 @@ OLDEST_CRASH_SECONDS = 24 * 3600.0
 """Older crashes are left to a person."""
 _PAGE = 200
 _LOOKED_AT = (StateType.RUNNING, StateType.CRASHED, StateType.CANCELLING)
+_BEGUN = (StateType.PENDING, StateType.RUNNING)
 Verb = Literal["leave", "send on", "fail", "cancel"]
 
 
@@ -186,13 +188,25 @@ def _state_after(verb: Verb, facts: RunFacts) -> State[Any]:
 
 
 def _end_steps(client: SyncPrefectClient, run_id: UUID) -> None:
-    """The steps of a dead process would be shown as running for ever."""
-    running = TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING]))
+    """The steps of a dead process, and the runs within its run, would be shown as running for ever.
+
+    A refresh that is sent on begins a training run of its own, which takes up where the other one was.
+    """
+    ended = Crashed(message="its process ended")
+    below = FlowRunFilter(
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_BEGUN))),
+    )
+    for run in client.read_flow_runs(flow_run_filter=below):
+        client.set_flow_run_state(run.id, ended, force=True)
+        _end_steps(client, run.id)
     for step in client.read_task_runs(
         flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id])),
-        task_run_filter=TaskRunFilter(state=running),
+        task_run_filter=TaskRunFilter(
+            state=TaskRunFilterState(type=TaskRunFilterStateType(any_=list(_BEGUN)))
+        ),
     ):
-        client.set_task_run_state(step.id, Crashed(message="its process ended"), force=True)
+        client.set_task_run_state(step.id, ended, force=True)
 
 
 def _was_cancelled(client: SyncPrefectClient, run: FlowRun) -> bool:

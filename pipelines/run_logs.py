@@ -12,6 +12,7 @@ from prefect.client.schemas.filters import (
     DeploymentFilterName,
     DeploymentFilterTags,
     FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
     LogFilter,
@@ -84,7 +85,10 @@ def _last_of(client: SyncPrefectClient, reference: str) -> FlowRun | None:
 
 
 def _lines(client: SyncPrefectClient, run_id: UUID) -> Iterator[Log]:
-    only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
+    """Of a run, and of the runs within it: a refresh trains in one."""
+    below = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id]))
+    runs = [run_id, *(run.id for run in client.read_flow_runs(flow_run_filter=below))]
+    only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=runs))
     offset = 0
     while page := client.read_logs(only, limit=_PAGE, offset=offset, sort=LogSort.TIMESTAMP_ASC):
         yield from page

@@ -106,6 +106,32 @@ def client(server):
 
 
 @pytest.fixture
+def start_worker(server, tmp_path):
+    """Start a real `transferflow worker`; what a test has not ended ends with it."""
+    settings = {
+        "PREFECT_API_URL": server,
+        "PREFECT_HOME": str(tmp_path / "worker"),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "TRANSFERFLOW_SLOTS": str(tmp_path / "slots"),
+    }
+    command = [sys.executable, "-m", "transferflow.cli.main", "worker", "--pool", "gpu"]
+    started = []
+
+    def start():
+        with (tmp_path / "worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                command, env=os.environ | settings, cwd=tmp_path, stdout=log, stderr=log
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.terminate()  # nothing where it has ended
+        process.wait(120)
+
+
+@pytest.fixture
 def wait_for():
     """Look until there is something, and give it."""
 

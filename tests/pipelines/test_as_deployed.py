@@ -11,7 +11,7 @@ from transferflow.spec.deciding import training_devices
 
 
 @pytest.mark.parametrize(("deployment_id", "devices"), [(None, 1), ("a-deployment", 2)])
-def test_a_deployed_run_trains_on_the_gpus_that_it_takes(
+def test_a_deployed_run_trains_on_the_gpus_that_it_takes_and_in_a_process_of_its_own(
     build_spec, tmp_path, monkeypatch, deployment_id, devices
 ):
     path, seen = tmp_path / "spec.yaml", []
@@ -22,6 +22,7 @@ def test_a_deployed_run_trains_on_the_gpus_that_it_takes(
     monkeypatch.setattr(flows, "logs_sent_to_server", nullcontext)
     monkeypatch.setattr(flows, "alive", lambda home: nullcontext())
     monkeypatch.setattr(flows, "_publish", lambda *given: None)
-    monkeypatch.setattr(flows, "_run_stages", lambda spec, *rest: seen.append(spec) or [])
+    monkeypatch.setattr(flows, "_run_stages", lambda *given: seen.append(given[:2]) or [])
     flows.train.fn(str(path), home=str(tmp_path / "home"))
-    assert [training_devices(spec) for spec in seen] == [devices]
+    [(spec, context)] = seen
+    assert (training_devices(spec), context.apart) == (devices, deployment_id is not None)

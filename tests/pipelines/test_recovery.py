@@ -2,18 +2,19 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import State, StateType
 from transferflow.pipelines.deployments import deploy_specs
 from transferflow.pipelines.project import find_project, spec_digest
 from transferflow.pipelines.recovery import RunFacts, decide_recovery, resume_runs
 from transferflow.pipelines.run_lock import run_lock
+from transferflow.pipelines.run_logs import read_logs
 from transferflow.pipelines.wanted import Target
 
+from transferflow.cli.main import main
 from transferflow.spec.load import load_spec
 
 RUNNING, CRASHED, CANCELLING = StateType.RUNNING, StateType.CRASHED, StateType.CANCELLING
@@ -48,13 +49,13 @@ def test_only_what_is_surely_dead_is_touched(facts, verb):
 def deployed(project, client, tmp_path):
     """Deploy the tiny spec with these overrides, below a home of its own; gives deployment and home."""
 
-    def deploy(name, *overrides):
+    def deploy(name, *overrides, flow="train"):
         path = Path("tiny.yaml")
         target = Target(load_spec(path, overrides), str(path), "gpu", spec_digest(path), "v1")
         home = tmp_path / "home"
         parameters = {"home": str(home), "overrides": list(overrides) or None}
         deploy_specs([target], find_project(project, name), parameters)
-        return client.read_deployment_by_name(f"train/{name}.tiny"), home
+        return client.read_deployment_by_name(f"{flow}/{name}.tiny"), home
 
     return deploy
 
@@ -110,19 +111,6 @@ def test_what_was_cancelled_stays_cancelled(client, dead_run, states):
     assert resume_runs(0) == []
 
 
-def start_worker(server, folder):
-    """A real `transferflow worker`."""
-    settings = {
-        "PREFECT_API_URL": server,
-        "PREFECT_HOME": str(folder / "worker"),
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "TRANSFERFLOW_SLOTS": str(folder / "slots"),
-    }
-    command = [sys.executable, "-m", "transferflow.cli.main", "worker", "--pool", "gpu"]
-    with (folder / "worker.log").open("ab") as log:
-        return subprocess.Popen(command, env=os.environ | settings, cwd=folder, stdout=log, stderr=log)
-
-
 def epochs_done(client, run_id, home, starts, beyond=0):
     """How many epochs are saved, if a process of this start is at work and has saved more than so many."""
     run = client.read_flow_run(run_id)
@@ -130,44 +118,98 @@ def epochs_done(client, run_id, home, starts, beyond=0):
     return run.run_count == starts and max(done, default=0) > beyond and max(done)
 
 
+def engine_of(home, run):
+    return int(re.search(r"process (\d+)", run_lock(home, run.id).owner())[1])
+
+
+def processes_below(pid):
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, path.read_text().split()):
+            found += [child, *processes_below(child)]
+    return found
+
+
+def trainer_of(engine):
+    """The process in which the model is trained."""
+    words = {pid: Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in processes_below(engine)}
+    return next(pid for pid, said in words.items() if said[3:4] == ["transferflow.stages.train.rank"])
+
+
 @pytest.mark.slow
-def test_a_run_goes_on_after_its_engine_and_its_worker_died(client, server, deployed, tmp_path, wait_for):
+def test_a_run_goes_on_after_its_trainer_and_its_worker_died(
+    client, deployed, start_worker, tmp_path, wait_for
+):
     deployment, home = deployed("killed", "training.epochs=25", "deployment.schedule=null")
     run = client.create_flow_run_from_deployment(deployment.id)
-    worker = start_worker(server, tmp_path)
+    worker = start_worker()
     done = wait_for(lambda: epochs_done(client, run.id, home, starts=1))
-    engine = int(re.search(r"process (\d+)", run_lock(home, run.id).owner())[1])
-    os.kill(engine, signal.SIGKILL)
-    wait_for(lambda: client.read_flow_run(run.id).state.type is CRASHED)
-    wait_for(lambda: resume_runs(10))  # Prefect's worker must have let go of it
-    assert wait_for(lambda: epochs_done(client, run.id, home, starts=2, beyond=done))
+    os.kill(trainer_of(engine_of(home, run)), signal.SIGKILL)
+    assert wait_for(lambda: epochs_done(client, run.id, home, starts=1, beyond=done))  # the same start
 
     worker.terminate()
     assert worker.wait(120) == 0, (tmp_path / "worker.log").read_text()
     stopped = client.read_flow_run(run.id)
     assert stopped.state.name == "AwaitingRetry", (tmp_path / "worker.log").read_text()
-    assert "start 3 of 4" in (tmp_path / "worker.log").read_text()
+    assert "start 2 of 4" in (tmp_path / "worker.log").read_text()
 
-    worker = start_worker(server, tmp_path)
+    start_worker()
     ended = wait_for(lambda: (r := client.read_flow_run(run.id)).state.is_final() and r)
-    worker.terminate()
-    assert worker.wait(120) == 0
-    assert (ended.state.name, ended.run_count) == ("Completed", 3), (tmp_path / "worker.log").read_text()
+    assert (ended.state.name, ended.run_count) == ("Completed", 2), (tmp_path / "worker.log").read_text()
     [history] = home.glob("artifacts/train/*/history.json")
     assert len(json.loads(history.read_text())["epochs"]) == 25
+    crash = "the process of device 0 was ended by SIGKILL; training goes on from the last checkpoint"
+    assert any(line.message.startswith(crash) for line in read_logs(str(run.id))[1])
 
 
 @pytest.mark.slow
-def test_a_run_that_is_cancelled_stops_and_keeps_its_checkpoint(client, server, deployed, tmp_path, wait_for):
+def test_a_refresh_goes_on_after_its_engine_died_and_the_next_poll_rests(
+    client, deployed, start_worker, tmp_path, wait_for
+):
+    rule = (
+        "training.epochs=25",
+        "deployment.schedule=null",
+        "deployment.refresh={poll: 12h, settle_minutes: 0.0}",
+    )
+    deployment, home = deployed("refreshed", *rule, flow="refresh")
+    run = client.create_flow_run_from_deployment(deployment.id)
+    start_worker()
+    done = wait_for(lambda: epochs_done(client, run.id, home, starts=1))
+    os.kill(engine_of(home, run), signal.SIGKILL)
+    wait_for(lambda: client.read_flow_run(run.id).state.type is CRASHED)
+    wait_for(lambda: resume_runs(10))  # Prefect's worker must have let go of it
+    assert wait_for(lambda: epochs_done(client, run.id, home, starts=2, beyond=done))
+    ended = wait_for(lambda: (r := client.read_flow_run(run.id)).state.is_final() and r)
+    assert "trained again, PROMOTE" in (ended.state.message or ""), (tmp_path / "worker.log").read_text()
+    assert any(line.message.startswith("train: done in") for line in read_logs(str(run.id))[1])
+    trainings = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
+    )
+    assert sorted(each.state.name for each in trainings) == ["Completed", "Crashed"]
+
+    words = [word for each in rule for word in ("--set", each)]
+    assert main(["refresh", "tiny.yaml", "--home", str(home), *words]) == 0  # notes what it has seen
+    poll = client.create_flow_run_from_deployment(deployment.id)
+    rests = wait_for(lambda: (r := client.read_flow_run(poll.id)).state.is_final() and r)
+    assert rests.state.name == "NothingToDo"
+    lines = read_logs(str(poll.id))[1]
+    assert {line.name for line in lines} == {"prefect.flow_runs.worker"}  # there was no engine
+
+
+@pytest.mark.slow
+def test_a_run_that_is_cancelled_stops_and_keeps_its_checkpoint(
+    client, deployed, start_worker, tmp_path, wait_for
+):
     deployment, home = deployed("stopped", "training.epochs=100000", "deployment.schedule=null")
     run = client.create_flow_run_from_deployment(deployment.id)
-    worker = start_worker(server, tmp_path)
+    worker = start_worker()
     wait_for(lambda: epochs_done(client, run.id, home, starts=1))
-    engine = int(re.search(r"process (\d+)", run_lock(home, run.id).owner())[1])
+    engine = engine_of(home, run)
+    trainer = trainer_of(engine)
     client.set_flow_run_state(run.id, State(type=CANCELLING))
     # An engine that did not hear why it was ended says Crashed, until its worker says what it was.
     wait_for(lambda: client.read_flow_run(run.id).state.name == "Cancelled", seconds=60)
-    wait_for(lambda: not Path(f"/proc/{engine}").exists(), seconds=30)
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (engine, trainer)), seconds=30)
     worker.terminate()
     assert worker.wait(120) == 0
     assert resume_runs(0) == []  # it stays so

@@ -26,6 +26,8 @@ class RunContext:
         interactive: Whether a person watches: progress bars instead of log lines.
         wait: Whether to wait for another process that makes the same artifact, and reuse it.
         verify: Whether to hash every file of the data set, instead of going by size and time.
+        apart: Whether training on one device, too, has a process of its own, which is started again when it
+            crashes.
     """
 
     home: Path = field(default_factory=default_home)
@@ -33,6 +35,7 @@ class RunContext:
     interactive: bool = False
     wait: bool = True
     verify: bool = False
+    apart: bool = False
 
     @property
     def store(self) -> ArtifactStore:

@@ -12,13 +12,14 @@ from transferflow.stages.train import spread
 def spread_over(build_spec, monkeypatch):
     """How a training of these sections goes on: `here`, or over as many devices."""
 
-    def run(head=None, **training):
+    def run(head=None, apart=False, **training):
         went = []
         monkeypatch.setattr(spread, "fit", lambda given: went.append("here"))
         monkeypatch.setattr(spread, "hand_over", lambda given: {})
         monkeypatch.setattr(spread, "launch", lambda plan, job: went.append((plan.devices, plan.device)))
         options = {"batch_size": 12, "workers": 0, "device": "cpu", **training}
-        spread.fit_on_devices(SimpleNamespace(spec=build_spec(training=options, **(head or {}))))
+        spec, context = build_spec(training=options, **(head or {})), SimpleNamespace(apart=apart)
+        spread.fit_on_devices(SimpleNamespace(spec=spec, context=context))
         return went
 
     return run
@@ -30,8 +31,14 @@ def test_one_device_needs_no_other_process(spread_over):
     assert spread_over(devices=2) == [(2, "cpu")]
 
 
+def test_a_deployed_run_trains_in_a_process_of_its_own(spread_over):
+    assert spread_over(apart=True) == [(1, "cpu")]
+    assert spread_over(apart=True, devices=2) == [(2, "cpu")]
+
+
 def test_what_trains_nothing_stays_here(spread_over):
     head = {"head": {"init": "prototypes"}}
+    assert spread_over(head, apart=True, epochs=0) == ["here"]
     assert spread_over(head, devices=2, epochs=0) == ["here"]
 
 

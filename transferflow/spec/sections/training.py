@@ -61,8 +61,8 @@ class Training(Section):
     sync_batch_norm: bool = False
     """Batch norm that trains sees the images of all devices together; on CUDA."""
     max_restarts: Annotated[Natural, Field(le=100)] = 3
-    """How often the processes of several devices start again from the last checkpoint after a crash; in no
-    key."""
+    """How often the processes of several devices, or of a deployment's run, start again from the last
+    checkpoint after a crash; in no key."""
     workers: Annotated[
         Annotated[Literal["auto"], Tag("auto")] | Annotated[Natural, Tag("number")],
         Discriminator(ChosenByForm("text", "auto", "number")),

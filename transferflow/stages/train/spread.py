@@ -1,4 +1,4 @@
-"""Trains a spec's model here, or in a process for each of several devices."""
+"""Trains a spec's model here, in another process, or in a process for each of several devices."""
 
 from __future__ import annotations
 
@@ -44,11 +44,12 @@ def fit_on_devices(given: FitInputs) -> None:
     """
     spec = given.spec
     devices = 1 if trains_nothing(spec) else training_devices(spec)
-    if devices == 1:
+    if devices == 1 and (trains_nothing(spec) or not given.context.apart):
         fit(given)
         return
-    require_devices(spec)
-    logger.info("train: %d devices, a process for each", devices)
+    if devices > 1:
+        require_devices(spec)
+        logger.info("train: %d devices, a process for each", devices)
     plan = Launch(
         words=("-P", "-m", RANK),
         devices=devices,

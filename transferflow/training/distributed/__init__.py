@@ -2,6 +2,7 @@
 
 ```
 stages/train  ── launch ──▶  agent  ── elastic launch ──▶  rank 0, rank 1, …  ── together ──▶  the loop
+stages/train  ── launch ──▶  agent  ── one ──▶  rank 0  ──▶  the loop, of a deployment's run on one device
 ```
 They exchange JSON through a folder (`exchange`): the job goes down, log lines and errors come up.
 """

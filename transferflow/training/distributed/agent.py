@@ -1,4 +1,7 @@
-"""The process that starts the ranks by PyTorch's elastic launch, and starts them again when one crashes.
+"""The process that starts the ranks, and starts them again when one crashes.
+
+Several are started by PyTorch's elastic launch. One alone needs nobody to talk to: it is a plain child, and
+this process stays free of torch.
 
 It is run as `python -m transferflow.training.distributed.agent FOLDER DEVICES RESTARTS WORD…`, where the
 words are what Python is given to start a rank; the folder is added to them. Restarts are counted here, and
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from transferflow.errors import InterruptedRunError, TrainingError
 from transferflow.training.distributed.exchange import Exchange
+from transferflow.training.distributed.one import Stopped, run_one
 from transferflow.training.distributed.orphans import end_with_parent
 
 if TYPE_CHECKING:
@@ -95,7 +99,7 @@ def run_attempts(exchange: Exchange, devices: int, restarts: int, words: Sequenc
         words: What Python is given to start one.
     """
     for done in range(restarts + 1):
-        crash = _attempt(exchange, devices, words)
+        crash = _attempt_one(exchange, words) if devices == 1 else _attempt(exchange, devices, words)
         if crash is None:
             return not exchange.has_error()
         if done == restarts:
@@ -104,6 +108,17 @@ def run_attempts(exchange: Exchange, devices: int, restarts: int, words: Sequenc
             text = f"{crash}; training goes on from the last checkpoint: restart {done + 1} of {restarts}"
             exchange.tell_line("transferflow.training", logging.WARNING, text)
     return False
+
+
+def _attempt_one(exchange: Exchange, words: Sequence[str]) -> Crash | None:
+    """The same with a single rank."""
+    code = run_one([sys.executable, *words, str(exchange.folder)])
+    if code == 0:
+        return None
+    if exchange.has_error() and not isinstance(exchange.read_error(), InterruptedRunError):
+        return None
+    exchange.forget_error()  # somebody has stopped that process alone
+    return Crash(0, code, *exchange.take_crash(0))
 
 
 def _attempt(exchange: Exchange, devices: int, words: Sequence[str]) -> Crash | None:
@@ -147,12 +162,20 @@ def main(folder: str, devices: str, restarts: str, *words: str) -> int:
     """Run as a command; see the module."""
     end_with_parent(last=lambda: shutil.rmtree(folder, ignore_errors=True))
     logging.disable()  # the elastic agent's own tables: what is to be said goes through the exchange
-    from torch.distributed.elastic.multiprocessing.api import SignalException  # torch takes seconds
-
     try:
         return int(not run_attempts(Exchange(Path(folder)), int(devices), int(restarts), words))
-    except SignalException:  # rank 0 has saved, and said where
+    except _stops(int(devices)):  # rank 0 has saved, and said where
         return 1
+
+
+def _stops(devices: int) -> type[Exception]:
+    """What a signal to this process raises, once the ranks have ended."""
+    if devices == 1:
+        return Stopped
+    from torch.distributed.elastic.multiprocessing.api import SignalException  # torch takes seconds
+
+    stop: type[Exception] = SignalException
+    return stop
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Trains in several processes and waits for them, as if it was done in this one."""
+"""Trains in other processes and waits for them, as if it was done in this one."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _where_it_stopped(exchange: Exchange) -> Problem:
 
 def _agent_died(code: int) -> TrainingError:
     return TrainingError(
-        "the process that watches the devices' processes died",
+        "the process that watches the training's processes died",
         found=f"exit code {code}",
         hint="run the same command again: it goes on from the last checkpoint",
     )
@@ -115,6 +115,8 @@ def _agent_died(code: int) -> TrainingError:
 
 def _environment(devices: int) -> dict[str, str]:
     """The environment of the ranks: CPUs are shared out, and what they say to each other stays here."""
+    if devices == 1:
+        return dict(os.environ)
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
     own = {}
     if loopback is not None:

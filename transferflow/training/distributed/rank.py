@@ -15,13 +15,13 @@ from transferflow.errors import TransferflowError
 from transferflow.logs import get_logger
 from transferflow.training.distributed.exchange import Exchange, LineHandler
 from transferflow.training.distributed.orphans import end_at_once, end_with_parent
-from transferflow.training.ranks import Ranks
+from transferflow.training.ranks import ALONE, Ranks
 
 Work = Callable[[Mapping[str, Any], Ranks], None]
 
 
 def run_rank(folder: Path, work: Work) -> None:
-    """Do one rank's share of a job, in a process of its own that the elastic launch has started.
+    """Do one rank's share of a job, in a process of its own that the agent has started.
 
     Only rank 0 hears signals, and saves: the others wait for what comes of it, and end with it. So no rank
     is left by another one in the middle of a step.
@@ -49,6 +49,9 @@ def run_rank(folder: Path, work: Work) -> None:
 
 
 def _join(device_type: str, work: Callable[[Ranks], None]) -> None:
+    if os.environ["WORLD_SIZE"] == "1":
+        work(ALONE)
+        return
     import torch
 
     from transferflow.training.distributed.together import joined

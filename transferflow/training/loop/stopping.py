@@ -31,13 +31,13 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         if _hears() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-            self._before = _install({signal.SIGTERM: _stop})
+            self._before = install({signal.SIGTERM: _stop})
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _install(self._before)
+        install(self._before)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -45,11 +45,11 @@ class StopSignals:
 
         So does the end of a loader process, at which torch raises: it may have got the same signal.
         """
-        before = _install(self._deaf()) if _hears() else {}
+        before = install(self._deaf()) if _hears() else {}
         try:
             yield
         finally:
-            _install(before)
+            install(before)
         while self._waiting:
             signal.raise_signal(self._waiting.pop())
         if self._child_ended and _CHILD is not None:
@@ -62,7 +62,7 @@ class StopSignals:
         The end of the loader's processes, which may have got the same signal, interrupts nothing either.
         """
         if _hears():
-            self._before = _install(self._deaf()) | self._before
+            self._before = install(self._deaf()) | self._before
         return self._waiting
 
     def _deaf(self) -> dict[int, Handler]:
@@ -92,7 +92,7 @@ def _hears() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _install(handlers: dict[int, Handler]) -> dict[int, Handler]:
+def install(handlers: dict[int, Handler]) -> dict[int, Handler]:
     """Install handlers; return those that were there."""
     return {number: signal.signal(number, handler) for number, handler in handlers.items()}
 
