@@ -192,7 +192,7 @@ def _end_steps(client: SyncPrefectClient, run_id: UUID) -> None:
 
     A refresh that is sent on begins a training run of its own, which takes up where the other one was.
     """
-    ended = Crashed(message="its process ended")
+    ended: State[Any] = Crashed(message="its process ended")
     below = FlowRunFilter(
         parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id]),
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(_BEGUN))),

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from transferflow.cli.main import main
-from transferflow.registry.base import RegistryEntry
+from transferflow.registry.base import OWN, RegistryEntry
 from transferflow.registry.gate import Verdict, VerdictKind
 from transferflow.stages.context import RunContext
 from transferflow.stages.garbage import collect_garbage, decide_garbage
@@ -70,7 +70,8 @@ def run_of(build_spec, tmp_path):
         before = context.registry.champion("m")
         made = context.registry.register(entry, Verdict(verdict, ()), before)
         summary = json.dumps({"model": "m", "version": made.version})
-        put("register", {"name": "m", "evaluation": evaluated}, "registration.json", summary)
+        inputs = {"name": "m", "evaluation": evaluated, "registry": OWN}
+        put("register", inputs, "registration.json", summary)
         for stage in ("train", "evaluate", "register"):
             for path in (context.home / "artifacts" / stage).glob("*/*"):
                 if time.time() - path.stat().st_mtime < DAY:
@@ -81,15 +82,31 @@ def run_of(build_spec, tmp_path):
     return context, run
 
 
+def write_pages(reports):
+    """Reports of four versions and the latest, each with links to sheets of training images."""
+    sheets = [f"training-images-{letter * 12}.html" for letter in "abc"]
+    links = {"m/version-1": [0], "m/version-2": [0, 1], "m/version-3": [1], "m/version-4": [], "m": [2]}
+    for page, linked in links.items():
+        (reports / "m").mkdir(parents=True, exist_ok=True)
+        (reports / f"{page}.html").write_text(" ".join(f'<a href="{sheets[each]}">' for each in linked))
+    for sheet in ("m/" + sheets[0], "m/" + sheets[1], sheets[2], sheets[1], "index.html"):
+        (reports / sheet).write_text("")
+    age_all(reports, 30)
+    (reports / "m" / "version-9.html").write_text("of a run that is not registered yet")
+    return sheets
+
+
 @pytest.mark.slow
 def test_champion_and_last_runs_stay_with_all_that_they_came_from(run_of):
     context, run = run_of
     champion = run(0, VerdictKind.PROMOTE)
     rejected = [run(seed, VerdictKind.REJECT) for seed in (1, 2, 3)]
     age_all(context.home / "artifacts" / "prepare", 30)
+    sheets = write_pages(context.reports)
     gc = [sys.executable, "-m", "transferflow.cli.main", "gc", "--keep", "1", "--home", str(context.home)]
     shown = subprocess.run([*gc, "--dry-run"], capture_output=True, text=True, check=True).stdout
     assert "artifacts/train: 2 folder(s)" in shown
+    assert "reports: 4 file(s)" in shown
     assert "would be freed; 7 folder(s) stay" in shown  # a snapshot, and three stages of two runs
     assert collect_garbage(context, 1, dry_run=False).in_use  # this process has asked for them
     assert {each.key for each in stored_in(context.home) if each.stage == "train"} == {champion, *rejected}
@@ -98,6 +115,9 @@ def test_champion_and_last_runs_stay_with_all_that_they_came_from(run_of):
     left = {each.key for each in stored_in(context.home) if each.stage == "train"}
     assert left == {champion, rejected[-1]}
     assert [each.stage for each in stored_in(context.home)].count("prepare") == 1
+    pages = {path.relative_to(context.reports).as_posix() for path in context.reports.rglob("*.html")}
+    versions = {f"m/version-{number}.html" for number in (1, 4, 9)}
+    assert pages == {"index.html", "m.html", sheets[2], f"m/{sheets[0]}", *versions}
     assert main(gc[3:]) == 0  # nothing more goes
 
 

@@ -26,7 +26,8 @@ def gc(
 ) -> None:
     """Remove artifacts and abandoned trainings that no champion, challenger, refresh or last run needs.
 
-    What is in use, or younger than a day, stays. Reports and the versions in the registry are not touched.
+    What is in use, or younger than a day, stays. Reports go with their runs; each spec's latest stays, and so
+    do the versions in the registry, which keeps reports of its own.
     """
     from transferflow.stages.context import build_context
     from transferflow.stages.garbage import collect_garbage
@@ -37,6 +38,9 @@ def gc(
     for (kind, stage), count in sorted(Counter((each.kind, each.stage) for each in found.removed).items()):
         size = sum(each.size for each in found.removed if (each.kind, each.stage) == (kind, stage))
         out.print(printable(f"{kind}/{stage}: {count:,} folder(s), {_bytes(size)}"))
+    if found.pages:
+        size = sum(page.size for page in found.pages)
+        out.print(f"reports: {len(found.pages):,} file(s), {_bytes(size)}")
     if found.in_use:
         out.print(f"in use, left alone: {len(found.in_use):,}")
     verb = "would be freed" if dry_run else "freed"

@@ -1,7 +1,7 @@
 """Which artifacts somebody may still need, and the removal of the others.
 
 Needed are the last runs of each spec, every version with an alias, what refreshing compares with, and all
-that these were made from. What is younger than a day, or in use, stays too.
+that these were made from; of reports, those of these runs. What is younger than a day, or in use, stays too.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.errors import TransferflowError
 from transferflow.stages.artifacts import REGISTRATION
 from transferflow.stages.context import RunContext
 from transferflow.stages.former import remembered_keys
+from transferflow.stages.old_pages import Page, find_old_pages
 from transferflow.stages.refresh.record import read_record
+from transferflow.stages.register.standing import report_path
 from transferflow.store.garbage import Stored, remove_stored, stored_in
 from transferflow.store.record import read_record as read_artifact_record
 
@@ -37,16 +40,18 @@ class Collected:
         removed: The folders.
         in_use: Folders that nobody needs but somebody is using.
         kept: Number of folders that stay because they are needed, or young.
+        pages: Reports and sheets that were removed with their runs, or would be.
     """
 
     removed: tuple[Stored, ...]
     in_use: tuple[Stored, ...]
     kept: int
+    pages: tuple[Page, ...] = ()
 
     @property
     def freed(self) -> int:
         """Bytes."""
-        return sum(each.size for each in self.removed)
+        return sum(each.size for each in self.removed) + sum(page.size for page in self.pages)
 
 
 def collect_garbage(context: RunContext, keep: int, dry_run: bool) -> Collected:
@@ -65,7 +70,13 @@ def collect_garbage(context: RunContext, keep: int, dry_run: bool) -> Collected:
     garbage = decide_garbage(stored, needed, time.time())
     removed = tuple(each for each in garbage if dry_run or remove_stored(context.home, each))
     in_use = tuple(each for each in garbage if each not in removed)
-    return Collected(removed, in_use, len(stored) - len(garbage))
+    stay = (each for each in stored if each.stage == "register" and each not in removed)
+    reports = [report for each in stay if (report := _report_of(context, each)) is not None]
+    pages = tuple(find_old_pages(context, reports, time.time() - YOUNG_SECONDS))
+    if not dry_run:
+        for page in pages:
+            page.path.unlink(missing_ok=True)
+    return Collected(removed, in_use, len(stored) - len(garbage), pages)
 
 
 def decide_garbage(stored: Iterable[Stored], needed: set[Key], now: float) -> list[Stored]:
@@ -118,13 +129,25 @@ def _roots(
 
 
 def _has_alias(context: RunContext, registered: Stored) -> bool:
+    version = _version_of(registered)
+    found = context.registry.lookup(version[0], str(version[1])) if version else None
+    return found is not None and bool(found.aliases)
+
+
+def _report_of(context: RunContext, registered: Stored) -> Path | None:
+    """Where the report of a register stage is kept for people."""
+    version = _version_of(registered)
+    registry = _inputs(registered).get("registry")
+    return report_path(context.reports, *version, str(registry)) if version else None
+
+
+def _version_of(registered: Stored) -> tuple[str, int] | None:
+    """Model and version of a register stage's artifact; `None` if it is damaged."""
     try:
         summary = json.loads((registered.path / REGISTRATION).read_text())
-        model, version = str(summary["model"]), int(summary["version"])
+        return str(summary["model"]), int(summary["version"])
     except (OSError, ValueError, KeyError, TypeError):
-        return False
-    found = context.registry.lookup(model, str(version))
-    return found is not None and bool(found.aliases)
+        return None
 
 
 def _sources(inputs: dict[str, object], snapshots: dict[str, list[Key]]) -> Iterator[Key]:
