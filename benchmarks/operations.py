@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from operations_kills import Machine, machine_in
+from operations_machine import Machine, machine_in
 from PIL import Image
 from prefect.client.schemas.objects import State, StateType
 

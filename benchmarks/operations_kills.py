@@ -4,7 +4,7 @@
 
 Each kind has a run of its own, which is disturbed so often while it trains, and must end with the weights of
 a run that was left alone. Prints JSON: kills, seconds from each kill to the next epoch that was saved, how
-the run ended, and whether its weights have the same bits.
+the run ended, and whether its weights have the same bits. `away` takes the server away for a minute.
 """
 
 from __future__ import annotations
@@ -15,117 +15,25 @@ import json
 import os
 import re
 import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from kills import draw_images
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from operations_machine import Machine, children, machine_in, wait
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from transferflow.pipelines.recovery import resume_runs
-from transferflow.pipelines.run_lock import run_lock
+from transferflow.pipelines.run_logs import read_logs
 
-KINDS = ("trainer", "engine", "worker", "both", "stop", "server", "cancel", "refresh")
+KINDS = ("trainer", "engine", "worker", "both", "stop", "server", "cancel", "refresh", "away")
+AWAY_SECONDS, AWAY_EPOCHS = 60.0, 600
 GRACE_SECONDS = 10.0
 """Prefect's worker must have let go of a run before it is sent on."""
-SPEC = """\
-name: {kind}
-task: {{kind: classification}}
-data: {{format: image_folder, root: data, image_size: 48}}
-backbone: {{source: timm, name: test_resnet, weights: none}}
-training: {{epochs: {epochs}, batch_size: 16, workers: 0, device: cpu, checkpoint: {{every_minutes: 0.01}}}}
-evaluation: {{bootstrap: 0}}
-deployment: {{gpus: 0, retries: 1000, refresh: {{poll: 12h, settle_minutes: 0.0}}}}
-"""
-
-
-class Machine:
-    """A server, a worker, and the runs of one kind at a time."""
-
-    def __init__(self, folder: Path, port: int, client: SyncPrefectClient) -> None:
-        self.folder, self.port, self.client = folder, port, client
-        self.server = self.worker = None
-        self.settings = {
-            "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-            "PREFECT_HOME": str(folder / "prefect"),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
-            "TRANSFERFLOW_SLOTS": str(folder / "slots"),
-            "DO_NOT_TRACK": "1",
-        }
-
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        with (self.folder / "log.txt").open("ab") as log:
-            command = [sys.executable, "-m", *words]
-            return subprocess.Popen(
-                command, env=os.environ | self.settings, cwd=self.folder, stdout=log, stderr=log
-            )
-
-    def start_server(self) -> None:
-        self.server = self.start("prefect", "server", "start", "--no-ui", "--port", str(self.port))
-        wait(lambda: is_healthy(self.settings["PREFECT_API_URL"]))
-
-    def start_worker(self) -> None:
-        self.worker = self.start("transferflow.cli.main", "worker", "--pool", "gpu", "--limit", "2")
-
-    def home(self, kind: str) -> Path:
-        return self.folder / "homes" / kind
-
-    def begin(self, kind: str, epochs: int) -> FlowRun:
-        """Deploy a spec of its own and let it run."""
-        spec = self.folder / f"{kind}.yaml"
-        spec.write_text(SPEC.format(kind=kind, epochs=epochs))
-        words = ["deploy", str(spec), "--project", "kills", "--home", str(self.home(kind))]
-        if self.start("transferflow.cli.main", *words).wait():
-            raise SystemExit((self.folder / "log.txt").read_text())
-        flow = "refresh" if kind == "refresh" else "train"
-        deployment = self.client.read_deployment_by_name(f"{flow}/kills.{kind}")
-        return self.client.create_flow_run_from_deployment(deployment.id)
-
-    def epoch(self, kind: str) -> int:
-        """The last epoch that is saved."""
-        found = self.home(kind).glob("work/train/*/epoch-*")
-        return max((int(path.name[6:10]) for path in found), default=0)
-
-    def engine(self, kind: str, run: FlowRun) -> int:
-        """The process that executes a run."""
-        owner = re.search(r"process (\d+)", run_lock(self.home(kind), run.id).owner())
-        return int(owner[1]) if owner else 0
-
-    def state(self, run: FlowRun) -> State[Any] | None:
-        return self.client.read_flow_run(run.id).state
-
-    def has_ended(self, run: FlowRun) -> bool:
-        state = self.state(run)
-        return state is not None and state.is_final() and state.type is not StateType.CRASHED
-
-
-def wait(look: Callable[[], object], seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not look():
-        if time.monotonic() > end:
-            raise TimeoutError(look)
-        time.sleep(0.2)
-
-
-def is_healthy(url: str) -> bool:
-    with suppress(OSError):
-        return urllib.request.urlopen(f"{url}/health", timeout=5).status == 200
-    return False
-
-
-def children(pid: int) -> list[int]:
-    threads = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(word) for thread in threads for word in thread.read_text().split()]
 
 
 def trainer_of(engine: int) -> int:
@@ -212,30 +120,34 @@ def measure_cancels(machine: Machine, kills: int, epochs: int) -> dict[str, Any]
     return {"cancels": kills, "seconds_median": round(statistics.median(seconds), 1), "states": states}
 
 
+def measure_away(machine: Machine, epochs: int) -> dict[str, Any]:
+    """Take the server away for a minute while a run trains: how long epochs take, and what is lost."""
+    run = machine.begin("away", epochs)
+    wait(lambda: machine.epoch("away") > epochs // 4)
+    assert machine.server is not None
+    left = machine.epoch("away")
+    machine.server.kill()
+    machine.server.wait()
+    time.sleep(AWAY_SECONDS)
+    back = machine.epoch("away")
+    machine.start_server()
+    wait(lambda: machine.has_ended(run), seconds=1200)
+    [history] = machine.home("away").glob("artifacts/train/*/history.json")
+    seconds = [row["seconds"] for row in json.loads(history.read_text())["epochs"]]
+    ended, lines = read_logs(str(run.id))
+    told = {found[1] for line in lines if (found := re.search(r"epoch +(\d+)/", line.message))}
+    return {
+        "state": ended.state.name if ended.state else None,
+        "epochs_meanwhile": back - left,
+        "epoch_seconds_with_server": statistics.median(seconds[2:left]),
+        "epoch_seconds_without": statistics.median(seconds[left + 1 : back]),
+        "epoch_lines_on_the_server": f"{len(told)} of {epochs}",
+    }
+
+
 def weights_of(home: Path) -> str:
     [file] = home.glob("artifacts/train/*/weights.safetensors")
     return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-@contextmanager
-def machine_in(folder: Path) -> Iterator[Machine]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
-        machine = Machine(folder, port, client)
-        machine.start_server()
-        try:
-            yield machine
-        except BaseException:
-            print((folder / "log.txt").read_text()[-8000:], file=sys.stderr)
-            raise
-        finally:
-            for process in (machine.worker, machine.server):
-                if process is not None:
-                    process.terminate()
-                    process.wait()
 
 
 def run_all(folder: Path, kinds: Sequence[str], kills: int, epochs: int) -> dict[str, Any]:
@@ -253,6 +165,8 @@ def run_all(folder: Path, kinds: Sequence[str], kills: int, epochs: int) -> dict
         for kind in kinds:
             if kind == "cancel":
                 result[kind] = measure_cancels(machine, kills, epochs)
+            elif kind == "away":
+                result[kind] = measure_away(machine, AWAY_EPOCHS)
             else:
                 result[kind] = measure(machine, kind, kills, epochs, weights)
             print(kind, result[kind], file=sys.stderr, flush=True)

@@ -8,7 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from prefect.logging.handlers import APILogHandler
+
 from transferflow.logs import get_logger
+
+from .patient_logs import PatientLogHandler
 
 
 @contextmanager
@@ -20,14 +24,28 @@ def logs_sent_to_server() -> Iterator[None]:
     logger = get_logger()
     level = logger.level
     with ExitStack() as undo:
-        for handler in logging.getLogger("prefect.extra").handlers:
-            if handler not in logger.handlers:
+        for handler in map(_patient, logging.getLogger("prefect.extra").handlers):
+            if not _has(logger, handler):
                 logger.addHandler(handler)
                 undo.callback(logger.removeHandler, handler)
         if level == logging.NOTSET:
             logger.setLevel(logging.INFO)
             undo.callback(logger.setLevel, level)
         yield
+
+
+def _patient(handler: logging.Handler) -> logging.Handler:
+    if not isinstance(handler, APILogHandler):
+        return handler
+    patient = PatientLogHandler(handler.level)
+    patient.setFormatter(handler.formatter)
+    return patient
+
+
+def _has(logger: logging.Logger, handler: logging.Handler) -> bool:
+    """Whether a logger has it, or, in a refresh that trains, another one that sends the same lines."""
+    sends = isinstance(handler, PatientLogHandler)
+    return any(h is handler or (sends and isinstance(h, PatientLogHandler)) for h in logger.handlers)
 
 
 @contextmanager
