@@ -177,7 +177,7 @@ def run_fastai(case: Case) -> float:
     )
     if frozen:
         learner.freeze()
-    with learner.no_bar(), learner.no_logging():
+    with learner.no_logging():
         learner.fit(case.epochs, 1e-3)
     return float(learner.recorder.values[-1][-1])
 

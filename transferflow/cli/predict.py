@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferflow.allocator import keep_freed_memory
 from transferflow.cli.console import errors, output
 from transferflow.cli.options import Home, Quiet, TrackingUri
 from transferflow.text import printable
@@ -116,6 +117,7 @@ def _predict(
     from transferflow.inference.sources import NamedImage
     from transferflow.stages.progress import is_watched
 
+    keep_freed_memory()
     console = errors()
     watched = track(files, "predicting", console=console, transient=True, disable=not is_watched())
     images = (NamedImage(str(file), file) for file in watched)

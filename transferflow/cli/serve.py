@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from transferflow.allocator import keep_freed_memory
 from transferflow.cli.console import errors
 from transferflow.cli.options import Home, Quiet, TrackingUri
 from transferflow.errors import StopSignal, StoreError
@@ -74,6 +75,7 @@ def serve(
     settings = ServerSettings(
         max_mb << 20, max_megapixels * 1_000_000, BatchSettings(batch, wait_ms), refresh
     )
+    keep_freed_memory()
     app = build_app(holder, settings)
     _log_to_terminal()
     _run_server(app, host, port, holder.current.identity)

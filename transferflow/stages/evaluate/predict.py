@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from transferflow.allocator import keep_freed_memory
 from transferflow.data.records import DatasetSnapshot
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
@@ -18,6 +19,7 @@ def predict_split(
     spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot, model: Path, masks: Path
 ) -> SplitPredictions:
     """Predict the snapshot's test images with the bundle in `model`, through the bundle's own transform."""
+    keep_freed_memory()
     bundle = load_bundle(model, pick_device(spec.training.device))
     images = build_split_images(spec, snapshot, "test", bundle.transform, context.decoded_images)
     return images.predict(build_task(bundle.spec), bundle.model, bundle.classes, masks)

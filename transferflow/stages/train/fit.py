@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from transferflow.allocator import keep_freed_memory
 from transferflow.models.heads import apply_temperature
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import trains_nothing, watched_metric
@@ -38,6 +39,7 @@ def fit(given: FitInputs, ranks: Ranks = ALONE) -> None:
         given: What to train, on what, and where the result goes.
         ranks: The processes that train the model together.
     """
+    keep_freed_memory()
     spec, snapshot = given.spec, given.snapshot
     ready = assemble(given, ranks)
     job = ready.job
