@@ -159,7 +159,7 @@ def test_an_export_takes_images_of_any_size(tmp_path):
         "task": {"kind": "detection"},
         "data": {"format": "coco", "root": ".", "annotations": "a.json", "fit": fit},
         "backbone": {"source": "package", "name": "tf_efficientnet_lite0"},
-        "head": {"kind": "fcos", "pyramid_channels": 64, "score_threshold": 0.0, "detections_per_image": 4},
+        "head": {"kind": "fcos", "pyramid_channels": 64, "score_threshold": 0.0},
     }
     spec = ExperimentSpec.model_validate(document)
     parts = build_parts(spec, ("cat", "dog"), pretrained=False)

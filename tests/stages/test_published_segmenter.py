@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -161,10 +162,30 @@ def test_training_sees_windows_and_the_rest_is_whole(tile, tmp_path):
     found = predict_images(bundle, named, tmp_path / "masks").found
     sides = [np.asarray(Image.open(tmp_path / "masks" / r["mask"])).shape for r in found.table.to_pylist()]
     assert sides == SIZES
+    pixels = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     if tile is None:
-        image = np.asarray(Image.open(files[0]).convert("RGB"))
-        done = export_bundle(bundle, [image, image[:20, :30]], tmp_path / "s.pt2", "torch_export")
-        assert max(done.differences.values()) < 1e-3
+        done = export_bundle(bundle, pixels[:2], tmp_path / "s.pt2", "torch_export")
+        assert done.shape == "N x 3 x 40 x 40"
+        program = torch.export.load(tmp_path / "s.pt2").module()
+        with pytest.raises(Exception, match=r"size\(\)\[2\] == 40|shape\[2\]"):
+            program(torch.zeros(1, 3, 48, 40))
+    else:
+        assert_onnx_takes_any_size(bundle, pixels, tmp_path / "s.onnx")
+
+
+def assert_onnx_takes_any_size(bundle, pixels, path):
+    done = export_bundle(bundle, pixels[:3], path, "onnx", normalise=True)
+    assert done.shape == "N x height x width x 3"
+    assert max(done.differences.values()) < 1e-4
+    session = onnxruntime.InferenceSession(path)
+    for image in pixels:
+        batch = np.stack([image, image[::-1]])
+        (found,) = session.run(None, {"images": batch})
+        with torch.inference_mode():
+            expected = bundle.model(bundle.transform.normalize(torch.from_numpy(batch)))["out"]
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    described = json.loads(session.get_modelmeta().custom_metadata_map["transferflow"])
+    assert "tiles of 64 pixels, where a side is longer" in described["preprocessing"][1]
 
 
 def test_windows_are_drawn_anew_in_each_epoch_by_the_seed(tmp_path):

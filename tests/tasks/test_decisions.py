@@ -102,7 +102,7 @@ def test_what_is_said_goes_by_thresholds_of_the_bundle(several):
         assert answer.labels == tuple(name for name, flag in zip(classes, said, strict=True) if flag)
     bundle = load_bundle(trained.folder)
     graph = build_task(bundle.spec).build_graph(bundle.model)
-    told = describe_graph(bundle, graph, "images", normalise=False)
+    told = describe_graph(bundle, graph, "images", normalise=False, any_size=False)
     assert told["thresholds"] == pytest.approx(chosen)
 
 

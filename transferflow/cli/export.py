@@ -94,7 +94,7 @@ def _read(transform: EvalTransform, files: list[Path]) -> list[Pixels]:
 
 def _tell(done: Exported) -> None:
     out = output()
-    out.print(printable(f"{done.path} ({done.path.stat().st_size / 1e6:.1f} MB)"))
+    out.print(printable(f"{done.path} ({done.path.stat().st_size / 1e6:.1f} MB), takes {done.shape}"))
     for name, meaning in done.outputs:
         largest = f"largest difference to PyTorch on {done.images} images {done.differences[name]:.2g}"
         out.print(f"  {name}: {meaning}; {largest}")
@@ -107,6 +107,7 @@ def _plain(done: Exported) -> dict[str, object]:
         "path": str(done.path),
         "outputs": dict(done.outputs),
         "any_batch": done.any_batch,
+        "input_shape": done.shape,
         "largest_difference": dict(done.differences),
         "images": done.images,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,14 @@ from transferflow.data.files.geometry import Pixels, pad_to_size
 from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.errors import MissingDependencyError, PlanError, StoreError, root_reason
 from transferflow.inference.export_notes import describe_graph
+from transferflow.inference.onnx_files import (
+    INPUT,
+    METADATA,
+    require_onnx,
+    write_program,
+    write_traced,
+)
+from transferflow.inference.parity import box_differences, value_difference
 from transferflow.store import folder_beside
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import Bundle
@@ -26,10 +33,6 @@ from transferflow.tasks.graphs import Graph
 
 Format = Literal["onnx", "torch_export"]
 SUFFIXES: Mapping[Format, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
-METADATA = "transferflow"
-"""Name of the metadata in the file: JSON."""
-INPUT = "images"
-_OPSET = 18
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Exported:
         path: The file.
         outputs: Name and meaning of each output.
         any_batch: Whether it takes any number of images at once.
+        shape: Of what it takes, such as `N x 3 x 224 x 224`.
         differences: The largest difference to PyTorch in each output.
         images: Images that they were measured on.
     """
@@ -47,6 +51,7 @@ class Exported:
     path: Path
     outputs: tuple[tuple[str, str], ...]
     any_batch: bool
+    shape: str
     differences: Mapping[str, float]
     images: int
 
@@ -88,13 +93,13 @@ def export_bundle(
         MissingDependencyError: If the packages of the extra `export` are not installed.
     """
     graph = build_task(bundle.spec).build_graph(bundle.model)
-    inputs = _inputs(bundle.transform, images, normalise=normalise)
+    any_size = bundle.transform.keeps_shape and form == "onnx"
+    inputs = _inputs(bundle.transform, images, normalise=normalise, any_size=any_size)
     module = _Normalised(graph.module, bundle.transform) if normalise else graph.module
     path.parent.mkdir(parents=True, exist_ok=True)
     with folder_beside(path) as beside:
         file = beside / path.name
-        metadata = describe_graph(bundle, graph, INPUT, normalise=normalise)
-        any_size = bundle.transform.mode == "rescale"
+        metadata = describe_graph(bundle, graph, INPUT, normalise=normalise, any_size=any_size)
         _write(graph, module.eval(), inputs, file, form, metadata, any_size=any_size)
         differences = _differences(graph, module, inputs, file, form)
         worst = max(differences.values())
@@ -106,32 +111,42 @@ def export_bundle(
                 allowed=f"at most {tolerance:g} (--tolerance)",
             )
         file.replace(path)
-    return Exported(path, graph.outputs, graph.any_batch, differences, len(images))
+    shape = metadata["input"]["shape"]
+    return Exported(path, graph.outputs, graph.any_batch, shape, differences, len(images))
 
 
-def _inputs(transform: EvalTransform, images: Sequence[Pixels], *, normalise: bool) -> list[Tensor]:
+def _inputs(
+    transform: EvalTransform, images: Sequence[Pixels], *, normalise: bool, any_size: bool
+) -> list[Tensor]:
     """What the graph is given: all images, or a window of each, in one batch; or one by one in their sizes.
 
     Raises:
         PlanError: If the graph is to normalise what is rescaled only afterwards.
     """
+    if transform.mode == "rescale":
+        if normalise:
+            raise PlanError(
+                "images that keep their shape are rescaled after the normalisation, outside of the graph",
+                where="--normalise",
+                allowed="an export without it; its metadata says how images are brought to the graph",
+            )
+        return [
+            transform.batch(torch.from_numpy(np.stack([image])), [(image.shape[0], image.shape[1])])[0]
+            for image in images
+        ]
+    rows, columns = transform.image_size
+    alone: Sequence[Pixels] = []
     if transform.mode == "whole":
-        rows, columns = transform.image_size
+        alone = _whole(images, transform.tile) if any_size else []
         images = [pad_to_size(image[:rows, :columns], (rows, columns), transform.fill) for image in images]
-    if transform.mode != "rescale":
-        batch = torch.from_numpy(np.stack(images))
-        return [batch if normalise else transform.normalize(batch)]
-    if normalise:
-        raise PlanError(
-            "images that keep their shape are rescaled after the normalisation, outside of the graph",
-            where="--normalise",
-            allowed="an export without it; its metadata says how images are brought to the graph",
-        )
-    sizes = [(image.shape[0], image.shape[1]) for image in images]
-    return [
-        transform.batch(torch.from_numpy(np.stack([image])), [size])[0]
-        for image, size in zip(images, sizes, strict=True)
-    ]
+    batches = [torch.from_numpy(np.stack(part)) for part in (images, *([one] for one in alone))]
+    return batches if normalise else [transform.normalize(batch) for batch in batches]
+
+
+def _whole(images: Sequence[Pixels], tile: int | None) -> list[Pixels]:
+    """Images in their own sizes, up to a tile's; and a part of the first, as all may be of one size."""
+    found = [image[:tile, :tile] for image in images]
+    return [*found, found[0][: 1 + found[0].shape[0] * 2 // 3, : 1 + found[0].shape[1] * 3 // 4]]
 
 
 def _write(
@@ -149,7 +164,10 @@ def _write(
             warnings.simplefilter("ignore")  # of the tracer, about code of libraries
             match form:
                 case "onnx":
-                    _write_onnx(graph, module, inputs[0], file, metadata, any_size=any_size)
+                    if graph.any_batch and not any_size:
+                        write_program(graph, _program(module, inputs[0]), file, metadata)
+                    else:
+                        write_traced(graph, module, inputs[0], file, metadata, any_size=any_size)
                 case "torch_export":
                     _write_program(graph, module, inputs[0], file, metadata)
                 case _:
@@ -183,88 +201,27 @@ def _write_program(
     torch.export.save(_program(module, inputs), file, extra_files={METADATA: json.dumps(metadata)})
 
 
-def _write_onnx(
-    graph: Graph,
-    module: nn.Module,
-    inputs: Tensor,
-    file: Path,
-    metadata: Mapping[str, Any],
-    *,
-    any_size: bool,
-) -> None:
-    onnx, _ = require_onnx()
-    names = [name for name, _ in graph.outputs]
-    if graph.any_batch:
-        logging.getLogger("onnxscript").setLevel(logging.ERROR)
-        torch.onnx.export(
-            _program(module, inputs),
-            (),
-            file,
-            input_names=[INPUT],
-            output_names=names,
-            opset_version=_OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    else:
-        # What torch.export can't follow, the older exporter traces with torchvision's own operators.
-        of_any_size = {INPUT: {2: "height", 3: "width"}} if any_size else {}
-        torch.onnx.export(
-            module,
-            (inputs[:1],),
-            str(file),
-            input_names=[INPUT],
-            output_names=names,
-            dynamic_axes={name: {0: "boxes"} for name in names} | of_any_size,
-            opset_version=_OPSET,
-            dynamo=False,
-        )
-    model = onnx.load(str(file))
-    onnx.helper.set_model_props(model, {METADATA: json.dumps(metadata)})
-    onnx.checker.check_model(model)
-    onnx.save(model, str(file))
-
-
-def require_onnx() -> tuple[Any, Any]:
-    """The packages `onnx` and `onnxruntime`.
-
-    Raises:
-        MissingDependencyError: If they are not installed.
-    """
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401 - torch's exporter needs it
-    except ImportError as error:
-        raise MissingDependencyError(
-            "ONNX needs packages that are not installed", hint="pip install 'transferflow[export]'"
-        ) from error
-    return onnx, onnxruntime
-
-
 def _differences(
     graph: Graph, module: nn.Module, inputs: Sequence[Tensor], file: Path, form: Format
 ) -> dict[str, float]:
     """Largest difference of each output, over batches of one and, where it takes them, of all images."""
-    run = _runner(file, form, [name for name, _ in graph.outputs])
+    names = [name for name, _ in graph.outputs]
+    run = _runner(file, form, names)
     batches = [image[None] for batch in inputs for image in batch]
     if graph.any_batch:
         batches += [batch for batch in inputs if len(batch) > 1]
-    worst = dict.fromkeys((name for name, _ in graph.outputs), 0.0)
+    worst = dict.fromkeys(names, 0.0)
     for batch in batches:
         with torch.inference_mode():
             expected = module(batch)
-        expected = expected if isinstance(expected, tuple) else (expected,)
-        for (name, _), ours, theirs in zip(graph.outputs, expected, run(batch), strict=True):
-            worst[name] = max(worst[name], _difference(ours.numpy(), theirs))
+        parts = expected if isinstance(expected, tuple) else (expected,)
+        ours, theirs = [part.numpy() for part in parts], run(batch)
+        if graph.cut is None:
+            found = [value_difference(*pair) for pair in zip(ours, theirs, strict=True)]
+        else:
+            found = list(box_differences(ours, theirs, graph.cut))
+        worst = {name: max(worst[name], new) for name, new in zip(names, found, strict=True)}
     return worst
-
-
-def _difference(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
-    if ours.shape != theirs.shape:
-        return float("inf")
-    return float(np.abs(ours.astype(np.float64) - theirs).max()) if ours.size else 0.0
 
 
 def _runner(file: Path, form: Format, names: Sequence[str]) -> Callable[[Tensor], Sequence[NDArray[Any]]]:

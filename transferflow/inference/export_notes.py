@@ -10,7 +10,9 @@ from transferflow.tasks.bundle import Bundle
 from transferflow.tasks.graphs import Graph
 
 
-def describe_graph(bundle: Bundle, graph: Graph, name: str, *, normalise: bool) -> dict[str, Any]:
+def describe_graph(
+    bundle: Bundle, graph: Graph, name: str, *, normalise: bool, any_size: bool
+) -> dict[str, Any]:
     """What a program needs to know to use the file: classes, preprocessing, inputs and outputs.
 
     Args:
@@ -18,17 +20,17 @@ def describe_graph(bundle: Bundle, graph: Graph, name: str, *, normalise: bool) 
         graph: Its function.
         name: Of the graph's input.
         normalise: Whether the graph normalises.
+        any_size: Whether it takes images of any size.
     """
     transform = bundle.transform
     height, width = transform.image_size
     channels = transform.channels
     batch = "N" if graph.any_batch else "1"
-    layout = f"{height} x {width} x {channels}" if normalise else f"{channels} x {height} x {width}"
-    if transform.mode == "rescale":
-        layout = f"{channels} x height x width"
+    sides = "height x width" if any_size else f"{height} x {width}"
+    layout = f"{sides} x {channels}" if normalise else f"{channels} x {sides}"
     steps = [
         f"decode to 8 bits and {channels} channels, turned as the EXIF data says",
-        *_fitting(transform),
+        *_fitting(transform, any_size=any_size),
     ]
     if not normalise:
         steps.append(f"(x / 255 - mean) / std per channel: mean {transform.mean}, std {transform.std}")
@@ -60,7 +62,7 @@ def _decision(bundle: Bundle) -> dict[str, Any]:
     return {"thresholds": thresholds, "conformal_reach": None if reach < 0 else reach}
 
 
-def _fitting(transform: EvalTransform) -> list[str]:
+def _fitting(transform: EvalTransform, *, any_size: bool) -> list[str]:
     window = "{} x {}".format(*transform.resize)
     final = "{} x {}".format(*transform.image_size)
     how = f"({transform.interpolation}, antialiased)"
@@ -78,5 +80,9 @@ def _fitting(transform: EvalTransform) -> list[str]:
         case "whole":
             sides = f"the shorter side {transform.shorter}, the longer one at most {transform.longer}"
             resize = [] if transform.shorter is None else [f"resize with the aspect kept: {sides} {how}"]
-            cut = f"cut into windows of {final}, smaller ones padded at the bottom and the right with {fill}"
-            return [*resize, f"{cut}; the scores of overlapping windows are yours to join"]
+            if any_size and transform.tile is None:
+                return resize
+            parts = f"windows of {final}, smaller ones padded at the bottom and the right with {fill}"
+            if any_size:
+                parts = f"tiles of {transform.tile} pixels, where a side is longer"
+            return [*resize, f"cut into {parts}; the scores of overlapping ones are yours to join"]

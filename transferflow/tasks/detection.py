@@ -44,7 +44,7 @@ from transferflow.tasks.base import (
     SplitPredictions,
 )
 from transferflow.tasks.detection_start import one_stage_starts, two_stage_starts
-from transferflow.tasks.graphs import Graph, OneImagesBoxes
+from transferflow.tasks.graphs import BoxCut, Graph, OneImagesBoxes
 from transferflow.tasks.losses import Losses
 from transferflow.tasks.output.boxes import BoxOutput
 from transferflow.tasks.rendering.drawing import draw_boxes
@@ -157,7 +157,8 @@ class Detection:
             ("scores", "0 to 1, surest first"),
             ("labels", "numbers into the classes"),
         )
-        return Graph(OneImagesBoxes(model, int(self._has_background)), outputs, any_batch=False)
+        cut = BoxCut(self._head.score_threshold, self._head.detections_per_image)
+        return Graph(OneImagesBoxes(model, int(self._has_background)), outputs, cut)
 
     def build_measure(self, snapshot: DatasetSnapshot, rows: Sequence[Row], watched: str) -> EpochMeasure:
         """Its metrics, and the score with the best F1, which is the least of a box that counts."""

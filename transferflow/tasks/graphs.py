@@ -8,18 +8,37 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
+class BoxCut:
+    """What keeps a box out of an answer.
+
+    Attributes:
+        least_score: Boxes below it are left out, 0..1.
+        most: Boxes that an answer has at most.
+    """
+
+    least_score: float
+    most: int
+
+
+@dataclass(frozen=True)
 class Graph:
     """A model as a function from B x C x H x W, normalised float32, to tensors.
 
     Attributes:
         module: In eval mode.
         outputs: Name and meaning of each output, with its shape.
-        any_batch: Whether it takes any number of images; else one at a time.
+        cut: Of one that answers with boxes, scores and labels, for one image at a time; `None`: it answers
+            with values in a fixed order, for any number of images.
     """
 
     module: nn.Module
     outputs: tuple[tuple[str, str], ...]
-    any_batch: bool = True
+    cut: BoxCut | None = None
+
+    @property
+    def any_batch(self) -> bool:
+        """Whether it takes any number of images; else one at a time."""
+        return self.cut is None
 
 
 class Probabilities(nn.Module):
