@@ -43,21 +43,24 @@ def photos(tmp_path_factory):
     return root
 
 
-def as_it_is(root: Path, backbone: dict, **changes) -> ExperimentSpec:
+ALL_FOR_TEST = {"train": 0.0, "val": 0.0, "test": 1.0}
+
+
+def as_it_is(root: Path, backbone: dict, **data) -> ExperimentSpec:
     document = {
         "name": "as-published",
         "task": {"kind": "classification"},
-        "data": {"format": "image_folder", "root": str(root), "near_duplicates": "ignore"},
+        "data": {"format": "image_folder", "root": str(root), "near_duplicates": "ignore"} | data,
         "backbone": backbone,
         "training": {"epochs": 0, "batch_size": 4, "workers": 0, "device": "cpu"},
         "evaluation": {"bootstrap": 0},
     }
-    return ExperimentSpec.model_validate(document | changes)
+    return ExperimentSpec.model_validate(document)
 
 
-def compare(root: Path, spec: ExperimentSpec, home: Path, answer) -> None:
+def compare(spec: ExperimentSpec, home: Path, answer) -> list:
     """Hold the logits of a run against `answer`, a function from a Pillow image to 1000 logits."""
-    outcomes = run_plan(spec, RunContext(home))
+    root, outcomes = Path(spec.data.root), run_plan(spec, RunContext(home))
     rows = pq.read_table(Path(outcomes[2].folder) / "predictions.parquet").to_pylist()
     assert len(rows) == len(SIZES) * len(CLASSES)
     numbers = [CLASSES[name] for name in sorted(CLASSES)]
@@ -65,6 +68,7 @@ def compare(root: Path, spec: ExperimentSpec, home: Path, answer) -> None:
         with torch.inference_mode():
             expected = answer(Image.open(root / row["id"]).convert("RGB"))[numbers]
         np.testing.assert_allclose(row["logits"], expected.numpy(), atol=1e-4, rtol=0)
+    return outcomes
 
 
 def test_a_classifier_answers_as_torchvisions_own_model_and_transform_do(photos, tmp_path):
@@ -74,27 +78,22 @@ def test_a_classifier_answers_as_torchvisions_own_model_and_transform_do(photos,
     torch.save(model.state_dict(), tmp_path / "w.pth")
     preset = tv.ResNet18_Weights.IMAGENET1K_V1.transforms()
     backbone = {"source": "checkpoint", "name": "resnet18", "weights": str(tmp_path / "w.pth")}
-    compare(
-        photos,
-        as_it_is(photos, backbone),
-        tmp_path / "home",
-        lambda image: model(preset(image)[None])[0],
-    )
+    compare(as_it_is(photos, backbone), tmp_path / "home", lambda image: model(preset(image)[None])[0])
 
 
 def test_a_classifier_answers_as_timms_own_model_and_transform_do(photos, tmp_path):
-    """With real weights, from a package."""
+    """With real weights, from a package, on images that are all there to be measured on."""
     model = timm.create_model("tf_efficientnet_lite0", num_classes=1000).eval()
     model.load_state_dict(convert_lite0(read_state(fetch_weights(package_file()))))
     config = timm.data.resolve_model_data_config(model)
     preset = timm.data.create_transform(**config, is_training=False)
     backbone = {"source": "package", "name": "tf_efficientnet_lite0"}
-    compare(
-        photos,
-        as_it_is(photos, backbone),
-        tmp_path / "home",
-        lambda image: model(preset(image)[None])[0],
-    )
+    spec = as_it_is(photos / "test", backbone, split=ALL_FOR_TEST)
+    outcomes = compare(spec, tmp_path / "home", lambda image: model(preset(image)[None])[0])
+    assert outcomes[0].summary["images"] == {"train": 0, "val": 0, "test": 12}
+    assert outcomes[1].summary["kept"].endswith("no image is left to validate on")
+    page = (Path(outcomes[3].folder) / "report.html").read_text()
+    assert "Nothing was trained: these are the weights as they came." in page
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,13 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from transferflow.stages.context import RunContext
@@ -26,6 +29,8 @@ TOLERANCE = {
     "regression": 1e-3,
     "segmentation": 0.05,
     "detection": 0.2,
+    "whole": 0.05,
+    "shapes": 0.2,
 }
 """Relative, of the losses: Dice and those of a detector are ratios over a share, see docs/stages.md."""
 
@@ -46,8 +51,31 @@ def on(spec, devices):
     return spec.model_copy(update={"training": training})
 
 
+def varied(root, other):
+    """A copy of a data set in which images, masks too, go on to the right or below, up to 1:4 and 4:1."""
+    shutil.copytree(root, other)
+    for path in other.rglob("*.png"):
+        pixels = np.asarray(Image.open(path))
+        number = int(path.stem)
+        more = [(0, pixels.shape[1] * (number % 4)), (pixels.shape[0] * (number % 4), 0)][number % 2]
+        more = ((0, more[0]), (0, more[1]), *[(0, 0)] * (pixels.ndim - 2))
+        Image.fromarray(np.pad(pixels, more)).save(path)
+    for path in other.glob("*.json"):
+        document = json.loads(path.read_text())
+        for image in document["images"]:
+            image["width"], image["height"] = Image.open(other / image["file_name"]).size
+        path.write_text(json.dumps(document))
+    return str(other)
+
+
+def with_shapes(spec, root, **fit):
+    """The spec on a varied copy of its data, whose images keep their shape."""
+    data = spec.data.model_dump(mode="json", exclude_unset=True, exclude={"image_size"})
+    return {"data": data | {"root": varied(Path(spec.data.root), root), "fit": fit}}
+
+
 @pytest.fixture
-def specs(crowns, cells, discs, build_spec):
+def specs(crowns, cells, discs, build_spec, tmp_path):
     """With heads that draw nothing at random; one trains alone, on activations."""
     return {
         "classification": changed(build_spec(), training=TRAINING | {"batch_size": 10}),
@@ -55,6 +83,10 @@ def specs(crowns, cells, discs, build_spec):
         "regression": changed(discs),
         "segmentation": changed(cells, head={"kind": "lite", "dropout": 0.0}),
         "detection": changed(crowns),
+        "whole": changed(
+            cells, head={"kind": "lite", "dropout": 0.0}, **with_shapes(cells, tmp_path / "whole", crop=48)
+        ),
+        "shapes": changed(crowns, **with_shapes(crowns, tmp_path / "shapes", shorter=64, longer=160)),
     }
 
 
@@ -86,7 +118,8 @@ def test_two_processes_train_as_one(trained):
         for row, other in zip(one["epochs"], two["epochs"], strict=True):
             assert other.keys() == row.keys()
             assert other["lr"] == row["lr"]
-            assert other["train_loss"] == pytest.approx(row["train_loss"], rel=TOLERANCE[name]), name
+            for loss in {"train_loss", "val_loss"} & row.keys():
+                assert other[loss] == pytest.approx(row[loss], rel=TOLERANCE[name]), (name, loss)
     for name in ("classification", "regression"):
         one, two = (load_file(folder / "weights.safetensors") for folder in trained[name])
         for key, tensor in one.items():

@@ -55,6 +55,7 @@ class TrainingSummary:
         stopped_early: Whether patience ran out.
         preflight: What was found on the first batch, before the first epoch; `None` where nobody looked.
         sheet: Address of the sheet of training images, from where the page lies; empty without one.
+        as_it_came: Whether nothing was trained.
     """
 
     history: Sequence[Mapping[str, float]]
@@ -66,6 +67,7 @@ class TrainingSummary:
     stopped_early: bool = False
     preflight: Preflight | None = None
     sheet: str = ""
+    as_it_came: bool = False
 
 
 @dataclass(frozen=True)

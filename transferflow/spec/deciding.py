@@ -44,7 +44,7 @@ def decide_baselines(spec: Sections) -> tuple[BaselineName, ...]:
     if spec.evaluation.baselines is not None:
         return spec.evaluation.baselines
     found: list[BaselineName] = []
-    if "probes" in spec.task.traits.settings:
+    if "probes" in spec.task.traits.settings and not spec.data.split.leaves_all_for_test:
         found.append("majority")
         pays = spec.training.epochs >= _EPOCHS_BESIDE_PROBES and isinstance(spec.head, LinearHead)
         if pays and not is_random(spec.backbone):

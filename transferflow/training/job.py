@@ -239,7 +239,7 @@ class TrainingResult:
     Attributes:
         history: One mapping per epoch: losses, metrics, seconds, rates.
         best_epoch: Epoch whose weights were kept, from 0.
-        best_value: Its validation metric.
+        best_value: Its validation metric; NaN where nothing was validated.
         proofs: The freeze proof, per phase.
         precision: Arithmetic that was used.
         device: Device that was used.

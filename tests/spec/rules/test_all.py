@@ -134,6 +134,27 @@ def test_a_zero_shot_head_has_other_settings(problems_of: ProblemsOf, override: 
             "is for segmentation",
         ),
         (("augmentation.scale=[0.5, 2.0]",), "augmentation.scale", "no window is cut afterwards"),
+        (("data.split={train: 0, val: 0, test: 1}",), "data.split", "goes with training.epochs 0"),
+        (("data.split={train: 0, val: 0.5, test: 0.5}",), "data.split", "must be above 0"),
+        (
+            ("data.split={train: 0, val: 0, test: 1}", "training.epochs=0", "head.init=prototypes"),
+            "data.split",
+            "no image to train on, which head.init prototypes begins with",
+        ),
+        (
+            ("data.split={train: 0, val: 0, test: 1}", "training.epochs=0", "evaluation.calibrate=true"),
+            "evaluation.calibrate",
+            "chosen on validation images",
+        ),
+        (
+            (
+                "data.split={train: 0, val: 0, test: 1}",
+                "training.epochs=0",
+                "evaluation.baselines=[majority]",
+            ),
+            "evaluation.baselines.0",
+            "of the training images",
+        ),
         (("evaluation.mask_size=resized",), "evaluation.mask_size", "is for segmentation"),
         (
             (

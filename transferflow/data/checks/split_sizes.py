@@ -24,7 +24,8 @@ def check_shares(found: Inspected, split: Split) -> Iterator[Finding]:
     or more is missing in one.
     """
     advice = _advise_seed(found, split)
-    for name in SPLITS:
+    wanted = ("test",) if split.leaves_all_for_test else SPLITS
+    for name in wanted:
         if name not in found.splits:
             reason = (
                 f"no image is in {name}, of {len(found.splits)} in all{_why_empty(found, name) or advice}"
@@ -62,7 +63,9 @@ def _why_empty(found: Inspected, name: SplitName) -> str:
 
 def _advise_seed(found: Inspected, split: Split) -> str:
     """A better seed, in words; empty where the splits are even, or folders and columns say them."""
-    if not _ENOUGH <= len(found.records) <= _MANY or any(record.split for record in found.records):
+    if split.leaves_all_for_test or any(record.split for record in found.records):
+        return ""
+    if not _ENOUGH <= len(found.records) <= _MANY:
         return ""
     labels = [set(found.labels_of(row)) for row in range(len(found.records))]
     best, seed = unevenness(found.splits, labels, split), split.seed

@@ -151,12 +151,27 @@ def _unfit_baseline(spec: Sections, name: BaselineName) -> str:
             if "probes" not in spec.task.traits.settings:
                 tasks = " and ".join(kind for kind, traits in TASKS.items() if "probes" in traits.settings)
                 return f"is for {tasks}, not {spec.task.kind}: here, from_scratch and champion are to be had"
+            if spec.data.split.leaves_all_for_test:
+                return "is of the training images, and data.split leaves none"
             needs_features = name != "majority" and not isinstance(spec.head, LinearHead)
             return "needs a head of kind linear" if needs_features else ""
         case "champion":
             return ""
         case _:
             assert_never(name)
+
+
+def _what_is_only_measured_teaches_nothing(spec: Sections) -> Iterator[Found]:
+    """Without images to train and validate on, whatever learns or is chosen from them is refused."""
+    if not spec.data.split.leaves_all_for_test:
+        return
+    if not trains_nothing(spec):
+        yield ("data", "split"), "leaves no image to train on: it goes with training.epochs 0"
+    elif isinstance(spec.head, LinearHead) and spec.head.starts_with_classes:
+        yield ("data", "split"), f"leaves no image to train on, which head.init {spec.head.init} begins with"
+    for name in ("calibrate", "thresholds", "conformal"):
+        if getattr(spec.evaluation, name):
+            yield ("evaluation", name), "is chosen on validation images, and data.split leaves none"
 
 
 def _several_labels_have_no_set(spec: Sections) -> Iterator[Found]:
@@ -167,6 +182,7 @@ def _several_labels_have_no_set(spec: Sections) -> Iterator[Found]:
 
 
 TRAINING_RULES = (
+    _what_is_only_measured_teaches_nothing,
     _several_labels_have_no_set,
     _baselines_suit_the_spec,
     _what_is_calibrated_has_a_trained_head,

@@ -47,7 +47,7 @@ class Split(Section):
     """Shares of the three splits; an image keeps its split for life."""
 
     train: Fraction = 0.8
-    """Share of images to train on."""
+    """Share of images to train on; 0 with `val: 0` where nothing is trained and all images are measured."""
     val: Fraction = 0.1
     """Share of images that choose the best epoch."""
     test: Fraction = 0.1
@@ -64,11 +64,17 @@ class Split(Section):
         if abs(total - 1) > 1e-6:
             left_out = [name for name in shares if name not in self.model_fields_set]
             raise ValueError(f"train + val + test must be 1, found {total:g}: {_in_words(shares, left_out)}")
-        if 0 in shares.values():
+        if 0 in shares.values() and not self.leaves_all_for_test:
             raise ValueError(
-                "each of train, val and test must be above 0: val chooses the epoch, test measures the model"
+                "each of train, val and test must be above 0: val chooses the epoch, test measures the "
+                "model; {train: 0, val: 0, test: 1} measures a model that is not trained (training.epochs: 0)"
             )
         return self
+
+    @property
+    def leaves_all_for_test(self) -> bool:
+        """Whether nothing is to be learned or chosen from the images."""
+        return self.train == self.val == 0
 
 
 class Cache(Section):

@@ -25,7 +25,7 @@ from transferflow.report.contents import (
     VerdictSummary,
 )
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.deciding import gate_metric
+from transferflow.spec.deciding import gate_metric, trains_nothing
 from transferflow.spec.sections.guide import positive_class
 from transferflow.stages.artifacts import HISTORY, MASKS, PREDICTIONS, SHEET, TEMPERATURE
 from transferflow.stages.evaluate.stage import read_evaluation
@@ -61,7 +61,7 @@ def build_report(challenger: Challenger, verdict: VerdictSummary | None) -> Repo
     answered = task.answered_classes(predictions)
     if answered is not None:
         worst = add_heat_maps(worst, challenger.trained.folder, answered, snapshot)
-    training = _training(history, challenger.trained)
+    training = _training(spec, history, challenger.trained)
     return ReportData(
         title=spec.name,
         task=spec.task.kind,
@@ -99,7 +99,7 @@ def sheet_name(trained: StageOutcome) -> str:
     return f"{sheet.stem}-{trained.key[:12]}{sheet.suffix}" if is_there else ""
 
 
-def _training(history: dict[str, Any], trained: StageOutcome) -> TrainingSummary:
+def _training(spec: ExperimentSpec, history: dict[str, Any], trained: StageOutcome) -> TrainingSummary:
     return TrainingSummary(
         history=history["epochs"],
         metric=history["metric"],
@@ -113,6 +113,7 @@ def _training(history: dict[str, Any], trained: StageOutcome) -> TrainingSummary
         stopped_early=history["stopped_early"],
         preflight=read_preflight(trained.folder),
         sheet=sheet_name(trained),
+        as_it_came=trains_nothing(spec),
     )
 
 
@@ -167,7 +168,7 @@ def _facts(spec: ExperimentSpec, history: dict[str, Any]) -> tuple[tuple[str, st
         ("backbone", f"{spec.backbone.name} ({spec.backbone.source})"),
         ("weights", spec.backbone.weights),
         ("freeze policy", spec.freeze.policy),
-        ("epochs", str(len(history["epochs"]))),
+        ("epochs", "none" if trains_nothing(spec) else str(len(history["epochs"]))),
         ("trained in", f"{seconds:.0f} s on {_devices(history)}, {history['precision']}"),
         *(fact for fact in more if fact),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from dataclasses import asdict
+from math import nan
 from pathlib import Path
 
 from torch import nn
@@ -16,14 +17,16 @@ from transferflow.spec.deciding import trains_nothing, watched_metric
 from transferflow.stages.artifacts import HISTORY, THRESHOLDS
 from transferflow.stages.artifacts import TEMPERATURE as FOLDED_TEMPERATURE
 from transferflow.stages.progress import logger
-from transferflow.stages.split_images import SplitImages
+from transferflow.stages.split_images import SplitImages, eval_transform_of
 from transferflow.stages.train.assembly import FitInputs, assemble
+from transferflow.stages.train.head_start import apply_head_start
+from transferflow.stages.train.job import loop_settings
 from transferflow.stages.train.preflight import keep_preflight, look_before_first_epoch
 from transferflow.stages.train.tracking import train_watched
-from transferflow.stages.train.training_plan import TrainingPlan
+from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan
 from transferflow.store import write_atomic
 from transferflow.tasks.base import MIN_SCORE, TEMPERATURE
-from transferflow.tasks.build import build_task
+from transferflow.tasks.build import build_parts, build_task
 from transferflow.tasks.bundle import save_bundle
 from transferflow.tasks.decisions import fit_decision
 from transferflow.training.device import pick_device
@@ -41,6 +44,9 @@ def fit(given: FitInputs, ranks: Ranks = ALONE) -> None:
     """
     keep_freed_memory()
     spec, snapshot = given.spec, given.snapshot
+    if not (snapshot.counts["train"] and snapshot.counts["val"]):
+        _ship_unseen(given)
+        return
     ready = assemble(given, ranks)
     job = ready.job
     trains = [row.group for row in ready.plan.rows if any(row.trains)]
@@ -59,6 +65,30 @@ def fit(given: FitInputs, ranks: Ranks = ALONE) -> None:
         save_bundle(given.folder, spec, snapshot.classes, transform, job.model, min_score=score)
         write_atomic(given.folder / HISTORY, json.dumps(history, indent=2))
         keep_preflight(given.work, given.folder)
+
+
+def _ship_unseen(given: FitInputs) -> None:
+    """Ship a model that is only measured: the data has no image to learn from, or to validate on."""
+    spec, classes = given.spec, given.snapshot.classes
+    parts = build_parts(spec, classes, pretrained=True)
+    transform = eval_transform_of(spec, parts.preprocessing)
+    apply_head_start(spec, given.context, given.snapshot, parts, given.start, transform)
+    logger.info("train: nothing, as there is no image to train or to validate on")
+    settings = loop_settings(spec)
+    device = pick_device(settings.device)
+    result = TrainingResult(
+        history=(),
+        best_epoch=0,
+        best_value=nan,
+        proofs=(),
+        precision=arithmetic_of(parts.model, settings, device).precision,
+        device=device.type,
+        stopped_early=False,
+        phases=(),
+    )
+    save_bundle(given.folder, spec, classes, transform, parts.model, min_score=None)
+    history = _history(spec, compile_training_plan(spec, parts), result) | {THRESHOLDS: {}}
+    write_atomic(given.folder / HISTORY, json.dumps(history, indent=2))
 
 
 def _as_it_is(job: TrainJob) -> TrainingResult:
@@ -89,9 +119,9 @@ def _history(spec: ExperimentSpec, plan: TrainingPlan, result: TrainingResult) -
     return {
         "metric": watched_metric(spec),
         "best_epoch": result.best_epoch,
-        "best_value": result.best_value,
+        "best_value": result.best_value if result.history else None,
         "stopped_early": result.stopped_early,
-        FOLDED_TEMPERATURE: result.history[result.best_epoch].get(TEMPERATURE),
+        FOLDED_TEMPERATURE: result.history[result.best_epoch].get(TEMPERATURE) if result.history else None,
         "precision": result.precision,
         "device": result.device,
         "micro_batch": result.micro_batch,

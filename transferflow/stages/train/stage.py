@@ -83,6 +83,8 @@ def describe_kept(spec: ExperimentSpec, history: Mapping[str, Any]) -> str:
         history: The stage's `history.json`.
     """
     metric, done = history["metric"], len(history["epochs"])
+    if history["best_value"] is None:
+        return "the weights as they came: nothing is trained, and no image is left to validate on"
     value = f"validation {metric} {four_digits(history['best_value'])}"
     if trains_nothing(spec):
         return f"the weights as they came: nothing is trained ({value})"
