@@ -89,3 +89,15 @@ def test_fewer_than_30_images_measure_little():
     assert found == ("only 29 val images: the metrics will have wide intervals",)
     assert len(warnings(channels=3, images={"train": 5000, "val": 1, "test": 29})) == 2
     assert warnings(channels=3, images={"train": 5000, "val": 0, "test": 0}) == ()
+
+
+def test_what_trains_nothing_is_not_told_how_to_train():
+    few, rare = {"train": 100}, {"registration": {"gate": {"metric": "ece"}}}
+    found = warnings(channels=3, images=few, **rare)
+    assert [text.partition(":")[0] for text in found] == [
+        "100 training images for full fine-tuning at one rate",
+        "the epoch with the least ece is kept, which may be one that has learned little",
+    ]
+    data = {"root": "images", "classes": ["tench", "goldfish"], **DATA["classification"]}
+    as_it_is = {"training": {"epochs": 0}, "head": {"init": "prototypes"}}
+    assert warnings(channels=3, images=few, data=data, **as_it_is, **rare) == ()

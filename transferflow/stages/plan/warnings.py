@@ -10,7 +10,7 @@ from transferflow.models.clip_text import needs_quick_gelu, other_activation
 from transferflow.models.spec_weights import missing_spec_weights
 from transferflow.report.contents import LayerRow
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.deciding import is_random, training_devices, watched_metric
+from transferflow.spec.deciding import is_random, trains_nothing, training_devices, watched_metric
 from transferflow.spec.sections.backbone import TimmBackbone
 from transferflow.spec.sections.freeze import FreezeNone
 from transferflow.tasks.base import ModelParts
@@ -45,6 +45,7 @@ def _few_images(spec: ExperimentSpec, images: Mapping[str, int]) -> Iterator[str
             yield f"only {images[split]} {split} images: the metrics will have wide intervals"
     train = images.get("train", 0)
     fine_tunes = spec.task.traits.small_data_freezes and isinstance(spec.freeze, FreezeNone)
+    fine_tunes = fine_tunes and not trains_nothing(spec)
     rules = (spec.optimizer.backbone_lr_scale, spec.optimizer.layer_decay, spec.optimizer.layer_lr or None)
     if fine_tunes and train < SMALL_DATA and all(rule is None for rule in rules):
         yield (
@@ -67,7 +68,7 @@ def _other_activation(spec: ExperimentSpec) -> Iterator[str]:
 
 def _kept_by_calibration(spec: ExperimentSpec) -> Iterator[str]:
     """A model that has learned nothing can be well calibrated."""
-    if watched_metric(spec) == "ece":
+    if watched_metric(spec) == "ece" and not trains_nothing(spec):
         yield (
             "the epoch with the least ece is kept, which may be one that has learned little: "
             "`training.early_stopping: {metric: accuracy}` chooses by another metric"
