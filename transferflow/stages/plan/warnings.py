@@ -10,7 +10,7 @@ from transferflow.models.clip_text import needs_quick_gelu, other_activation
 from transferflow.models.spec_weights import missing_spec_weights
 from transferflow.report.contents import LayerRow
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.deciding import is_random, trains_nothing, training_devices, watched_metric
+from transferflow.spec.deciding import is_random, training_devices, trains_nothing, watched_metric
 from transferflow.spec.sections.backbone import TimmBackbone
 from transferflow.spec.sections.freeze import FreezeNone
 from transferflow.tasks.base import ModelParts
