@@ -54,6 +54,7 @@ def test_a_detector_answers_one_image_at_a_time(bundles, samples, tmp_path):
     bundle = load_bundle(bundles["detection"])
     done = export_bundle(bundle, samples, tmp_path / "d.onnx", "onnx")
     assert not done.any_batch
+    assert done.boxes > 0
     onnx.checker.check_model(onnx.load(tmp_path / "d.onnx"))
     session = onnxruntime.InferenceSession(tmp_path / "d.onnx")
     normal = bundle.transform.normalize(torch.from_numpy(samples))

@@ -171,6 +171,7 @@ def test_an_export_takes_images_of_any_size(tmp_path):
     fitted = [transform.fit(transform.resize_image(image)) for image in images]
     done = export_bundle(bundle, fitted, tmp_path / "d.onnx", "onnx")
     assert (done.images, done.any_batch) == (4, False)
+    assert done.boxes > 0
     assert max(done.differences.values()) < 1e-3
     described = json.loads(
         onnxruntime.InferenceSession(tmp_path / "d.onnx").get_modelmeta().custom_metadata_map["transferflow"]

@@ -100,6 +100,10 @@ def _tell(done: Exported) -> None:
         out.print(f"  {name}: {meaning}; {largest}")
     if not done.any_batch:
         out.print("  one image at a time: the number of boxes depends on what is in it")
+    if done.boxes == 0:
+        out.print(
+            "  warning: PyTorch finds no box in these images: name some that show objects, with --images"
+        )
 
 
 def _plain(done: Exported) -> dict[str, object]:
@@ -110,4 +114,5 @@ def _plain(done: Exported) -> dict[str, object]:
         "input_shape": done.shape,
         "largest_difference": dict(done.differences),
         "images": done.images,
+        "boxes": done.boxes,
     }

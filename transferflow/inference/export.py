@@ -46,6 +46,7 @@ class Exported:
         shape: Of what it takes, such as `N x 3 x 224 x 224`.
         differences: The largest difference to PyTorch in each output.
         images: Images that they were measured on.
+        boxes: Boxes that PyTorch found in them; `None`: it answers with no boxes.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Exported:
     shape: str
     differences: Mapping[str, float]
     images: int
+    boxes: int | None
 
 
 class _Normalised(nn.Module):
@@ -101,7 +103,7 @@ def export_bundle(
         file = beside / path.name
         metadata = describe_graph(bundle, graph, INPUT, normalise=normalise, any_size=any_size)
         _write(graph, module.eval(), inputs, file, form, metadata, any_size=any_size)
-        differences = _differences(graph, module, inputs, file, form)
+        differences, boxes = _differences(graph, module, inputs, file, form)
         worst = max(differences.values())
         if not worst <= tolerance:
             raise StoreError(
@@ -112,7 +114,7 @@ def export_bundle(
             )
         file.replace(path)
     shape = metadata["input"]["shape"]
-    return Exported(path, graph.outputs, graph.any_batch, shape, differences, len(images))
+    return Exported(path, graph.outputs, graph.any_batch, shape, differences, len(images), boxes)
 
 
 def _inputs(
@@ -203,14 +205,17 @@ def _write_program(
 
 def _differences(
     graph: Graph, module: nn.Module, inputs: Sequence[Tensor], file: Path, form: Format
-) -> dict[str, float]:
-    """Largest difference of each output, over batches of one and, where it takes them, of all images."""
+) -> tuple[dict[str, float], int | None]:
+    """Largest difference of each output, over batches of one and, where it takes them, of all images.
+
+    And the number of boxes that were there to be compared, where it answers with boxes.
+    """
     names = [name for name, _ in graph.outputs]
     run = _runner(file, form, names)
     batches = [image[None] for batch in inputs for image in batch]
     if graph.any_batch:
         batches += [batch for batch in inputs if len(batch) > 1]
-    worst = dict.fromkeys(names, 0.0)
+    worst, boxes = dict.fromkeys(names, 0.0), 0
     for batch in batches:
         with torch.inference_mode():
             expected = module(batch)
@@ -220,8 +225,9 @@ def _differences(
             found = [value_difference(*pair) for pair in zip(ours, theirs, strict=True)]
         else:
             found = list(box_differences(ours, theirs, graph.cut))
+            boxes += len(ours[0])
         worst = {name: max(worst[name], new) for name, new in zip(names, found, strict=True)}
-    return worst
+    return worst, None if graph.cut is None else boxes
 
 
 def _runner(file: Path, form: Format, names: Sequence[str]) -> Callable[[Tensor], Sequence[NDArray[Any]]]:
