@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from transferflow.data.records import Box
-from transferflow.report.inline_images import inline_image
+from transferflow.evaluation.pictures import Panel, Picture
+from transferflow.report.inline_images import inline_image, inline_picture
 from transferflow.tasks.rendering.drawing import class_colour, draw_boxes, draw_mask
 
 
@@ -48,6 +49,17 @@ def test_pictures_are_small_and_of_the_right_kind(shape, kind):
     assert found.uri.startswith(f"data:image/{kind};base64,")
     assert max(found.width, found.height) <= 320
     assert found.pixelated == (kind == "png")
+
+
+def test_a_panorama_has_a_row_of_its_own_and_enough_pixels():
+    def of(*shape):
+        return inline_picture(Picture((Panel(np.zeros(shape, np.uint8)), Panel(np.zeros(shape, np.uint8)))))
+
+    wide, tall, usual = of(160, 1280), of(1280, 160), of(300, 800)
+    assert (wide.strip, wide.panels[0].width, wide.panels[0].height) == (True, 960, 120)
+    assert not tall.strip
+    assert not usual.strip
+    assert max(tall.panels[0].height, usual.panels[0].width) == 480
 
 
 def test_noise_can_be_encoded():

@@ -13,6 +13,10 @@ from transferflow.evaluation.pictures import ImageArray, Picture
 LONGEST_SIDE = 320
 LONGEST_SIDE_OF_MANY = 480
 """Of a panel beside others: boxes and outlines need the room."""
+LONGEST_SIDE_OF_STRIP = 960
+"""Of a panel in a row of its own."""
+STRIP = 3.0
+"""Width over height from which on a picture has a row of its own, its panels one below the other."""
 SMALL_SIDE = 96
 """Images up to this size are kept as they are (PNG) and enlarged without smoothing."""
 JPEG_QUALITY = 85
@@ -39,11 +43,19 @@ class InlineImage:
 
 @dataclass(frozen=True)
 class InlinePicture:
-    """A picture whose panels are encoded."""
+    """A picture whose panels are encoded.
+
+    Attributes:
+        panels: One or more.
+        title: Bold line.
+        lines: Small lines under it.
+        strip: Whether it is so wide that it has a row of its own.
+    """
 
     panels: tuple[InlineImage, ...]
     title: str
     lines: tuple[str, ...]
+    strip: bool
 
 
 def inline_image(image: ImageArray, label: str = "", longest: int = LONGEST_SIDE) -> InlineImage:
@@ -71,6 +83,8 @@ def inline_image(image: ImageArray, label: str = "", longest: int = LONGEST_SIDE
 
 def inline_picture(picture: Picture) -> InlinePicture:
     """Encode all panels of a picture."""
+    strip = all(panel.image.shape[1] >= STRIP * panel.image.shape[0] for panel in picture.panels)
     longest = LONGEST_SIDE if len(picture.panels) == 1 else LONGEST_SIDE_OF_MANY
+    longest = LONGEST_SIDE_OF_STRIP if strip else longest
     panels = tuple(inline_image(panel.image, panel.label, longest) for panel in picture.panels)
-    return InlinePicture(panels, picture.title, picture.lines)
+    return InlinePicture(panels, picture.title, picture.lines, strip)

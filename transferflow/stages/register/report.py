@@ -157,6 +157,8 @@ def _facts(spec: ExperimentSpec, history: dict[str, Any]) -> tuple[tuple[str, st
     skipped = count_skipped(history)
     parts = history["micro_batch"]
     temperature = history.get(TEMPERATURE)
+    took = f"{seconds:.0f} s on {_devices(history)}, {history['precision']}"
+    epochs = (("epochs", str(len(history["epochs"]))), ("trained in", took))
     more = (
         ("batches", f"{spec.training.batch_size} images, of which {parts} at a time for lack of memory")
         if parts
@@ -168,8 +170,7 @@ def _facts(spec: ExperimentSpec, history: dict[str, Any]) -> tuple[tuple[str, st
         ("backbone", f"{spec.backbone.name} ({spec.backbone.source})"),
         ("weights", spec.backbone.weights),
         ("freeze policy", spec.freeze.policy),
-        ("epochs", "none" if trains_nothing(spec) else str(len(history["epochs"]))),
-        ("trained in", f"{seconds:.0f} s on {_devices(history)}, {history['precision']}"),
+        *((("epochs", "none"),) if trains_nothing(spec) else epochs),
         *(fact for fact in more if fact),
     )
 
