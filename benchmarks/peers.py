@@ -62,7 +62,7 @@ def build_spec(case: str, asked: argparse.Namespace, root: Path) -> ExperimentSp
     training = {
         "epochs": asked.epochs if case in ("frozen", "views") else asked.long_epochs,
         "batch_size": BOXES if detects else BATCH,
-        "precision": "bf16" if asked.bf16 else "fp32",
+        "precision": "auto",
         "device": "cpu",
         "workers": 0,
         **sections.pop("training", {}),
