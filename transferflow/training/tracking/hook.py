@@ -13,8 +13,11 @@ from transferflow.training.tracking.spool import Family, Point, Spool
 logger = get_logger("training")
 MOST_STEPS = 1000
 """Points of single steps that a training tells, whatever its length: no screen shows more."""
-PATIENCE_SECONDS = 10.0
-"""A training that ends sooner is shipped as a whole: nobody has begun to watch it."""
+PATIENCE_SECONDS = 60.0
+"""A training that ends sooner is shipped as a whole: nobody has begun to watch it.
+
+Starting the process that ships takes some four seconds of CPU.
+"""
 
 
 class TrackingHook:
