@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -27,8 +28,12 @@ _STOP_SECONDS = 10
 
 @contextmanager
 def own_server(folder: Path) -> Iterator[str]:
-    """Yield the API URL of a server whose database and log are kept in `folder`."""
+    """Yield the API URL of a server whose database and log are kept in `folder`.
+
+    A damaged database is set aside: it holds what flows did, and nothing that a stage made.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    _set_damage_aside(folder / "prefect.db")
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "transferflow.pipelines.own_server"],
@@ -43,6 +48,28 @@ def own_server(folder: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{_first_line(process)}/api"
         finally:
             _stop(process)
+
+
+def _set_damage_aside(database: Path) -> None:
+    # Here: the server's own process, which loads this module too, is there sooner without them.
+    from transferflow.logs import get_logger
+    from transferflow.store.databases import damage_of
+
+    logger = get_logger()
+    try:
+        found = damage_of(database) if database.exists() else ""
+    except sqlite3.Error as error:  # in use, or not to be read: the server says what is wrong
+        logger.debug("%s is not looked at: %s", database, error)
+        return
+    if not found:
+        return
+    logger.warning(
+        "the history of flows, %s, is damaged (%s): it is set aside and begun anew", database, found
+    )
+    for ending in ("", "-wal", "-shm"):
+        file = database.with_name(f"{database.name}{ending}")
+        if file.exists():
+            file.replace(file.with_name(f"{file.name}.broken"))
 
 
 def _first_line(process: subprocess.Popen[bytes]) -> str:

@@ -47,7 +47,11 @@ def reachable_server(folder: Path, meanwhile: Callable[[], None]) -> Iterator[No
         settings = {PREFECT_API_URL: url, PREFECT_LOCAL_STORAGE_PATH: folder / "storage"}
         with temporary_settings(settings):
             meanwhile()
-            check_health(url, f"its log is {folder / 'server.log'}")
+            check_health(
+                url,
+                f"its log is {folder / 'server.log'}; moved away, {folder} is made anew: it holds what flows "
+                "did, and nothing that a stage made",
+            )
             starting.release()  # the database has its tables now
             try:
                 with answered(url):

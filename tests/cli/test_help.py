@@ -51,6 +51,21 @@ def test_a_flag_is_off_until_it_is_given(words):
     assert {option.opts[0] for option in flags if option.default} == on.get(" ".join(words), set())
 
 
+def _is_group(words):
+    command = get_command(app)
+    for word in words:
+        command = command.commands[word]
+    return isinstance(command, TyperGroup)
+
+
+@pytest.mark.parametrize("words", filter(_is_group, COMMANDS), ids=" ".join)
+def test_a_group_without_a_command_shows_what_there_is(words, capsys):
+    main([*words])
+    out = capsys.readouterr().out
+    below = {w[-1] for w in COMMANDS if w[:-1] == words and w}
+    assert below <= {word for line in out.splitlines() for word in line.split()}
+
+
 @pytest.mark.parametrize(
     "words", [w for w in COMMANDS if w and w[-1] in ("run", "plan", "check", "diff", "fetch")]
 )

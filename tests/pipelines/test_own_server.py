@@ -1,9 +1,11 @@
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 
 import pytest
+from transferflow.pipelines.own_server import _set_damage_aside
 
 STARTS_ONE = """
 import sys, time
@@ -34,3 +36,25 @@ def test_it_ends_when_its_owner_is_killed(tmp_path):
     while is_listening(url):
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_a_damaged_history_of_flows_is_set_aside_and_begun_anew(tmp_path, caplog):
+    database = tmp_path / "prefect.db"
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE flow (id TEXT)")
+    connection.execute("INSERT INTO flow VALUES ('a')")
+    connection.commit()
+    connection.close()
+    whole = database.read_bytes()
+    _set_damage_aside(database)
+    assert database.read_bytes() == whole
+    for damaged in (b"no database at all" * 200, whole[:4096] + b"\xff" * (len(whole) - 4096)):
+        database.write_bytes(damaged)
+        database.with_name("prefect.db-wal").write_bytes(b"x")
+        _set_damage_aside(database)
+        assert not database.exists()
+        assert not database.with_name("prefect.db-wal").exists()
+        assert database.with_name("prefect.db.broken").read_bytes() == damaged
+    assert caplog.text.count("is set aside and begun anew") == 2
+    _set_damage_aside(database)  # there is none
+    assert not database.exists()

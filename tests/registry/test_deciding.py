@@ -275,3 +275,40 @@ def test_an_interval_beside_the_bootstrap_has_to_agree_at_any_margin(margin, int
     verdict = decide_verdict(GateRule("auroc", margin=margin), 0.9, found)
     assert verdict.kind is kind
     assert "DeLong's test p = 0.01" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "majority", "kind", "said"),
+    [
+        (GateRule("map"), 0.0, None, HOLD, "map 0.0000 is the worst there is"),
+        (GateRule("map"), 0.001, None, PROMOTE, "there is no champion yet"),
+        (
+            GateRule("accuracy"),
+            0.5,
+            0.5,
+            PROMOTE,
+            "WARNING: accuracy 0.5000 is no better than the same answer",
+        ),
+        (GateRule("accuracy"), 0.51, 0.5, PROMOTE, "there is no champion yet"),
+        (GateRule("accuracy", minimum=0.1), 0.5, 0.6, PROMOTE, "accuracy 0.5000 meets the gate"),
+        (GateRule("mae", True, is_share=False), 4.0, 3.5, PROMOTE, "WARNING: mae 4.0000 is no better"),
+        (GateRule("mae", True, is_share=False), 0.0, 3.5, PROMOTE, "there is no champion yet"),
+        (GateRule("ece", True), 0.2, 0.01, PROMOTE, "there is no champion yet"),
+        (GateRule("r2", is_share=False), 0.0, None, PROMOTE, "there is no champion yet"),
+    ],
+)
+def test_a_first_model_without_a_minimum_is_held_against_the_same_answer_for_all(
+    rule, value, majority, kind, said
+):
+    floor = {} if majority is None else {rule.metric: MetricValue(majority)}
+    verdict = deciding.decide_verdict([rule], Measured({rule.metric: MetricValue(value)}, majority=floor), {})
+    assert verdict.kind is kind
+    assert verdict.reasons[0].startswith(said)
+
+
+def test_a_champion_is_all_that_a_later_model_is_held_against():
+    measured = Measured({"accuracy": MetricValue(0.5)}, majority={"accuracy": MetricValue(0.6)})
+    found = {"accuracy": Opponents(compared(0.1, 0.05, 0.15))}
+    verdict = deciding.decide_verdict([GateRule("accuracy")], measured, found)
+    assert verdict.kind is PROMOTE
+    assert "WARNING" not in " ".join(verdict.reasons)

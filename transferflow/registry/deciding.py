@@ -52,10 +52,7 @@ def decide_verdict(
         limits: What else it must keep to.
         notes: What there is to know about the comparison as a whole; they come last.
     """
-    parts = [
-        _decide_metric(rule, measured.metrics[rule.metric], opponents.get(rule.metric, Opponents()))
-        for rule in rules
-    ]
+    parts = [_decide_metric(rule, measured, opponents.get(rule.metric, Opponents())) for rule in rules]
     parts += decide_limits(limits or Limits(), measured)
     reasons = tuple(reason for part in parts for reason in part.reasons)
     notes = (*_unseen_classes(measured.per_class), *notes)
@@ -67,19 +64,42 @@ def _strictest(parts: Sequence[Part]) -> VerdictKind:
     return next(each for each in (VerdictKind.REJECT, VerdictKind.HOLD, VerdictKind.PROMOTE) if each in kinds)
 
 
-def _decide_metric(rule: GateRule, value: MetricValue, opponents: Opponents) -> Part:
+def _decide_metric(rule: GateRule, measured: Measured, opponents: Opponents) -> Part:
+    value = measured.metrics[rule.metric]
     met, reasons = _meets_minimum(rule, value.value)
     if value.reason and not math.isnan(value.value):
         reasons = (*reasons, f"{rule.metric}: {value.reason}")
     if not met:
         return Part(VerdictKind.REJECT, reasons)
     parts = [_against(rule, opponents.champion, "champion")]
+    if opponents.champion is None and rule.minimum is None:
+        parts.insert(0, _against_nothing(rule, value.value, measured.majority.get(rule.metric)))
     if value.reason:
         parts.append(Part(VerdictKind.HOLD, (), is_better=False))
     if opponents.reference is not None:
         parts.append(_against_reference(rule, opponents.reference))
     words = tuple(reason for part in parts for reason in part.reasons)
     return Part(_strictest(parts), (*reasons, *words), all(part.is_better for part in parts))
+
+
+def _against_nothing(rule: GateRule, value: float, majority: MetricValue | None) -> Part:
+    """What a first model is held against where no minimum is set: what an answer without an image is worth.
+
+    The calibration error is left out: an answer that never differs is well calibrated.
+    """
+    shown = f"{rule.metric} {four_digits(value)}"
+    if rule.is_share and not rule.lower_is_better and value == 0:
+        worst = f"{shown} is the worst there is: train longer, and look at the data and the rates"
+        return Part(VerdictKind.HOLD, (worst,), is_better=False)
+    is_gap = rule.is_share and rule.lower_is_better
+    if majority is None or is_gap or math.isnan(majority.value):
+        return Part(VerdictKind.PROMOTE, ())
+    gain = majority.value - value if rule.lower_is_better else value - majority.value
+    if gain > 0:
+        return Part(VerdictKind.PROMOTE, ())
+    worth = f"the same answer for every image ({four_digits(majority.value)})"
+    advice = "registration.gate.minimum (or maximum) would say what is enough"
+    return Part(VerdictKind.PROMOTE, (f"WARNING: {shown} is no better than {worth}; {advice}",))
 
 
 def _unseen_classes(per_class: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:

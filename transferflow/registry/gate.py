@@ -115,6 +115,7 @@ class Measured:
         size_mb: Size of the weights in MB.
         latency_ms: Median time for one image; `None` where it was not asked for.
         slices: Parts of the test images, by what they are sliced by.
+        majority: The same metrics of one answer for every image; empty where none was measured.
     """
 
     metrics: Mapping[str, MetricValue]
@@ -122,6 +123,7 @@ class Measured:
     size_mb: float = 0.0
     latency_ms: float | None = None
     slices: Mapping[str, Sequence[Slice]] = field(default_factory=dict)
+    majority: Mapping[str, MetricValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ from transferflow.errors import RegistryError
 from transferflow.logs import get_logger
 from transferflow.registry.mlflow_client import build_client
 from transferflow.store import write_atomic
+from transferflow.store.databases import damage_of, open_database
 from transferflow.store.files import name_beside
 from transferflow.store.litter import litter_of
 
 logger = get_logger("registry")
 
 DATABASE, VERSION = "mlflow.db", "mlflow.version"
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _LOCATIONS = (("experiments", "artifact_location"), ("runs", "artifact_uri"))
 """Columns in which MLflow keeps absolute paths of files."""
 
@@ -52,15 +52,8 @@ def require_whole(folder: Path) -> None:
     database = folder / DATABASE
     if database.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(database))
-    try:
-        with closing(_open(database)) as connection:
-            found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-    except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
-            raise
-        raise _damaged(database, str(error)) from error
-    if found != "ok":
-        raise _damaged(database, found.splitlines()[-1])
+    if found := damage_of(database):
+        raise _damaged(database, found)
 
 
 def make_ready(folder: Path) -> None:
@@ -127,7 +120,7 @@ def _upgrade(beside: Path) -> str:
 def _holds_models(database: Path) -> bool:
     """Whether a database that can't be migrated has anything that would be lost."""
     try:
-        with closing(_open(database)) as connection:
+        with closing(open_database(database)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
             counted = [name for name in ("registered_models", "runs") if name in tables]
             return any(
@@ -152,7 +145,7 @@ def _move_along(folder: Path) -> None:
     """Let every path in the database start where the home lies now; it was moved or copied."""
     for former in _other_places(folder):
         logger.info("registry: the home was at %s: its paths are led over to %s", former, folder)
-        with closing(_open(folder / DATABASE)) as connection, connection:
+        with closing(open_database(folder / DATABASE)) as connection, connection:
             for table, column in _LOCATIONS:
                 connection.execute(
                     f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # noqa: S608
@@ -164,17 +157,13 @@ def _move_along(folder: Path) -> None:
 def _other_places(folder: Path) -> list[str]:
     """Folders in which the database believes to lie, other than its own."""
     try:
-        with closing(_open(folder / DATABASE)) as connection:
+        with closing(open_database(folder / DATABASE)) as connection:
             rows = connection.execute("SELECT name, artifact_location FROM experiments").fetchall()
     except sqlite3.Error:
         return []  # damaged: who opens it says so
     endings = ((str(location), f"/artifacts/{name}") for name, location in rows)
     places = {location.removesuffix(end) for location, end in endings if location.endswith(end)}
     return sorted(places - {str(folder)})
-
-
-def _open(database: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)
 
 
 def _version_of(folder: Path) -> str:

@@ -146,6 +146,7 @@ def _measure_thresholds(
                 spec.training.seed,
                 undefined="the test images show no such image",
                 clusters=clusters,
+                shares={"sensitivity": truth[:, number], "specificity": ~truth[:, number]},
             )
             found.append(Threshold(name, thresholds[name], values["sensitivity"], values["specificity"]))
     return tuple(found)

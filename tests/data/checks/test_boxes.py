@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from transferflow.data.checks.boxes import check_boxes, drop_equal_boxes
@@ -92,3 +94,37 @@ def test_a_crowd_and_another_class_are_no_second_time():
     (kept,), (found,) = drop_equal_boxes([Record("a.png", "a.png", boxes=boxes, source="a.xml:1")])
     assert kept.boxes == boxes
     assert (found.kind, found.where) == ("conflicting_boxes", "a.xml:7")
+
+
+def with_area(box, area):
+    return replace(Box(*box, label="cat"), area=area)
+
+
+def test_corners_that_fit_as_sizes_are_told_by_their_areas():
+    """Two corners in the upper left quarter: read as a corner and a size they stay inside."""
+    corners = [(2, 3, 12, 15), (4, 1, 20, 9), (0, 0, 9, 9), (5, 6, 25, 16)]
+    as_sizes = [(x, y, x + right, y + bottom) for x, y, right, bottom in corners]
+    areas = [(right - x) * (bottom - y) for x, y, right, bottom in corners]
+    notes = tuple(map(with_area, as_sizes, areas))
+    (found,) = check(replace(record(), boxes=notes))
+    assert (found.kind, found.severity) == ("box_corners", "error")
+    assert found.reason.startswith("3 of 4 boxes have the `area` of two corners")
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.31])
+def test_areas_of_boxes_or_of_what_is_in_them_are_right(share):
+    boxes = [(2, 3, 14, 18), (4, 1, 24, 10), (5, 6, 30, 22)]
+    notes = tuple(with_area(b, share * (b[2] - b[0]) * (b[3] - b[1])) for b in boxes)
+    assert not check(replace(record(), boxes=notes))
+
+
+@pytest.mark.parametrize(("whole", "kinds"), [(3, ["whole_image"]), (2, [])])
+def test_many_boxes_of_a_whole_image(whole, kinds):
+    found = check(record(*[(0, 0, 64, 47.9)] * whole, *[(3, 3, 40, 30)] * (10 - whole)))
+    assert [(f.kind, f.severity) for f in found] == [(kind, "warning") for kind in kinds]
+    assert not check(record(*[(0, 0, 64, 48)] * 9))  # too few to say anything
+
+
+def test_whole_images_as_fractions():
+    (found,) = check(record(*[(0, 0, 1, 1)] * 10, frame=FRACTIONS, source="a.txt:1"))
+    assert found.reason.startswith("10 of 10 boxes are their whole image (the first: 'cat' in a.png)")

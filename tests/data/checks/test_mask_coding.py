@@ -162,3 +162,8 @@ def test_unlabelled_pixels_of_coco_are_said(tmp_path, paint, data_section, truth
         data = data_section(format="coco", root=str(tmp_path), annotations="a.json", classes=classes)
         kinds.append({f.kind for f in check_listing(data, truth, load_listing(data, truth)).findings})
     assert "unlabelled_pixels" in kinds[0] - kinds[1]
+
+
+def test_white_of_16_bits_that_does_not_count_has_to_be_saved_otherwise(masks, check):
+    said = check(masks(*[OBJECT.astype(np.uint16) * 65_535] * 12))["mask_coding"]
+    assert "if such pixels do not count, save them as 255 and set task.ignore_index: 255" in said

@@ -205,3 +205,69 @@ def test_images_that_two_coco_files_list_are_one_error(coco, list_data):
     (found,) = list_data(root, "detection", format="coco", annotations=names).findings
     assert (found.kind, found.severity) == ("two_splits", "error")
     assert found.reason.startswith("2 names of val are in train too (the first: 1.png, train.json:images[0])")
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "kind", "severity"),
+    [
+        ("is_test", "0,1,0", "unread_split", "error"),
+        ("isTrain", "True,False,", "unread_split", "error"),
+        ("is_training_image", "yes,no,yes", "unread_split", "error"),
+        ("test", "1.0,0.0,0.0", "unread_split", "error"),
+        ("is_valid", "False,True,False", "unread_split", "warning"),
+        ("fold", "0,1,2", "unread_fold", "warning"),
+        ("Split", "1.0,2.0,1.0", "unread_fold", "warning"),
+    ],
+)
+def test_a_column_that_says_splits_in_other_words_is_told(
+    tmp_path, paint, list_data, name, words, kind, severity
+):
+    for i in range(3):
+        paint(tmp_path / f"{i}.png", seed=i)
+    rows = "".join(f"{i}.png,a,{word}\n" for i, word in enumerate(words.split(",")))
+    (tmp_path / "t.csv").write_text(f"path,label,{name}\n{rows}")
+    (found,) = list_data(tmp_path, **CSV).findings
+    assert (found.kind, found.severity, found.where) == (kind, severity, "t.csv:1")
+    assert f"the column {name!r} says" in found.reason
+    assert "train, val or test into a column `split`" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("test_score", "0,1,0"), ("is_test", "0,0,0"), ("test", "3,5,1"), ("age", "0,1,2")]
+)
+def test_columns_that_are_called_alike_and_say_no_split(tmp_path, paint, list_data, name, words):
+    for i in range(3):
+        paint(tmp_path / f"{i}.png", seed=i)
+    rows = "".join(f"{i}.png,a,{word}\n" for i, word in enumerate(words.split(",")))
+    (tmp_path / "t.csv").write_text(f"path,label,{name}\n{rows}")
+    assert not list_data(tmp_path, **CSV).findings
+
+
+def test_splits_below_the_class_folders_are_read(tmp_path, paint, list_data):
+    for path in ("cat/train/a.png", "cat/Test/x/b.png", "dog/train/c.png", "dog/d.png"):
+        paint(tmp_path / path)
+    listing = list_data(tmp_path, format="image_folder")
+    assert {r.id: (r.labels, r.split) for r in listing.records} == {
+        "cat/train/a.png": (("cat",), "train"),
+        "cat/Test/x/b.png": (("cat",), "test"),
+        "dog/train/c.png": (("dog",), "train"),
+        "dog/d.png": (("dog",), None),
+    }
+    (said,) = listing.findings
+    assert (said.kind, said.severity) == ("split_folders", "warning")
+    assert said.reason == "folders below the class folders say the split: train 2, val 0, test 1"
+
+
+def test_one_such_folder_below_the_classes_says_nothing(tmp_path, paint, list_data):
+    for path in ("land/train/a.png", "land/car/b.png", "water/boat/c.png"):
+        paint(tmp_path / path)
+    listing = list_data(tmp_path, format="image_folder")
+    assert {r.split for r in listing.records} == {None}
+    assert not listing.findings
+
+
+def test_folders_below_the_classes_that_only_look_like_splits_are_an_error(tmp_path, paint, list_data):
+    for path in ("cat/train_1/a.png", "cat/test_1/b.png", "dog/train_1/c.png"):
+        paint(tmp_path / path)
+    (found,) = list_data(tmp_path, format="image_folder").findings
+    assert (found.kind, found.severity, found.where) == ("unread_split", "error", "test_1")

@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from pycocotools import mask as coco
 
 from transferflow.errors import EvaluationError
-from transferflow.tasks.rendering.mask_files import encode_runs, read_mask, write_mask
+from transferflow.tasks.rendering.mask_files import encode_runs, picture_name, read_mask, write_mask
 
 
 @settings(max_examples=100, deadline=None)
@@ -32,3 +34,10 @@ def test_a_missing_or_damaged_mask_is_an_error_with_its_place(tmp_path):
     for name in ("none.png", "bad.png", "../bad.png"):
         with pytest.raises(EvaluationError, match="mask can't be read"):
             read_mask(tmp_path, name)
+
+
+@pytest.mark.parametrize("length", [1, 50, 51, 5000])
+def test_fifty_letters_of_a_name_are_kept(length):
+    image = "x" * length
+    mark = hashlib.sha256(image.encode()).hexdigest()[:8]
+    assert picture_name(image, "mask") == f"{'x' * min(length, 50)}-{mark}-mask.png"

@@ -1,7 +1,8 @@
-"""Boxes that are right one by one, and can't be meant so: in another unit, in another order, or twice."""
+"""Boxes that are right one by one, and can't be meant so: another unit or order, whole images, or twice."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +12,10 @@ from transferflow.data.records import Box, Finding, Record, Severity
 _MANY = 0.5
 _LEAST = 10
 """Boxes below which nothing is said of most of them."""
+_SOME = 0.2
+"""Share of the boxes above which whole images are no chance."""
+_EDGE = 0.01
+"""Share of a side that a box of the whole image may leave free; and of an area that is called the same."""
 _PLACES = 3
 """Digits of a pixel to which two boxes are compared."""
 
@@ -24,6 +29,9 @@ class _Counts:
     fractions: int = 0
     outside: int = 0
     corners: int = 0
+    whole: list[tuple[Record, Box]] = field(default_factory=list)
+    areas: int = 0
+    corner_areas: int = 0
 
 
 def check_boxes(records: Sequence[Record], seen: Sequence[Seen], allowed: float) -> Iterator[Finding]:
@@ -36,8 +44,17 @@ def check_boxes(records: Sequence[Record], seen: Sequence[Seen], allowed: float)
     """
     counts = _count(records, seen)
     yield from _tiny(counts, allowed)
-    if counts.outside > max(_MANY, allowed) * counts.total:
+    if counts.corner_areas > _MANY * counts.areas:
+        yield _other_areas(counts, next(record for record in records if record.boxes))
+    elif counts.outside > max(_MANY, allowed) * counts.total:
         yield from _misfits(counts, next(record for record in records if record.boxes))
+    if counts.total >= _LEAST and len(counts.whole) > _SOME * counts.total:
+        record, box = counts.whole[0]
+        reason = (
+            f"{len(counts.whole)} of {counts.total} boxes are their whole image (the first: {box.label!r} in "
+            f"{record.path}): a label of an image is `task: {{kind: classification}}`"
+        )
+        yield Finding("whole_image", "warning", box_source(record, box), reason)
 
 
 def _count(records: Sequence[Record], seen: Sequence[Seen]) -> _Counts:
@@ -54,7 +71,34 @@ def _count(records: Sequence[Record], seen: Sequence[Seen]) -> _Counts:
             x_out, y_out = max(-box.x_min, box.x_max - x_end), max(-box.y_min, box.y_max - y_end)
             counts.outside += x_out > ROUNDING / scale[0] or y_out > ROUNDING / scale[1]
             counts.corners += _fits_as_corners(_as_written(box, record), x_end, y_end)
+            if _is_whole(box, x_end, y_end):
+                counts.whole.append((record, box))
+            counts.areas += box.area is not None
+            counts.corner_areas += _is_area_of_corners(box)
     return counts
+
+
+def _is_whole(box: Box, x_end: float, y_end: float) -> bool:
+    starts = box.x_min <= _EDGE * x_end and box.y_min <= _EDGE * y_end
+    return starts and box.x_max >= (1 - _EDGE) * x_end and box.y_max >= (1 - _EDGE) * y_end
+
+
+def _is_area_of_corners(box: Box) -> bool:
+    """Whether the area that the file says is that of two corners, and not of a corner and a size."""
+    if box.area is None:
+        return False
+    width, height = box.x_max - box.x_min, box.y_max - box.y_min
+    as_corners = (width - box.x_min) * (height - box.y_min)
+    is_own = math.isclose(box.area, width * height, rel_tol=_EDGE)
+    return width > box.x_min and not is_own and math.isclose(box.area, as_corners, rel_tol=_EDGE)
+
+
+def _other_areas(counts: _Counts, record: Record) -> Finding:
+    reason = (
+        f"{counts.corner_areas} of {counts.areas} boxes have the `area` of two corners: this format gives a "
+        "corner and width and height"
+    )
+    return Finding("box_corners", "error", box_source(record, record.boxes[0]), reason)
 
 
 def _tiny(counts: _Counts, allowed: float) -> Iterator[Finding]:

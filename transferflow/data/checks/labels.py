@@ -1,28 +1,21 @@
-"""Checks of labels, classes and split sizes."""
+"""Checks of classes and split sizes: that every class is where it has to be."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from transferflow.data.checks.inspected import Inspected
 from transferflow.data.checks.mask_coding import values_note
+from transferflow.data.checks.names import SUGGESTED, check_names, short
 from transferflow.data.checks.split_sizes import check_shares
 from transferflow.data.records import SPLITS, Finding, Listing, Severity, SplitName, about
 from transferflow.data.split import cut_splits
-from transferflow.spec.class_names import alike_key
 from transferflow.spec.sections.data import Data, MaskFolderData
 from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, NumberTruth, Truth
 from transferflow.spec.wording import did_you_mean
 
 _FEW = 5
-_DECIMAL = re.compile(r"[-+]?\d*\.\d+")
-_MANY_NUMBERS = 10
-_WHOLE = re.compile(r"(?P<whole>-?[0-9]+)(\.0+)?")
-_MISSING = frozenset({"nan", "null", "nat", "n/a", "#n/a", "<na>"})
-_SUGGESTED = 100
-"""Findings for which a near name is looked for; nobody reads so many."""
 _NO_IMAGES = Finding("no_images", "error", "data.root", "no image can be used")
 _NOTHING: Mapping[SplitName, str] = {
     "train": "there is nothing to learn",
@@ -111,80 +104,10 @@ def _check_listed_names(truth: Truth, listing: Listing) -> list[Finding]:
     others = sorted(used - set(listing.classes))
     for name in listing.classes:
         if name not in used:
-            near = did_you_mean(name, others) if len(findings) < _SUGGESTED else ""
+            near = did_you_mean(name, others) if len(findings) < SUGGESTED else ""
             reason = f"no image has the label {name!r}" + (f": {near}" if near else "")
             findings.append(Finding("class_missing", "error", "data.classes", reason))
     return findings
-
-
-def check_names(
-    truth: Truth, classes: Sequence[str], labelled: Iterable[tuple[str, Sequence[str]]]
-) -> Iterator[Finding]:
-    """Check labels against the class list.
-
-    Args:
-        truth: What is learned: labels, boxes or masks.
-        classes: Class names in order.
-        labelled: Place and labels of each image.
-    """
-    if truth.is_number:
-        yield from _check_numbers(labelled)
-        return
-    known = set(classes)
-    counts: Counter[str] = Counter()
-    first: dict[str, str] = {}
-    for place, labels in labelled:
-        for label in labels:
-            counts[label] += 1
-            first.setdefault(label, place)
-    for number, label in enumerate(sorted(set(counts) - known)):
-        reason = f"label {label!r} is not among the classes ({counts[label]} times): {_short(classes)}"
-        near = did_you_mean(label, classes) if number < _SUGGESTED else ""
-        yield Finding("unknown_label", "error", first[label], f"{reason}; {near}" if near else reason)
-    alike = defaultdict(list)
-    for label in sorted(counts):
-        alike[alike_key(_number(label) or label)].append(label)
-    for same in alike.values():
-        if len(same) > 1:
-            is_number = all(map(_number, same))
-            what = "are one number" if is_number else "differ in case, blanks or width alone"
-            reason = f"labels that {what}: {', '.join(f'{label!r} ({counts[label]})' for label in same)}"
-            yield Finding("similar_labels", "error" if is_number else "warning", first[same[0]], reason)
-    for label in sorted(counts):
-        if label.casefold() in _MISSING:
-            reason = f"the label {label!r} ({counts[label]} times) is a class, and reads like a missing value"
-            yield Finding("missing_word", "warning", first[label], reason)
-    measured = [label for label in counts if _DECIMAL.fullmatch(label)]
-    if isinstance(truth, LabelTruth) and len(measured) > _MANY_NUMBERS and len(measured) > len(counts) / 2:
-        reason = (
-            f"{len(measured)} of {len(counts)} labels are numbers with decimals, such as {measured[0]!r}: "
-            "`task: {kind: regression}` learns a number; classes have few names"
-        )
-        yield Finding("numeric_labels", "error", first[measured[0]], reason)
-    if len(known) == 1 and _is_exclusive(truth):
-        reason = f"there is one class alone, which every image and pixel would be of: {_short(classes)}"
-        yield Finding("one_class", "error", "data.classes", reason)
-
-
-def _number(label: str) -> str | None:
-    """The whole number that a label is, with or without decimals of zero: tables write both."""
-    return match["whole"] if (match := _WHOLE.fullmatch(label)) else None
-
-
-def _check_numbers(labelled: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Finding]:
-    numbers = {float(number) for _, labels in labelled for number in labels}
-    if len(numbers) == 1:
-        reason = f"every image has the number {numbers.pop():g}: there is nothing to learn"
-        yield Finding("one_number", "error", "data.columns.label", reason)
-
-
-def _is_exclusive(truth: Truth) -> bool:
-    """Whether exactly one of the classes holds for an image, or for a pixel."""
-    return isinstance(truth, MaskTruth) or truth == LabelTruth(several=False)
-
-
-def _short(names: Sequence[str]) -> str:
-    return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
 
 
 def _check_cut(found: Inspected) -> Iterator[Finding]:
@@ -219,7 +142,7 @@ def _check_split(
     one, many = _counted(truth)
     few = [f"{label!r} ({n})" for label, n in counts.items() if 0 < n < _FEW]
     if few:
-        reason = f"fewer than {_FEW} {many} in {split}: {_short(few)}; figures of such a class say little"
+        reason = f"fewer than {_FEW} {many} in {split}: {short(few)}; figures of such a class say little"
         yield Finding("class_small", "warning", where, reason)
     for label in (label for label, count in counts.items() if not count):
         severity = "error" if split == "train" and label in needed else "warning"

@@ -19,6 +19,7 @@ _MUCH = 0.2
 _MANY = 0.25
 """Share of the masks with a void value in which it outweighs what is there beside the largest class."""
 _SHOWN = 8
+_BYTE = 255
 
 
 def check_coding(
@@ -37,9 +38,11 @@ def check_coding(
         return list(_check_unlabelled(data))
     if coding != asked:
         white, name = max(coding.values.items())
+        # A truth has 8 bits: a larger value can't be named as one that does not count.
+        saved = "" if white <= _BYTE else f"save them as {_BYTE} and "
         reason = (
             f"the masks hold no value but 0 and {white}: {white} is read as the class {name!r}; "
-            f"set task.ignore_index: {min(white, 255)} if such pixels do not count"
+            f"if such pixels do not count, {saved}set task.ignore_index: {min(white, _BYTE)}"
         )
         return [Finding("mask_coding", "warning", "data.masks", reason)]
     if coding.colours or truth.ignore_index is not None:

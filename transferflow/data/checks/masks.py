@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
 from transferflow.data.files.boxes import Seen
+from transferflow.data.formats.mask_coding import show_colour
 from transferflow.data.formats.masks import MaskFiles
 from transferflow.data.records import Finding, Record
 
@@ -48,7 +49,37 @@ def check_masks(
                 first.setdefault(value, record.mask or record.path)
         present = set(indices.values()) - {None, reader.coding.ignored}
         classes.append(tuple(name for i, name in enumerate(reader.classes) if i in present))
-    return keep, classes, findings + _unknown_findings(reader, unknown, first)
+    findings += _unknown_findings(reader, unknown, first)
+    return keep, classes, [*findings, *_check_palettes(records, facts)]
+
+
+def _check_palettes(records: Sequence[Record], facts: pa.Table) -> Iterator[Finding]:
+    """Find values that palettes show in several colours, as tools do that count them anew in each file."""
+    shown: defaultdict[int, dict[int, str]] = defaultdict(dict)
+    values_of: defaultdict[int, set[int]] = defaultdict(set)
+    columns = (facts["mask_values"].to_pylist(), facts["mask_colours"].to_pylist())
+    for record, values, colours in zip(records, *columns, strict=True):
+        if len(set(colours)) < len(values):  # no palette, or one that tells nothing apart
+            continue
+        for value, colour in zip(values, colours, strict=True):
+            shown[value].setdefault(colour, record.mask or record.path)
+            values_of[colour].add(value)
+    several = [value for value in sorted(shown) if len(shown[value]) > 1]
+    swapped = [value for value in several if any(len(values_of[colour]) > 1 for colour in shown[value])]
+    if not several:
+        return
+    value = (swapped or several)[0]
+    (one, first), (other, second) = [*shown[value].items()][:2]
+    reason = (
+        f"palettes show the value {value} in several colours: {show_colour(one)} in {first}, "
+        f"{show_colour(other)} in {second}"
+    )
+    if swapped:
+        reason += (
+            ", and a colour stands for several values: if the colours say the class, set "
+            "data.encoding: rgb with data.colours; else save all masks with one palette"
+        )
+    yield Finding("palettes_differ", "error" if swapped else "warning", second, reason)
 
 
 def _unknown_findings(reader: MaskFiles, unknown: Counter[int], first: Mapping[int, str]) -> list[Finding]:

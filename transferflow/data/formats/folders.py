@@ -77,6 +77,26 @@ def declare_by_folders(listing: Listing, below: str, *, expected: bool) -> Listi
     return replace(listing, records=records, findings=(*listing.findings, *([] if expected else [said])))
 
 
+def declare_below_classes(records: Sequence[Record], depth: int) -> tuple[list[Record], list[Finding]]:
+    """Take the split from folders below the class folders, where they are two different ones.
+
+    Args:
+        records: Of class folders, without a split.
+        depth: Folders down to the class, itself counted.
+    """
+    parts = [record.path.split("/")[depth - 1 : -1] for record in records]
+    below = [[name for name in rest if name != own] for own, *rest in parts]
+    known = {name: split_of(name) for name in {name for parts in below for name in parts}}
+    words = [next((word for part in parts if (word := known[part])), None) for parts in below]
+    found = Counter(word for word in words if word)
+    if len(found) < 2:
+        return [*records], unread_folders(Counter(name for parts in below for name in dict.fromkeys(parts)))
+    counts = ", ".join(f"{split} {found[split]}" for split in SPLITS)
+    said = f"folders below the class folders say the split: {counts}"
+    declared = [replace(record, split=word) for record, word in zip(records, words, strict=True)]
+    return declared, [Finding("split_folders", "warning", records[0].path, said)]
+
+
 def lone_split_finding(word: SplitName, records: Sequence[Record]) -> Finding:
     """All images stand in one folder of such a name."""
     reason = f"all images stand in a folder called {word}, and in no other split: the stable hash splits them"

@@ -9,7 +9,12 @@ from pathlib import Path
 from transferflow.data.files.fence import Fence
 from transferflow.data.files.paths import IMAGE_SUFFIXES
 from transferflow.data.files.scan import Scan, scan_folder
-from transferflow.data.formats.folders import decide_split_folders, lone_split_finding, unread_folders
+from transferflow.data.formats.folders import (
+    decide_split_folders,
+    declare_below_classes,
+    lone_split_finding,
+    unread_folders,
+)
 from transferflow.data.formats.spellings import Spellings
 from transferflow.data.records import Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
@@ -80,7 +85,10 @@ def records_of_folders(scan: Scan, classes: Collection[str]) -> tuple[list[Recor
             )
     findings = [*scan.findings, *_layout_findings(scan, loose, beside), *_one_folder(records, depth)]
     findings += [*spellings.findings(), *_derived_files(records)]
-    if is_lone and records:
+    if not splits or is_lone:
+        records, below = declare_below_classes(records, depth)
+        findings += below
+    if is_lone and records and not any(record.split for record in records):
         findings.append(lone_split_finding(next(iter(splits.values())), records))
     if not splits:
         named = Counter(record.labels[0] for record in records if record.labels[0] not in classes)

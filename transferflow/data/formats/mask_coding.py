@@ -56,6 +56,11 @@ def pack_colour(colour: tuple[int, int, int]) -> int:
     return red << 16 | green << 8 | blue
 
 
+def show_colour(packed: int) -> str:
+    """A packed colour as specs write it."""
+    return f"[{packed >> 16}, {packed >> 8 & 255}, {packed & 255}]"
+
+
 def load_coding(stored: Mapping[str, Any] | None) -> MaskCoding | None:
     """Read what `store_coding` gave.
 

@@ -11,6 +11,7 @@ from PIL import ImageFile, ImageOps
 
 from transferflow.data.files.images import open_image
 from transferflow.data.files.room import ROOM
+from transferflow.data.formats.mask_coding import show_colour
 from transferflow.errors import DataError
 from transferflow.limits import MAX_TIFF_PAGES
 
@@ -55,6 +56,19 @@ def read_mask_values(file: Path, *, colours: bool) -> Values:
         wide = array.astype(np.int32)
         return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
     return _as_stored(array[..., 0] if array.ndim == 3 else array, layout)
+
+
+def read_palette(file: Path) -> tuple[int, ...]:
+    """Colours of a mask's palette, packed as 0xRRGGBB; empty where it has none.
+
+    Raises:
+        OSError: If the file can't be read.
+    """
+    with open_image(file) as image:
+        raw = (image.getpalette("RGB") or []) if image.mode in ("P", "PA") else []
+    return tuple(
+        red << 16 | green << 8 | blue for red, green, blue in zip(raw[::3], raw[1::3], raw[2::3], strict=True)
+    )
 
 
 def _require_exact(image: ImageFile.ImageFile, file: Path) -> None:
@@ -110,7 +124,7 @@ def _describe_colours(array: NDArray[np.generic]) -> tuple[str, str]:
     """
     red, green, blue = (array[..., band].astype(np.int32) for band in range(3))
     packed = np.unique(red << 16 | green << 8 | blue)
-    shown = ", ".join(f"[{c >> 16}, {c >> 8 & 255}, {c & 255}]" for c in packed[:_SHOWN].tolist())
+    shown = ", ".join(map(show_colour, packed[:_SHOWN].tolist()))
     if len(packed) > _MOST_COLOURS:
         return (
             f"{len(packed):,} colours",

@@ -17,8 +17,8 @@ from transferflow.data.files.paths import split_mask
 from transferflow.data.files.pixels import orient
 from transferflow.data.formats.coco import BACKGROUND
 from transferflow.data.formats.coco_file import CocoFile, CocoImage, load_coco_file
-from transferflow.data.formats.mask_coding import index_coding
-from transferflow.data.formats.mask_pixels import Values, read_mask_values
+from transferflow.data.formats.mask_coding import index_coding, show_colour
+from transferflow.data.formats.mask_pixels import Values, read_mask_values, read_palette
 from transferflow.data.formats.rle import draw_runs, encode_segmentation
 from transferflow.data.records import DatasetSnapshot, MaskCoding
 from transferflow.errors import DataError
@@ -42,6 +42,7 @@ class MaskFacts:
         mask_height: Pixels.
         mask_values: Raw values, see `MaskFiles.read_raw`.
         mask_counts: Pixels of each of them.
+        mask_colours: What a palette shows each of them in, packed as 0xRRGGBB; empty without a palette.
         problem_kind: Why it can't be used, as a slug.
         problem: The same in a sentence.
     """
@@ -53,6 +54,7 @@ class MaskFacts:
     mask_height: int = 0
     mask_values: tuple[int, ...] = ()
     mask_counts: tuple[int, ...] = ()
+    mask_colours: tuple[int, ...] = ()
     problem_kind: str | None = None
     problem: str | None = None
 
@@ -116,6 +118,15 @@ class MaskFiles:
             return self._draw(load_annotations(self.root, file), image_id)
         return read_mask_values(self.root / file, colours=self.coding.colours)
 
+    def palette(self, mask: str) -> tuple[int, ...]:
+        """Colours (0xRRGGBB) that a file of indices shows its values in; empty where it has none.
+
+        Raises:
+            OSError: If the file can't be read.
+        """
+        file, image_id = split_mask(mask)
+        return read_palette(self.root / file) if image_id is None and not self.coding.colours else ()
+
     def to_classes(self, raw: Values, mask: str) -> Pixels:
         """Map raw values to class indices.
 
@@ -145,7 +156,7 @@ class MaskFiles:
         """A raw value for people."""
         if not self.coding.colours:
             return f"value {value}"
-        return f"colour [{value >> 16}, {value >> 8 & 255}, {value & 255}]"
+        return f"colour {show_colour(value)}"
 
     def _draw(self, coco: CocoFile, image_id: str) -> Values:
         """Objects over background, the small ones on top; crowds lie below all others."""
@@ -182,6 +193,7 @@ def inspect_mask(files: MaskFiles, mask: str) -> MaskFacts:
         status = (files.root / split_mask(mask)[0]).stat()
         sha256 = files.digest(mask)
         raw = files.read_raw(mask)
+        palette = files.palette(mask)
     except OSError as error:
         reason = error.strerror or error
         return MaskFacts(problem_kind="bad_mask", problem=f"the mask can't be read: {reason}")
@@ -189,7 +201,9 @@ def inspect_mask(files: MaskFiles, mask: str) -> MaskFacts:
         return MaskFacts(problem_kind="bad_mask", problem=_in_a_line(error))
     values, counts = (found[:_MAX_VALUES].tolist() for found in np.unique(raw, return_counts=True))
     height, width = raw.shape
-    return MaskFacts(sha256, status.st_size, status.st_mtime_ns, width, height, tuple(values), tuple(counts))
+    stamp = (sha256, status.st_size, status.st_mtime_ns)
+    colours = tuple(palette[value] for value in values) if palette and max(values) < len(palette) else ()
+    return MaskFacts(*stamp, width, height, tuple(values), tuple(counts), colours)
 
 
 def _in_a_line(error: DataError) -> str:

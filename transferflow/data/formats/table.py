@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from transferflow.data.files.fence import Fence
 from transferflow.data.files.members import Members, Refusal, require_file
 from transferflow.data.formats.bounds import require_few
-from transferflow.data.formats.folders import SPLIT_WORDS, is_split_name, split_of
+from transferflow.data.formats.folders import SPLIT_WORDS, split_of
 from transferflow.data.formats.groups import patient_names
 from transferflow.data.formats.spellings import Spellings
+from transferflow.data.formats.split_columns import UnreadColumns
 from transferflow.data.formats.table_file import Line, TableFile, open_csv, open_parquet
 from transferflow.data.formats.table_header import missing_column_hint, one_hot_hint
 from transferflow.data.records import Finding, Listing, Record
@@ -20,9 +20,6 @@ from transferflow.errors import DataError
 from transferflow.spec.class_names import plain_name
 from transferflow.spec.sections.data import Columns, DicomData, TableData
 from transferflow.spec.sections.truth import Truth
-
-_MANY_WORDS = 50
-"""A column of more words says no splits."""
 
 
 def list_table(data: TableData, truth: Truth, fence: Fence) -> Listing:
@@ -52,7 +49,7 @@ def list_rows(
         reader.findings.append(Finding("group_column", "warning", f"{name}:1", reason))
     for line in table.read(reader.wanted):
         reader.take(line)
-    reader.findings += [*reader.unread_splits(), *reader.spellings.findings()]
+    reader.findings += [*reader.unread.findings(f"{name}:1"), *reader.spellings.findings()]
     if not reader.records and not any(f.severity != "warning" for f in reader.findings):
         raise DataError("the table has no rows", where=str(file), hint="put a row per image below the header")
     if truth.is_number:
@@ -135,14 +132,12 @@ class _RowReader:
         self._name = name
         self._seen: dict[str, str] = {}
         self.spellings = Spellings()
-        self._unread: dict[str, Counter[str]] = {
-            name: Counter() for name in header if columns.split not in header and is_split_name(name)
-        }
+        self.unread = UnreadColumns(() if columns.split in header else header, _names(columns))
 
     @property
     def wanted(self) -> frozenset[str]:
         """Columns that are looked at."""
-        return frozenset({*_names(self._columns), *self._unread})
+        return frozenset({*_names(self._columns), *self.unread.names})
 
     def take(self, line: Line) -> None:
         """Add the record of one line, or the finding that keeps it out.
@@ -153,9 +148,7 @@ class _RowReader:
         require_few(self.findings, self._name)
         where = f"{self._name}:{line.number}"
         record = self._record(line, where)
-        for name, words in self._unread.items():
-            if len(words) <= _MANY_WORDS:
-                words[line.cells.get(name, "").strip()] += 1
+        self.unread.take(line.cells)
         if isinstance(record, Finding):
             self.findings.append(record)
         elif record.id in self._seen:
@@ -164,18 +157,6 @@ class _RowReader:
         else:
             self._seen[record.id] = where
             self.records.append(record)
-
-    def unread_splits(self) -> Iterator[Finding]:
-        """Columns that nobody reads, and that say train, val and test in every row."""
-        for name, words in self._unread.items():
-            said = {split_of(word) for word in words if word}
-            if len(said) > 1 and None not in said:
-                shown = ", ".join(f"{word or '(empty)'} {count}" for word, count in words.most_common(6))
-                reason = (
-                    f"the column {name!r} says splits ({shown}), and is not read: set data.columns.split: "
-                    f"{name}, or take it out of the table"
-                )
-                yield Finding("unread_split", "error", f"{self._name}:1", reason)
 
     def _record(self, line: Line, where: str) -> Record | Finding:
         columns, cells = self._columns, line.cells

@@ -64,6 +64,7 @@ MASK_FIELDS = (
     pa.field("mask_height", pa.int32()),
     pa.field("mask_values", pa.list_(pa.int32())),
     pa.field("mask_counts", pa.list_(pa.int64())),
+    pa.field("mask_colours", pa.list_(pa.int32())),
 )
 FACT_FIELDS = (*IMAGE_FIELDS, *MASK_FIELDS)
 MANIFEST_SCHEMA = pa.schema([*RECORD_FIELDS, *FACT_FIELDS])

@@ -24,7 +24,7 @@ from transferflow.spec.sections.intensity import Intensity
 from transferflow.store import digest, write_atomic
 
 SHARD_SIZE = 500
-FACTS_VERSION = 3
+FACTS_VERSION = 4
 """Raised when inspection finds something else in the same files: former facts are not taken over then."""
 _PROBLEMS = (pa.field("problem_kind", pa.string()), pa.field("problem", pa.string()))
 

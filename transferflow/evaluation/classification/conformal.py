@@ -76,7 +76,14 @@ def measure_sets(
 
     names = ("coverage", "size")
     found: dict[str, MetricValue] = metric_values(
-        statistic, names, len(held), resamples, seed, undefined="", clusters=clusters
+        statistic,
+        names,
+        len(held),
+        resamples,
+        seed,
+        undefined="",
+        clusters=clusters,
+        shares={"coverage": np.ones(len(held), bool)},
     )
     single = float((sizes == 1).mean())
     return PredictionSets(confidence, found["coverage"], found["size"], single)

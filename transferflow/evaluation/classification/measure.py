@@ -81,6 +81,7 @@ def evaluate_classification(
             seed,
             clusters=clusters.of_image,
             undefined=_undefined_reason(sample, classes),
+            shares={"accuracy": np.ones(sample.images, bool)},
         ),
         per_class=_class_table(sample, classes),
         images=sample.images,

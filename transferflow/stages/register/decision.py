@@ -138,5 +138,6 @@ def _measure(challenger: Challenger) -> Measured:
         per_class=evaluation.per_class,
         size_mb=size_in_mb(trained),
         slices=evaluation.slices,
+        majority=evaluation.baselines.get("majority", {}),
         latency_ms=measure_latency(spec, challenger.snapshot, trained) if wants_time else None,
     )
