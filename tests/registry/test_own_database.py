@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 from sqlalchemy import create_engine
@@ -153,3 +154,14 @@ def test_a_kill_during_the_first_register_leaves_nothing_half_made(tmp_path, aft
     make_ready(folder)
     assert is_ready(folder)
     assert sorted(path.name for path in folder.iterdir()) == ["mlflow.db", "mlflow.version"]
+
+
+def test_an_error_of_the_database_is_told_once_and_without_a_traceback(home, caplog, capfd):
+    registry = MlflowRegistry(home)
+    assert registry.versions("chest-xray")
+    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database, database:
+        database.execute("ALTER TABLE model_versions RENAME TO gone")
+    with pytest.raises(RegistryError, match="no such table: model_versions"):
+        registry.versions("chest-xray")
+    assert not [record for record in caplog.records if record.name.startswith("mlflow")]
+    assert "Traceback" not in capfd.readouterr().err

@@ -58,6 +58,8 @@ def answered(location: str, hint: str = CHECK_SERVER, place: Path | None = None)
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
+    # It writes a traceback of what it raises, which is told below.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError, sqlite3.Error, OSError) as error:
