@@ -139,7 +139,7 @@ def decide_orphan(
     path = str(found.parameters.get("spec", ""))
     if any(each.name == found.name for each in wanted):  # another flow's
         return Orphan(f"{flow}/{found.name}", path, f"{path} has no deployment.{flow} any more", "", True)
-    now = next((each.name.partition(".")[2] for each in wanted if each.path == path), None)
+    now = next((spec_of(each.name) for each in wanted if each.path == path), None)
     if now is None and is_there:
         return None
     why = f"its spec {path} is gone" if now is None else f"its spec {path} is called {now} now"
@@ -158,6 +158,11 @@ def folder_of(found: DeploymentResponse) -> str:
         if SET_DIRECTORY in step:
             return str(step[SET_DIRECTORY].get("directory"))
     return ""
+
+
+def spec_of(deployment: str) -> str:
+    """Name that the spec of a deployment of this name had when it was deployed."""
+    return deployment.partition(".")[2]
 
 
 def describe_times(wanted: Wanted) -> str:

@@ -39,7 +39,7 @@ from .triggers import apply_trigger, delete_trigger, read_triggers, trigger_name
 from .wanted import FlowName, Target, Wanted, build_resume, build_wanted
 from .work_pools import NEW_JOB_VARIABLES, Pool, own_job_variables, read_pools
 
-_PAGE = 200
+_PAGE, _NAMED = 200, 4
 _AT_ONCE = 2
 """Requests at once: a server on sqlite answers 503 when more of them write."""
 _FLOWS: Mapping[FlowName, Flow[..., Any]] = {"train": train, "refresh": refresh, "resume": resume}
@@ -176,24 +176,29 @@ async def _read_known(client: PrefectClient) -> _Known:
 
 
 def _refuse_others(url: str, wanted: Sequence[Wanted], known: _Known, project: Project) -> None:
-    taken = [
-        (each, found)
-        for each in wanted
-        if (found := known.deployments.get((each.flow, each.name))) and project.tag not in found.tags
-    ]
+    taken: dict[str, list[str]] = {}
+    for each in wanted:
+        found = known.deployments.get((each.flow, each.name))
+        if found is not None and project.tag not in found.tags:
+            taken.setdefault(folder_of(found) or "a folder that it does not say", []).append(each.full_name)
     if taken:
         hint = "give this project a name of its own with --project, or make them its own with --take-over"
         raise FlowError.from_problems(
             [
                 Problem(
-                    f"the deployment {each.full_name} is another project's",
+                    "deployments of these names are another project's",
                     where=url,
-                    found=f"it runs in {folder_of(found) or 'a folder that it does not say'}",
+                    found=f"{_some(names)}; they run in {folder}",
                     hint=hint,
                 )
-                for each, found in taken
+                for folder, names in taken.items()
             ]
         )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _decide_orphans(

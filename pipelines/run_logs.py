@@ -24,6 +24,7 @@ from prefect.exceptions import ObjectNotFound
 
 from transferflow.errors import FlowError
 
+from .deployment_changes import spec_of
 from .server import answered, configured_server
 from .wanted import TAG
 
@@ -63,7 +64,11 @@ def _find(client: SyncPrefectClient, reference: str) -> FlowRun | None:
 
 
 def _last_of(client: SyncPrefectClient, reference: str) -> FlowRun | None:
-    """The last run that started of a deployment, or of any deployment of a spec of that name."""
+    """The last run that started of a deployment, or of any deployment of a spec of that name.
+
+    Raises:
+        FlowError: If none has started.
+    """
     flow, _, name = reference.rpartition("/")
     only = DeploymentFilter(name=DeploymentFilterName(like_=name), tags=DeploymentFilterTags(all_=[TAG]))
     found = client.read_deployments(deployment_filter=only, limit=_PAGE)
@@ -71,7 +76,7 @@ def _last_of(client: SyncPrefectClient, reference: str) -> FlowRun | None:
     ids = [
         each.id
         for each in found
-        if name in (each.name, each.name.partition(".")[2]) and flow in ("", flows.get(each.flow_id))
+        if name in (each.name, spec_of(each.name)) and flow in ("", flows.get(each.flow_id))
     ]
     if not ids:
         return None
@@ -81,7 +86,10 @@ def _last_of(client: SyncPrefectClient, reference: str) -> FlowRun | None:
         sort=FlowRunSort.START_TIME_DESC,
         limit=1,
     )
-    return next(iter(runs), None)
+    if not runs:
+        hint = "`transferflow status` says when it is due"
+        raise FlowError("no run of it has started yet", found=repr(reference), hint=hint)
+    return runs[0]
 
 
 def _lines(client: SyncPrefectClient, run_id: UUID) -> Iterator[Log]:

@@ -18,7 +18,7 @@ from prefect.client.schemas.schedules import (
 )
 
 from transferflow.spec.sections import run_times
-from transferflow.spec.sections.recurrence import ANCHOR, interval_length
+from transferflow.spec.sections.recurrence import ANCHOR, interval_length, interval_words
 
 _MONDAY = datetime(2024, 1, 1)
 """From when on intervals count. Without it each deploy would begin them anew."""
@@ -53,7 +53,7 @@ def describe_schedule(schedule: SCHEDULE_TYPES) -> str:
         case CronSchedule():
             return f"{schedule.cron} {schedule.timezone or 'UTC'}"
         case IntervalSchedule():
-            return f"every {schedule.interval} {schedule.timezone or 'UTC'}"
+            return f"every {interval_words(schedule.interval)} {schedule.timezone or 'UTC'}"
         case RRuleSchedule():
             return f"{schedule.rrule.removeprefix(_BEGIN)} {schedule.timezone or 'UTC'}"
         case NoSchedule():

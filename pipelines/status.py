@@ -29,14 +29,15 @@ from transferflow.spec.load import load_spec
 from transferflow.stages.context import RunContext
 from transferflow.stages.refresh.record import RefreshRecord, read_record
 
-from .deployment_changes import folder_of
+from .deployment_changes import folder_of, spec_of
 from .homes import home_of
-from .project import require_pinned
+from .project import spec_digest
 from .server import answered, configured_server
 from .wanted import TAG
 
 LATE_SECONDS = 15 * 60.0
 """How late a run may start before somebody should look."""
+_PRUNE = "`transferflow deploy --prune`, with the specs that there are, removes it"
 _PAGE = 200
 _AT_ONCE = 8
 _STARTED = [kind for kind in StateType if kind is not StateType.SCHEDULED]
@@ -190,15 +191,32 @@ def _look_here(found: DeploymentResponse) -> _Local:
         return _Local()
     path = folder / str(found.parameters["spec"])
     try:
-        pinned = found.parameters.get("sha256")
-        if pinned:
-            require_pinned(path, str(pinned))
+        problem = _spec_problem(found, path)
+        if problem:
+            return _Local((f"{problem}, in {folder}",))
         spec = load_spec(path, found.parameters.get("overrides") or ())
         context = RunContext(home_of(found.parameters, found), found.parameters.get("tracking_uri"))
         return _with_champion(spec, context)
     except TransferflowError as error:
         first = error.problems[0]
         return _Local((f"{first.where}: {first.what}; {first.hint}".rstrip("; "),))
+
+
+def _spec_problem(found: DeploymentResponse, path: Path) -> str:
+    """Why a deployment's spec is not what was deployed, and what to do; empty if it is.
+
+    Raises:
+        TransferflowError: If the spec is wrong.
+    """
+    said, pinned = found.parameters["spec"], found.parameters.get("sha256")
+    if not path.is_file():
+        return f"its spec {said} is gone; {_PRUNE}"
+    if not pinned or spec_digest(path) == pinned:
+        return ""
+    name, deployed = load_spec(path, found.parameters.get("overrides") or ()).name, spec_of(found.name)
+    if name != deployed:
+        return f"its spec {said} is called {name} now, not {deployed}; {_PRUNE}"
+    return f"its spec {said} was changed since, so that its runs stop; deploy it: transferflow deploy {said}"
 
 
 def _with_champion(spec: ExperimentSpec, context: RunContext) -> _Local:

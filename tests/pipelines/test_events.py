@@ -129,7 +129,7 @@ def test_dead_runs_are_sent_on_by_a_deployment_that_no_deploy_calls_an_orphan(
 ):
     assert main(["resume", "--deploy", "gpu"]) == 0
     ours = find_project(project)
-    assert f"resume/{ours.name}.gpu: created, every 0:05:00 UTC" in capsys.readouterr().out
+    assert f"resume/{ours.name}.gpu: created, every 5m UTC" in capsys.readouterr().out
     assert main(["resume", "--deploy", "gpu"]) == 0
     assert "unchanged" in capsys.readouterr().out
     report = deploy_specs([refreshed()], ours, {}, prune=True)

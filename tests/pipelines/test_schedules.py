@@ -13,8 +13,8 @@ from transferflow.spec.sections.run_times import CronSchedule, IntervalSchedule,
 FIRST_MONDAY = "FREQ=MONTHLY;BYDAY=1MO;BYHOUR=3"
 CASES = [
     (CronSchedule(cron="0 3 * * 1"), ["2026-01-05T03", "2026-01-12T03"], "0 3 * * 1 UTC"),
-    (IntervalSchedule(interval="1w"), ["2026-01-05T00", "2026-01-12T00"], "every 7 days, 0:00:00 UTC"),
-    (IntervalSchedule(interval="6h"), ["2026-01-01T00", "2026-01-01T06"], "every 6:00:00 UTC"),
+    (IntervalSchedule(interval="1w"), ["2026-01-05T00", "2026-01-12T00"], "every 1w UTC"),
+    (IntervalSchedule(interval="6h"), ["2026-01-01T00", "2026-01-01T06"], "every 6h UTC"),
     (RuleSchedule(rrule=FIRST_MONDAY), ["2026-01-05T03", "2026-02-02T03"], f"{FIRST_MONDAY} UTC"),
 ]
 

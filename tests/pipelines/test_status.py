@@ -74,9 +74,16 @@ def test_the_commands_show_runs_problems_and_logs(project, client, server, capsy
         document = json.loads(capsys.readouterr().out)
         rows = {row["name"]: row for row in document["deployments"]}
         assert (document["ok"], rows["train/watch.watched"]["last"]["state"]) == (False, "Failed")
-        assert any(
-            "not the one that was deployed" in text for text in rows["refresh/watch.watched"]["problems"]
-        )
+        [problem] = rows["refresh/watch.watched"]["problems"]
+        assert problem.startswith("its spec watched.yaml was changed since")
+        said = spec.read_text()
+        spec.write_text(said.replace("name: watched", "name: else"))
+        assert main(["status"]) == 1
+        assert "its spec watched.yaml is called else now, not watched" in capsys.readouterr().out
+        spec.unlink()
+        assert main(["status"]) == 1
+        assert "its spec watched.yaml is gone; `transferflow deploy --prune`" in capsys.readouterr().out
+        spec.write_text(said)
         for reference in (str(run.id), "watched", "watch.watched", "train/watch.watched"):
             assert main(["logs", reference]) == 0
             assert "state     Failed: no disk" in capsys.readouterr().out

@@ -136,16 +136,17 @@ def _print_report(report: DeployReport, dry_run: bool) -> None:
     table = Table("deployment", "spec", "work pool", "schedule", "", box=None, pad_edge=False)
     for change in differing:
         pool = f"{change.work_pool} ({report.pools[change.work_pool]})" if change.work_pool else ""
-        cells = (change.name, change.path, pool, change.schedule or "by hand", change.kind)
+        schedule = "" if change.kind == "removed" else change.schedule or "by hand"
+        cells = (change.name, change.path, pool, schedule, change.kind)
         table.add_row(*(printable(cell) for cell in cells))
         for line in change.lines:
             table.add_row(printable(f"  {line}"))
     if differing:
         out.print(table)
     for orphan in report.orphans:
-        runs = f"; it still runs at {orphan.schedule}" if orphan.schedule else ""
-        out.print(printable(f"{orphan.name}: {orphan.why}{runs}; `transferflow deploy --prune` removes it"))
-    out.print(f"\n{_count(report)}" + (": nothing was changed, this is a dry run" if dry_run else ""))
+        runs = f"; its schedule still runs it, {orphan.schedule}" if orphan.schedule else ""
+        out.print(printable(f"{orphan.name}: {orphan.why}{runs}; --prune removes it"))
+    out.print(f"\n{'dry run, nothing was done: ' if dry_run else ''}{_count(report)}")
     out.print(f"server    {report.url}")
     if not dry_run:
         _print_next(report)

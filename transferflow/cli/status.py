@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,8 +65,9 @@ def _print_status(standings: Sequence[Standing], places: Mapping[str, bool]) -> 
     out = output()
     table = Table("deployment", "last run", "next run", "champion", box=None, pad_edge=False)
     for each in standings:
-        upcoming = f"{each.next.at}{' (paused)' if each.paused else ''}" if each.next else _no_next(each)
-        champion = f"{each.champion} since {each.champion_since}" if each.champion else ""
+        paused = " (paused)" if each.paused else ""
+        upcoming = f"{_time(each.next.at)}{paused}" if each.next else _no_next(each)
+        champion = f"{each.champion} since {_time(each.champion_since)}" if each.champion else ""
         cells = (each.name, _run(each.last), upcoming, champion)
         table.add_row(*(printable(cell) for cell in cells))
         if each.data:
@@ -87,7 +89,15 @@ def _print_status(standings: Sequence[Standing], places: Mapping[str, bool]) -> 
 
 
 def _run(run: RunStanding | None) -> str:
-    return f"{run.state} {run.at}" if run else "never"
+    return f"{run.state} {_time(run.at)}" if run else "never"
+
+
+def _time(at: str) -> str:
+    """A time in UTC as people read it; as it is where it can't be read."""
+    try:
+        return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except ValueError:
+        return at
 
 
 def _no_next(standing: Standing) -> str:

@@ -58,6 +58,14 @@ def interval_length(text: str) -> timedelta:
     return timedelta(**{_UNITS[match["unit"]]: int(match["number"])})
 
 
+def interval_words(length: timedelta) -> str:
+    """An interval as a spec says it, in the largest unit that fits."""
+    for unit, name in sorted(_UNITS.items(), key=lambda item: -timedelta(**{item[1]: 1})):
+        if not length % timedelta(**{name: 1}):
+            return f"{length // timedelta(**{name: 1})}{unit}"
+    return str(length)
+
+
 def check_poll(text: str) -> str:
     """Return an interval or five cron fields as they are.
 
