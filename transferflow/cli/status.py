@@ -70,13 +70,14 @@ def _print_status(standings: Sequence[Standing], places: Mapping[str, bool]) -> 
         champion = f"{each.champion} since {_time(each.champion_since)}" if each.champion else ""
         cells = (each.name, _run(each.last), upcoming, champion)
         table.add_row(*(printable(cell) for cell in cells))
-        if each.data:
-            table.add_row(printable(f"  data: {each.data}"))
     if standings:
         out.print(table)
     else:
         out.print("no deployments: `transferflow deploy specs/` makes them")
     out.print()
+    for each in standings:
+        if each.data:
+            out.print(printable(f"data      {each.name}, last look: {each.data}"))
     for pool, workers in sorted({each.work_pool: each.workers for each in standings}.items()):
         out.print(printable(f"pool      {pool}: {workers} worker(s) online"))
     for place, busy in places.items():
