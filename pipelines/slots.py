@@ -116,7 +116,7 @@ def _take(held: ExitStack, places: Sequence[str], wanted: int) -> tuple[str, ...
                 return tuple(taken)
             if time.monotonic() - said > _SECONDS_BETWEEN_LINES or said == started:
                 said = time.monotonic()
-                logger.info("taken by other runs: waiting for %d of %s", wanted - len(taken), ", ".join(places))
+                logger.info("all taken: waiting for %d of %s", wanted - len(taken), ", ".join(places))
             time.sleep(_POLL_SECONDS)
 
 
