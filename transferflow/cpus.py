@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from transferflow.cgroups import PROC, ROOT, group_folders
+
 _THREADS, _SPINS, _WAITING = "OMP_NUM_THREADS", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
 _OURS = "TRANSFERFLOW_THREADS"
 """Holds the number of threads that was chosen here, so that nobody takes it for the user's wish."""
@@ -32,29 +34,15 @@ def _allowed_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def cpu_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float | None:
+def cpu_quota(proc: Path = PROC, root: Path = ROOT) -> float | None:
     """CPUs that the quota of this process's cgroup, or of one around it, is worth; `None` without one.
 
     Args:
-        proc: Says which cgroups the process is in.
-        root: Where cgroups are mounted, of version 1 or 2.
+        proc: See `group_folders`.
+        root: See there.
     """
-    try:
-        lines = proc.read_text().splitlines()
-    except OSError:
-        return None
-    found = [quota for line in lines for folder in _folders(line, root) for quota in _quotas(folder)]
+    found = [quota for folder in group_folders("cpu", proc, root) for quota in _quotas(folder)]
     return min(found, default=None)
-
-
-def _folders(line: str, root: Path) -> Iterator[Path]:
-    """Folders of a cgroup and of those around it; in a container the first ones may not be mounted."""
-    _, controllers, path = line.split(":", 2)
-    if controllers and "cpu" not in controllers.split(","):
-        return
-    for mount in dict.fromkeys((controllers, "cpu")) if controllers else ("", "unified"):
-        inside = root / mount / path.strip("/")
-        yield from (folder for folder in (inside, *inside.parents) if folder.is_relative_to(root / mount))
 
 
 def _quotas(folder: Path) -> Iterator[float]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import nn
 
+from transferflow.cgroups import memory_limit
 from transferflow.training.device import device_name
 from transferflow.training.job import OptimizerSettings
 from transferflow.training.preflight.contents import Check
@@ -17,8 +17,6 @@ from transferflow.training.preflight.contents import Check
 _GIGABYTE = 1e9
 _TIGHT = 0.95
 """Share of the memory that can't all be used: others have some, and it falls to pieces."""
-_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""What a container may take, in the two versions of Linux's control groups."""
 
 
 class MemoryPeak:
@@ -63,13 +61,9 @@ def _limits() -> Iterator[int]:
     """What this machine has, and what its container may have of it."""
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in _LIMITS:
-        try:
-            text = path.read_text().strip()
-        except OSError:
-            continue
-        if text.isdecimal():  # else `max`: all there is
-            yield int(text)
+    granted = memory_limit()
+    if granted is not None:
+        yield granted
 
 
 def optimizer_bytes(model: nn.Module, settings: OptimizerSettings) -> int:
