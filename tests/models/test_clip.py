@@ -198,6 +198,18 @@ def test_the_towers_description_decides_about_the_activation(backbone_section, b
         load_text_classifier(backbone_section, backbone, CLASSES, PROMPTS, offline=True)
 
 
+@pytest.mark.parametrize(("asked", "forbidden"), [({}, False), ({"offline": True}, True)])
+def test_the_text_tower_is_fetched_unless_that_is_forbidden(
+    backbone_section, backbone, monkeypatch, asked, forbidden
+):
+    def stop(section, *, offline):
+        raise WeightsError(f"offline: {offline}")
+
+    monkeypatch.setattr("transferflow.models.clip.load_text_tower", stop)
+    with pytest.raises(WeightsError, match=f"offline: {forbidden}"):
+        load_text_classifier(backbone_section, backbone, CLASSES, PROMPTS, **asked)
+
+
 def test_a_spec_with_prompts_needs_both_towers():
     spec = ExperimentSpec.model_validate(
         {

@@ -81,3 +81,18 @@ def test_a_process_that_ends_does_not_wait_for_ever(monkeypatch, capsys):
     worker._client, worker._stopped = Away(1000, httpx.ConnectError("away")), True
     asyncio.run(worker._handle_batch([{"message": "epoch 1"}]))
     assert "Error logging to API" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("level", "hides"), [(None, True), ("DEBUG", False)])
+def test_nothing_is_hidden_where_a_level_of_prefect_is_set(monkeypatch, level, hides):
+    monkeypatch.delenv("PREFECT_LOGGING_LEVEL", raising=False)
+    if level:
+        monkeypatch.setenv("PREFECT_LOGGING_LEVEL", level)
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        with plain_terminal():
+            assert (concerns_a_person in handler.filters) is hides
+        assert not handler.filters
+    finally:
+        logging.getLogger().removeHandler(handler)

@@ -115,6 +115,18 @@ def test_a_zero_shot_head_has_other_settings(problems_of: ProblemsOf, override: 
             "training.activation_cache",
             "activations of any size",
         ),
+        *(
+            (
+                (
+                    "freeze={policy: backbone}",
+                    "training.activation_cache={views: 2}",
+                    f"augmentation.{name}=0.2",
+                ),
+                "training.activation_cache",
+                f"{name} mixes images anew in each batch",
+            )
+            for name in ("mixup", "cutmix")
+        ),
         (
             ("task={kind: detection}", "data={format: yolo, root: d, fit: {shorter: 800}}"),
             "data.fit",
