@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from transferflow.cli.console import output
+from transferflow.cli.nodes import NodeCount, Rendezvous, RendezvousTimeout, decide_group, run_on_nodes
 from transferflow.cli.options import (
     Home,
     Json,
@@ -73,6 +74,9 @@ def run(
             "draw training images, and train nothing; without Prefect.",
         ),
     ] = False,
+    nnodes: NodeCount = 1,
+    rdzv: Rendezvous = None,
+    rdzv_timeout: RendezvousTimeout = 600.0,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
@@ -82,6 +86,9 @@ def run(
     """
     if preflight_only and fail_on:
         raise typer.BadParameter("a preflight reaches no verdict", param_hint="--fail-on")
+    group = decide_group(nnodes, rdzv, rdzv_timeout)
+    if group is not None and preflight_only:
+        raise typer.BadParameter("a preflight looks at one machine", param_hint="--nnodes")
     loaded = load_spec(spec, overrides or ())
     from transferflow.stages.context import build_context
 
@@ -90,7 +97,13 @@ def run(
         if preflight_only:
             print_preflight(loaded, context)
             return
-        if prefect:
+        if group is not None:
+            _log_to_terminal()
+            found = run_on_nodes(loaded, context, group, on_stage=None if quiet else _print_stage)
+            if found is None:
+                return
+            outcomes = found
+        elif prefect:
             outcomes = run_as_flow(spec, overrides or (), context)
         else:
             outcomes = run_here(loaded, context, quiet)

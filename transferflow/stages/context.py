@@ -14,6 +14,7 @@ from transferflow.registry.mlflow_registry import MlflowRegistry
 from transferflow.stages.places import refresh_record
 from transferflow.stages.progress import is_watched
 from transferflow.store import ArtifactStore, default_home
+from transferflow.training.distributed.nodes import Owner
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class RunContext:
         verify: Whether to hash every file of the data set, instead of going by size and time.
         apart: Whether training on one device, too, has a process of its own, which is started again when it
             crashes.
+        owner: This process's side of the meeting, where it owns a run of several nodes.
     """
 
     home: Path = field(default_factory=default_home)
@@ -36,6 +38,7 @@ class RunContext:
     wait: bool = True
     verify: bool = False
     apart: bool = False
+    owner: Owner | None = None
 
     @property
     def store(self) -> ArtifactStore:

@@ -56,6 +56,23 @@ def killed(toy, folder, ranks):
     toy.train_and_save(folder, "killed", ranks, hooks=[Kill()])
 
 
+def loses_node(toy, folder, ranks):
+    """The command of rank 1's node is killed in the middle of an epoch, once, and takes its rank along."""
+
+    class Kill:
+        def on_step(self, epoch, step, loss, lr):
+            if ranks.rank == 1 and (epoch, step) == (1, 1) and not (folder / "was_killed").exists():
+                (folder / "was_killed").touch()
+                agent = Path(f"/proc/{os.getppid()}/stat").read_text()
+                os.kill(int(agent.rpartition(")")[2].split()[1]), signal.SIGKILL)
+                signal.pause()
+
+        def __getattr__(self, name):
+            return lambda *_: None
+
+    toy.train_and_save(folder, "loses_node", ranks, hooks=[Kill()])
+
+
 def slow(toy, folder, ranks):
     """Goes on until somebody stops it."""
     import time
@@ -78,7 +95,7 @@ def crashes(toy, folder, ranks):
     ranks.total([1.0])
 
 
-CASES = {case.__name__: case for case in (curve, goes_on, poisoned, killed, slow, crashes)}
+CASES = {case.__name__: case for case in (curve, goes_on, poisoned, killed, loses_node, slow, crashes)}
 
 if __name__ == "__main__":
     run_rank(Path(sys.argv[1]), work)

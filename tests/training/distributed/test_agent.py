@@ -9,7 +9,7 @@ import torch
 
 from transferflow.errors import DataError, Problem, TerminatedRunError
 from transferflow.store import BusyError
-from transferflow.training.distributed.agent import Crash, decide_root, describe_end
+from transferflow.training.distributed.crashes import Crash, decide_root, describe_end
 from transferflow.training.distributed.exchange import Exchange, LineHandler
 from transferflow.training.distributed.together import split_buckets
 

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from transferflow.errors import InterruptedRunError, TerminatedRunError, TrainingError
+from transferflow.training.distributed.addresses import free_port
 from transferflow.training.distributed.launch import Launch, launch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -167,10 +169,30 @@ def test_a_crash_too_many_ends_with_its_traceback(together):
 
 
 def test_a_stop_before_anything_is_trained_says_what_to_do(tmp_path, monkeypatch):
-    def stop(agent, lines):
+    def stop(agent, lines, is_over):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("transferflow.training.distributed.launch._wait", stop)
     with pytest.raises(InterruptedRunError, match="stopped outside of its epochs") as caught:
         run(tmp_path, "curve")
     assert "run the same command again" in str(caught.value)
+
+
+def test_two_nodes_train_as_one_machine_with_two_devices_though_one_is_lost_and_comes_again(
+    together, tmp_path
+):
+    script = str(Path(__file__).with_name("node_run.py"))
+    words = [sys.executable, script, f"127.0.0.1:{free_port('127.0.0.1')}", str(tmp_path), "1", "loses_node"]
+    owner = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    while "1 of 2 are there" not in owner.stderr.readline():
+        pass
+    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+    again = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    said = owner.stderr.read()
+    assert (owner.wait(), again.wait()) == (0, 0)
+    assert "is gone: it shows no sign of life; training goes on from the last checkpoint: restart 1" in said
+    one, two = (
+        load_file(folder / name)
+        for folder, name in ((together[0], "curve-0.safetensors"), (tmp_path, "loses_node-1.safetensors"))
+    )
+    assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())

@@ -57,8 +57,8 @@ class Training(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train; `auto`: CUDA, else Apple's GPU, where there is one; never part of a stage's key."""
     devices: Annotated[Count, Field(le=1024)] | None = None
-    """Devices that share each batch, with a process for each; left out: 1, and `deployment.gpus` for a run of
-    a deployment; never part of a stage's key."""
+    """Devices of each machine that share each batch, with a process for each; left out: 1, and
+    `deployment.gpus` for a run of a deployment; never part of a stage's key."""
     sync_batch_norm: bool = False
     """Batch norm that trains sees the images of all devices together; on CUDA."""
     max_restarts: Annotated[Natural, Field(le=100)] = 3

@@ -47,16 +47,25 @@ def fit_on_devices(given: FitInputs) -> None:
     if devices == 1 and (trains_nothing(spec) or not given.context.apart):
         fit(given)
         return
+    plan = plan_launch(spec)
     if devices > 1:
-        require_devices(spec)
         logger.info("train: %d devices, a process for each", devices)
-    plan = Launch(
+    launch(plan, hand_over(given))
+
+
+def plan_launch(spec: ExperimentSpec) -> Launch:
+    """The processes of this machine.
+
+    Raises:
+        PlanError: If its devices can't be had.
+    """
+    require_devices(spec)
+    return Launch(
         words=("-P", "-m", RANK),
-        devices=devices,
+        devices=training_devices(spec),
         device=pick_device(spec.training.device).type,
         max_restarts=spec.training.max_restarts,
     )
-    launch(plan, hand_over(given))
 
 
 def fit_handed_over(job: Mapping[str, Any], ranks: Ranks) -> None:

@@ -40,12 +40,19 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
     def write(folder: Path) -> None:
         # These load torch and timm, which reuse does not need.
         from transferflow.stages.train.assembly import FitInputs
+        from transferflow.stages.train.nodes import fit_as_owner
         from transferflow.stages.train.spread import fit_on_devices
 
         work = context.store.work_folder("train", key)
-        fit_on_devices(FitInputs(spec, context, snapshot, made_from.start, work, folder))
+        given = FitInputs(spec, context, snapshot, made_from.start, work, folder)
+        if context.owner is None or trains_nothing(spec):
+            fit_on_devices(given)
+        else:
+            fit_as_owner(given, context.owner, prepared.key, made_from)
 
     artifact = context.store.obtain("train", key, made_from.inputs, write, wait=context.wait)
+    if context.owner is not None:
+        context.owner.finish()  # what is left is done here
     context.store.remember_inputs("train", spec.name, made_from.inputs)
     history = json.loads((artifact.path / HISTORY).read_text())
     kept = describe_kept(spec, history)

@@ -6,21 +6,24 @@ this process stays free of torch.
 It is run as `python -m transferflow.training.distributed.agent FOLDER DEVICES RESTARTS WORD…`, where the
 words are what Python is given to start a rank; the folder is added to them. Restarts are counted here, and
 not by the elastic agent, because an error that was foreseen is no crash and would only come again, and
-because each crash is told with its reason.
+because each crash is told with its reason. On one of several nodes the agent starts the ranks once, and the
+node that owns the run counts.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-import signal
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferflow.errors import InterruptedRunError, TrainingError
+from transferflow.errors import InterruptedRunError
+from transferflow.training.distributed.addresses import ONLY, Place
+from transferflow.training.distributed.crashes import LAUNCH, Crash, decide_root, describe_end
 from transferflow.training.distributed.exchange import Exchange
 from transferflow.training.distributed.one import Stopped, run_one
 from transferflow.training.distributed.orphans import end_with_parent
@@ -29,64 +32,8 @@ if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
     from torch.distributed.launcher.api import LaunchConfig
 
-_TRACE_LINES = 12
-
-
-@dataclass(frozen=True)
-class Crash:
-    """How a rank ended that nobody had asked to.
-
-    Attributes:
-        rank: Which one.
-        exit_code: Of its process; minus the number of the signal that ended it.
-        trace: Its traceback; empty without one.
-        told_at: When it told that, in ns of the machine's clock.
-    """
-
-    rank: int
-    exit_code: int
-    trace: str = ""
-    told_at: int = 0
-
-    def __str__(self) -> str:
-        if self.exit_code < 0:
-            how = f"was ended by {signal.Signals(-self.exit_code).name}"
-        elif self.trace:
-            how = f"raised {self.trace.strip().splitlines()[-1]}"
-        else:
-            how = f"ended with exit code {self.exit_code}"
-        return f"the process of device {self.rank} {how}"
-
-
-def decide_root(crashes: Sequence[Crash]) -> Crash:
-    """The crash that the others came of: a process that was ended takes the connections of the others along.
-
-    SIGTERM is what the elastic agent ends the others with. A rank tells its traceback before it ends, so
-    those that lost their connection to it tell theirs later.
-
-    Args:
-        crashes: In the order in which they were found; at least one.
-    """
-
-    def likelihood(crash: Crash) -> tuple[bool, bool, int]:
-        was_ended = crash.exit_code < 0 and crash.exit_code != -signal.SIGTERM
-        return was_ended, bool(crash.trace), -crash.told_at
-
-    return max(crashes, key=likelihood)  # the first of equals
-
-
-def describe_end(crash: Crash, restarts: int) -> TrainingError:
-    """The error when there is no restart left."""
-    again = "memory: use fewer devices or training.workers, or a smaller training.batch_size"
-    killed = crash.exit_code == -signal.SIGKILL
-    trace = "\n".join(crash.trace.strip().splitlines()[-_TRACE_LINES:])
-    times = f" again after {restarts} restart{'' if restarts == 1 else 's'}" if restarts else ""
-    return TrainingError(
-        f"{crash}{times}, and training.max_restarts allows no more",
-        found=trace,
-        hint=(f"SIGKILL often means that the machine ran out of {again}; " if killed else "")
-        + "run the same command again: it goes on from the last checkpoint",
-    )
+_GATHERING_SECONDS = 120
+"""For the agents of nodes that are there to find each other."""
 
 
 def run_attempts(exchange: Exchange, devices: int, restarts: int, words: Sequence[str]) -> bool:
@@ -121,13 +68,32 @@ def _attempt_one(exchange: Exchange, words: Sequence[str]) -> Crash | None:
     return Crash(0, code, *exchange.take_crash(0))
 
 
-def _attempt(exchange: Exchange, devices: int, words: Sequence[str]) -> Crash | None:
+def run_on_node(exchange: Exchange, devices: int, place: Place, words: Sequence[str]) -> bool:
+    """Take part in one attempt of several nodes; `False` after an error or a crash, which is told.
+
+    Args:
+        exchange: Where the job is.
+        devices: Ranks of this node.
+        place: This node among the others.
+        words: What Python is given to start a rank.
+    """
+    try:
+        crash = _attempt(exchange, devices, words, place)
+    except Exception:  # of the elastic launch: a node that did not come, a port that is taken
+        crash = Crash(LAUNCH, 1, traceback.format_exc())
+    if crash is not None:
+        exchange.tell_end(asdict(crash))
+    return crash is None and not exchange.has_error()
+
+
+def _attempt(exchange: Exchange, devices: int, words: Sequence[str], place: Place = ONLY) -> Crash | None:
     """Run the ranks once; return how one crashed, `None` if all ended or said why they did not."""
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
 
     try:
-        elastic_launch(_launch_config(exchange, devices), sys.executable)(*words, str(exchange.folder))
+        config = _launch_config(exchange, devices, place)
+        elastic_launch(config, sys.executable)(*words, str(exchange.folder))
     except ChildFailedError as error:
         told = exchange.read_error()
         if told is not None and not isinstance(told, InterruptedRunError):
@@ -141,20 +107,35 @@ def _crashes(exchange: Exchange, failures: Mapping[int, ProcessFailure]) -> list
     return [Crash(rank, found.exitcode, *exchange.take_crash(rank)) for rank, found in failures.items()]
 
 
-def _launch_config(exchange: Exchange, devices: int) -> LaunchConfig:
+def _launch_config(exchange: Exchange, devices: int, place: Place) -> LaunchConfig:
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, Std
     from torch.distributed.launcher.api import LaunchConfig as Config
 
-    silent = dict.fromkeys(range(1, devices), Std.ALL)  # rank 0 speaks for all
+    speaks = 1 if place.number == 0 else 0  # rank 0 speaks for all
+    silent = dict.fromkeys(range(speaks, devices), Std.ALL)
+    logs = DefaultLogsSpecs(str(exchange.folder / "logs"), redirects=silent)
+    if place.count == 1:
+        return Config(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=devices,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=0,
+            logs_specs=logs,
+        )
     return Config(
-        min_nodes=1,
-        max_nodes=1,
+        min_nodes=place.count,
+        max_nodes=place.count,
         nproc_per_node=devices,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",
+        run_id="nodes",  # the same on all of them, or they wait for each other under other names
+        rdzv_backend="static",
+        rdzv_endpoint=place.endpoint,
+        rdzv_configs={"rank": place.number, "timeout": _GATHERING_SECONDS},
+        local_addr=place.address,
         max_restarts=0,
-        logs_specs=DefaultLogsSpecs(str(exchange.folder / "logs"), redirects=silent),
+        logs_specs=logs,
     )
 
 
@@ -162,15 +143,19 @@ def main(folder: str, devices: str, restarts: str, *words: str) -> int:
     """Run as a command; see the module."""
     end_with_parent(last=lambda: shutil.rmtree(folder, ignore_errors=True))
     logging.disable()  # the elastic agent's own tables: what is to be said goes through the exchange
+    exchange = Exchange(Path(folder))
+    place = exchange.read_place()
     try:
-        return int(not run_attempts(Exchange(Path(folder)), int(devices), int(restarts), words))
-    except _stops(int(devices)):  # rank 0 has saved, and said where
+        if place.count > 1:
+            return int(not run_on_node(exchange, int(devices), place, words))
+        return int(not run_attempts(exchange, int(devices), int(restarts), words))
+    except _stops(int(devices) * place.count):  # rank 0 has saved, and said where
         return 1
 
 
-def _stops(devices: int) -> type[Exception]:
+def _stops(ranks: int) -> type[Exception]:
     """What a signal to this process raises, once the ranks have ended."""
-    if devices == 1:
+    if ranks == 1:
         return Stopped
     from torch.distributed.elastic.multiprocessing.api import SignalException  # torch takes seconds
 

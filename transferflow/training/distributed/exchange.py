@@ -2,9 +2,11 @@
 
 ```
 job.json        what to train
+place.json      this node among several
 log.jsonl       log lines, one each
 error.json      the error that ended it, by the first process that had one
 crash-1.json    traceback of a rank that ended in a way that nobody has foreseen, and when that was
+crash.json      on one of several nodes: the crash that ended its ranks
 ```
 """
 
@@ -21,6 +23,7 @@ from typing import Any
 
 from transferflow.errors import Problem, TransferflowError
 from transferflow.store import write_atomic
+from transferflow.training.distributed.addresses import ONLY, Place
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,20 @@ class Exchange:
         job: dict[str, Any] = json.loads((self.folder / "job.json").read_text("utf-8"))
         return job
 
+    def write_place(self, place: Place) -> None:
+        """Say where among several nodes this is."""
+        write_atomic(self.folder / "place.json", json.dumps(asdict(place)))
+
+    def read_place(self) -> Place:
+        """Where among several nodes this is; the only one where nothing was said."""
+        with suppress(FileNotFoundError):
+            return Place(**json.loads((self.folder / "place.json").read_text("utf-8")))
+        return ONLY
+
     def tell_error(self, error: TransferflowError) -> None:
         """Say what ended the training, unless another process has done so."""
         if not self.has_error():
-            data = {"kind": type(error).__name__, "problems": [asdict(p) for p in error.problems]}
-            write_atomic(self._error, json.dumps(data))
+            write_atomic(self._error, json.dumps(error_as_json(error)))
 
     def has_error(self) -> bool:
         """Whether an error has ended the training."""
@@ -60,9 +72,7 @@ class Exchange:
         """The error that ended the training, as it was raised; `None` if there was none."""
         if not self.has_error():
             return None
-        data = json.loads(self._error.read_text("utf-8"))
-        problems = [Problem(**problem) for problem in data["problems"]]
-        return _error_class(data["kind"]).from_problems(problems)
+        return error_from_json(json.loads(self._error.read_text("utf-8")))
 
     def forget_error(self) -> None:
         """It was the end of an attempt, and not of the training."""
@@ -70,10 +80,10 @@ class Exchange:
 
     def tell_crash(self, rank: int, trace: str) -> None:
         """Keep a traceback, and when it was told."""
-        write_atomic(self._crash(rank), json.dumps([trace, time.monotonic_ns()]))
+        write_atomic(self._crash(rank), json.dumps([trace, time.time_ns()]))
 
     def take_crash(self, rank: int) -> tuple[str, int]:
-        """A rank's traceback and when it was told, in ns of the machine's clock; `("", 0)` if it left none.
+        """A rank's traceback and when it was told, in ns since 1970; `("", 0)` if it left none.
 
         It is gone then: the next attempt has its own.
         """
@@ -82,6 +92,17 @@ class Exchange:
             self._crash(rank).unlink()
             return trace, told_at
         return "", 0
+
+    def tell_end(self, crash: Mapping[str, Any]) -> None:
+        """Say which crash ended the ranks of this node."""
+        write_atomic(self.folder / "crash.json", json.dumps(crash))
+
+    def read_end(self) -> dict[str, Any] | None:
+        """The crash that ended the ranks of this node; `None` if there was none."""
+        with suppress(OSError):
+            crash: dict[str, Any] = json.loads((self.folder / "crash.json").read_text("utf-8"))
+            return crash
+        return None
 
     def tell_line(self, logger: str, level: int, text: str) -> None:
         """Say something to the person who waits."""
@@ -117,6 +138,17 @@ class LineHandler(logging.Handler):
         """Send one; a full disk is found by whoever saves."""
         with suppress(OSError):
             self._exchange.tell_line(record.name, record.levelno, record.getMessage())
+
+
+def error_as_json(error: TransferflowError) -> dict[str, Any]:
+    """An error as plain JSON, for another process to raise."""
+    return {"kind": type(error).__name__, "problems": [asdict(problem) for problem in error.problems]}
+
+
+def error_from_json(data: Mapping[str, Any]) -> TransferflowError:
+    """The error that another process has told."""
+    problems = [Problem(**problem) for problem in data["problems"]]
+    return _error_class(data["kind"]).from_problems(problems)
 
 
 def _hand_on(line: Mapping[str, Any]) -> None:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from transferflow.cpus import shared_out
 from transferflow.errors import Problem, TrainingError, TransferflowError
 from transferflow.logs import get_logger
+from transferflow.training.distributed.addresses import ONLY, Place, interface_of
 from transferflow.training.distributed.exchange import Exchange
 from transferflow.training.loop.stopping import StopSignals
 from transferflow.training.loop.wording import stopped_with
@@ -24,6 +26,10 @@ AGENT = "transferflow.training.distributed.agent"
 _POLL_SECONDS = 0.1
 _GRACE_SECONDS = 45.0
 """Longer than the elastic agent gives the ranks to end before it kills them, which is 30 s."""
+_TO_FIND_OUT_SECONDS = 5.0
+"""For ranks to notice for themselves that those of another node are gone, and to tell what they saw."""
+_LEFT = Problem("this node has left the training", hint="run the same command again: it joins again")
+_GLOO, _NCCL = "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"
 
 
 @dataclass(frozen=True)
@@ -55,46 +61,79 @@ def launch(plan: Launch, job: Mapping[str, Any]) -> None:
         TrainingError: If ranks crashed more often than is allowed.
         InterruptedRunError: If SIGTERM or ctrl-C stops it, once rank 0 has saved where it stands.
     """
-    # Not below the home: an error must get through that its disk is full.
+    with exchange_folder() as exchange:
+        code = run_agent(plan, exchange, job)
+        if code != 0:
+            raise exchange.read_error() or agent_died(code)
+
+
+@contextmanager
+def exchange_folder() -> Iterator[Exchange]:
+    """A folder to talk through; not below the home: an error must get through that its disk is full."""
     with tempfile.TemporaryDirectory(prefix="transferflow-ranks-", ignore_cleanup_errors=True) as folder:
-        _launch(plan, Exchange(Path(folder)), job)
+        yield Exchange(Path(folder))
 
 
-def _launch(plan: Launch, exchange: Exchange, job: Mapping[str, Any]) -> None:
+def run_agent(
+    plan: Launch,
+    exchange: Exchange,
+    job: Mapping[str, Any],
+    place: Place = ONLY,
+    is_over: Callable[[], bool] = lambda: False,
+) -> int:
+    """Run the agent to its end, and hand on what the ranks say; return its exit code.
+
+    Args:
+        plan: How many ranks, where.
+        exchange: What it and the ranks talk through.
+        job: What to train, as plain JSON.
+        place: This node among others.
+        is_over: Asked all the time: whether there is nothing left to train together for.
+
+    Raises:
+        InterruptedRunError: If SIGTERM or ctrl-C stops it, once rank 0 has saved where it stands.
+    """
     level = get_logger().getEffectiveLevel()
     exchange.write_job({"device": plan.device, "level": level, "job": job})
+    exchange.write_place(place)
     words = [sys.executable, "-P", "-m", AGENT, str(exchange.folder)]
     words += [str(plan.devices), str(plan.max_restarts), *plan.words]
     with StopSignals() as signals:
         lines = exchange.lines()
         # A session of its own: ctrl-C in the terminal reaches this process alone, which decides.
-        agent = subprocess.Popen(words, env=_environment(plan.devices), start_new_session=True)
+        agent = subprocess.Popen(words, env=_environment(plan.devices, place), start_new_session=True)
         try:
-            _wait(agent, lines)
+            _wait(agent, lines, is_over)
         except BaseException as reason:
             waiting = signals.close()
-            _end(agent)
+            _end(agent, saves=place.number == 0)
             next(lines)
-            raise stopped_with(reason, waiting, _where_it_stopped(exchange)) from None
+            said = _LEFT if place.number > 0 else _where_it_stopped(exchange)
+            raise stopped_with(reason, waiting, said) from None
     next(lines)
-    if agent.returncode != 0:
-        raise exchange.read_error() or _agent_died(agent.returncode)
+    return agent.returncode
 
 
-def _wait(agent: subprocess.Popen[bytes], lines: Iterator[None]) -> None:
+def _wait(agent: subprocess.Popen[bytes], lines: Iterator[None], is_over: Callable[[], bool]) -> None:
+    over_since: float | None = None
     while agent.poll() is None:
         next(lines)
+        if over_since is None and is_over():
+            over_since = time.monotonic()
+        if over_since is not None and time.monotonic() - over_since > _TO_FIND_OUT_SECONDS:
+            agent.kill()  # the ranks end with it
+            agent.wait()
         time.sleep(_POLL_SECONDS)
 
 
-def _end(agent: subprocess.Popen[bytes]) -> None:
-    """Let rank 0 save, and all of them end."""
-    agent.terminate()
-    try:
-        agent.wait(_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        agent.kill()  # the ranks end with it
-        agent.wait()
+def _end(agent: subprocess.Popen[bytes], *, saves: bool) -> None:
+    """Let rank 0 save, if it is here, and all of them end."""
+    if saves:
+        agent.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            agent.wait(_GRACE_SECONDS)
+    agent.kill()  # the ranks end with it
+    agent.wait()
 
 
 def _where_it_stopped(exchange: Exchange) -> Problem:
@@ -105,7 +144,8 @@ def _where_it_stopped(exchange: Exchange) -> Problem:
     return Problem("training was stopped outside of its epochs", hint=hint)
 
 
-def _agent_died(code: int) -> TrainingError:
+def agent_died(code: int) -> TrainingError:
+    """The error for an agent that has said nothing."""
     return TrainingError(
         "the process that watches the training's processes died",
         found=f"exit code {code}",
@@ -113,12 +153,18 @@ def _agent_died(code: int) -> TrainingError:
     )
 
 
-def _environment(devices: int) -> dict[str, str]:
-    """The environment of the ranks: CPUs are shared out, and what they say to each other stays here."""
-    if devices == 1:
+def _environment(devices: int, place: Place) -> dict[str, str]:
+    """The environment of the ranks: CPUs are shared out, and what they say to each other stays where it must.
+
+    That is the loopback of one machine; of several the interface by which they reach each other, of which
+    NCCL knows more than we do. What the user says holds there.
+    """
+    if devices * place.count == 1:
         return dict(os.environ)
-    loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
-    own = {}
-    if loopback is not None:
-        own = {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
+    if place.count == 1:
+        loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
+        names = dict.fromkeys((_GLOO, _NCCL), loopback)
+    else:
+        names = {_GLOO: interface_of(place.address)}
+    own = {variable: name for variable, name in names.items() if name is not None}
     return own | shared_out(os.environ, devices)
