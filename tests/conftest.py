@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +238,49 @@ def registry(template_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name in ("mlflow.db", "mlflow.version"):
         shutil.copy(template_home / "mlflow" / name, home / "mlflow" / name)
     return MlflowRegistry(home)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """Address of an S3 server on this machine."""
+    import logging
+
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def data_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of remote data of its own."""
+    from transferflow.data.remote import copies
+
+    monkeypatch.setenv("TRANSFERFLOW_DATA_CACHE", str(tmp_path / "data-cache"))
+    monkeypatch.setattr(copies, "_held", {})
+    return tmp_path / "data-cache"
+
+
+@pytest.fixture
+def bucket(
+    s3_server: str, data_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Any]:
+    """An empty bucket `photos`: its file system, which anything on `s3://photos` then finds as well."""
+    import s3fs
+
+    logins = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s", "AWS_ENDPOINT_URL": s3_server}
+    for name, value in logins.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "no-such-file"))
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    s3fs.S3FileSystem.clear_instance_cache()
+    system = s3fs.S3FileSystem(use_listings_cache=False)
+    system.mkdir("photos")
+    yield system
+    system.rm("photos", recursive=True)
+    s3fs.S3FileSystem.clear_instance_cache()

@@ -52,6 +52,8 @@ def check(
     """Open every file of a spec's data set and list what is wrong; exit code 1 if it can't be used."""
     from transferflow.cpus import usable_cpus
     from transferflow.data.listing import load_listing
+    from transferflow.data.remote.address import is_remote, shown_root
+    from transferflow.data.remote.copies import forget_copies
     from transferflow.data.snapshot.changes import without_facts
     from transferflow.data.snapshot.inspection import check_listing
     from transferflow.spec.load import load_spec
@@ -62,6 +64,8 @@ def check(
     context = build_context(home)
     loaded = load_spec(spec, overrides or ())
     with naming_the_spec(spec, overrides or ()):
+        if verify and is_remote(loaded.data.root):
+            forget_copies(loaded.data.root)
         listing = load_listing(loaded.data, loaded.task.truth)
     former = previous_snapshot(context.store, loaded)
     with file_bar("checking images", context.interactive) as progress:
@@ -78,7 +82,7 @@ def check(
     if as_json:
         report = {
             "ok": not failed,
-            "root": str(listing.root),
+            "root": shown_root(loaded.data.root, listing.root),
             "classes": listing.classes,
             "images": len(listing.records),
             "splits": checked.images,
@@ -87,7 +91,8 @@ def check(
         }
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
-        output().print(f"{len(listing.records)} images below {printable(str(listing.root))}")
+        root = shown_root(loaded.data.root, listing.root)
+        output().print(f"{len(listing.records)} images below {printable(root)}")
         if any(checked.images.values()):
             _print_counts(checked.images, checked.class_counts)
         _print_findings(findings, limit)

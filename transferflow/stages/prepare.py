@@ -12,6 +12,8 @@ from transferflow.cpus import usable_cpus
 from transferflow.data.checks.findings import EXAMPLES, group_findings, load_findings, summarize_findings
 from transferflow.data.listing import load_listing
 from transferflow.data.records import DatasetSnapshot, Listing
+from transferflow.data.remote.address import is_remote, shown_root
+from transferflow.data.remote.copies import forget_copies
 from transferflow.data.snapshot.build import build_snapshot, load_snapshot
 from transferflow.data.snapshot.changes import changed_files, without_facts
 from transferflow.data.snapshot.shards import Inspect
@@ -38,6 +40,8 @@ def prepare(spec: ExperimentSpec, context: RunContext, inspect_in: InspectIn | N
         inspect_in: Opens the files, on other machines for instance; left out: here, in a thread per core.
     """
     started = time.perf_counter()
+    if context.verify and is_remote(spec.data.root):
+        forget_copies(spec.data.root)
     listing = load_listing(spec.data, spec.task.truth)
     require_known_classes(spec, listing.classes)
     require_known_slices(spec, listing)
@@ -111,7 +115,8 @@ def _build(
     folder: Path,
     inspect: Inspect | None,
 ) -> None:
-    logger.info("prepare: %d images under %s", len(listing.records), listing.root)
+    root = shown_root(spec.data.root, listing.root)
+    logger.info("prepare: %d images under %s", len(listing.records), root)
     with file_bar("checking images", context.interactive) as progress:
         build_snapshot(
             spec.data,

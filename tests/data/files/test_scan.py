@@ -175,3 +175,9 @@ def test_what_links_lead_to_is_read_again_from_a_snapshot(tmp_path, paint, snaps
     (root / row.path).symlink_to(tmp_path / "elsewhere.png")
     with pytest.raises(DataError, match="a path leaves the data folder"):
         _ = row.absolute_path
+
+
+def test_a_file_address_is_the_folder(linked, list_data):
+    plain = list_data(linked, format="image_folder", link_roots=[str(linked.parent / "cache")])
+    fields = {"format": "image_folder", "link_roots": [str(linked.parent / "cache")]}
+    assert list_data(f"file://{linked}", **fields) == plain

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from transferflow.data.remote.address import is_remote, without_scheme
 from transferflow.errors import DataError
 
 
@@ -31,17 +32,26 @@ class Fence:
 
 
 def build_fence(root: str, links: Sequence[str], base: Path | None = None) -> Fence:
-    """Resolve the spec's paths, relative to `base` or the working directory.
+    """Resolve the spec's paths, relative to `base` or the working directory; an address becomes a local copy.
 
     Raises:
-        DataError: If one of them is no folder.
+        DataError: If one of them is no folder, or can't be fetched.
     """
     return Fence(
-        _folder(root, base, "data.root", "set data.root to the folder that holds the data"),
+        _root(root, base),
         tuple(
             _folder(link, base, "data.link_roots", "name the folder that the links lead to") for link in links
         ),
     )
+
+
+def _root(root: str, base: Path | None) -> Path:
+    if is_remote(root):
+        from transferflow.data.remote.copies import local_copy  # threads and locks, which a folder needs not
+
+        return local_copy(root)
+    hint = "set data.root to the folder that holds the data"
+    return _folder(without_scheme(root), base, "data.root", hint)
 
 
 def _folder(name: str, base: Path | None, key: str, hint: str) -> Path:

@@ -23,6 +23,7 @@ from transferflow.data.formats.json_lines import with_lines
 from transferflow.data.formats.mask_coding import build_coding, decide_coding
 from transferflow.data.formats.masks import MaskFiles
 from transferflow.data.records import SPLITS, DatasetSnapshot, Finding, Listing, Record, SplitName, about
+from transferflow.data.remote.copies import same_source
 from transferflow.data.snapshot.former_splits import load_former_splits
 from transferflow.data.snapshot.manifest import IMAGE_FIELDS, MASK_FIELDS, read_table
 from transferflow.data.snapshot.shards import FACTS_VERSION, ImageReader, Inspect, collect_facts, inspect_here
@@ -141,7 +142,7 @@ def _read_images(
     records = sorted(listing.records, key=lambda record: record.id)
     reader = build_reader(data, listing.root)
     before = None
-    if previous is not None and (previous.root, previous.view) == (reader.root, reader.view):
+    if previous is not None and same_source(previous.root, reader.root) and previous.view == reader.view:
         before = read_table(previous, ["path", *(field.name for field in IMAGE_FIELDS)])
 
     def report(done: int) -> None:
@@ -247,7 +248,8 @@ def _reads_alike(reader: MaskFiles, previous: DatasetSnapshot) -> bool:
     coding = previous.coding
     return (
         coding is not None
-        and (previous.root, previous.classes) == (reader.root, reader.classes)
+        and same_source(previous.root, reader.root)
+        and previous.classes == reader.classes
         and (coding.colours, coding.ignored) == (reader.coding.colours, reader.coding.ignored)
         and previous.view.get("facts") == FACTS_VERSION
     )

@@ -19,7 +19,7 @@ from transferflow.spec.sections.base import (
     without_repeats,
 )
 from transferflow.spec.sections.intensity import FullRange, Intensity
-from transferflow.spec.sections.paths import BelowRoot
+from transferflow.spec.sections.paths import FILE_SCHEME, BelowRoot, DataRoot
 from transferflow.spec.sections.size import ImageSize, Side
 
 FitMode = Literal["crop", "letterbox", "stretch"]
@@ -128,8 +128,9 @@ class KeptShape(Section):
 
 
 class _Data(Section):
-    root: Text
-    """Folder of the data set, relative to the folder the command runs in; no path leaves it."""
+    root: DataRoot
+    """Folder of the data set, relative to the folder the command runs in, or its address, as in
+    `s3://bucket/folder`; no path leaves it."""
     link_roots: tuple[Text, ...] = ()
     """Folders outside `root` that links in it may lead to, such as DVC's cache; any other link that leaves it
     is refused."""
@@ -163,6 +164,12 @@ class _Data(Section):
     """What images that look alike in two splits are; `auto`: an error for grouped data, else a warning."""
     cache: Cache | None = Cache()
     """Decoded-image cache; `null` decodes in every epoch."""
+
+    @model_validator(mode="after")
+    def _links_are_on_a_disk(self) -> Self:
+        if self.link_roots and "://" in self.root and not self.root.startswith(FILE_SCHEME):
+            raise ValueError("`link_roots` goes with a folder: an object store has no links")
+        return self
 
 
 class ImageFolderData(_Data):

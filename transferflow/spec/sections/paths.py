@@ -19,4 +19,22 @@ def _stays_inside(path: str) -> str:
     return path
 
 
+FILE_SCHEME = "file://"
+ROOT_SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "memory", "file")
+"""Addresses that fsspec can list; http(s) is not among them, as nobody can say what lies below a page."""
+
+
+def _is_folder_or_address(root: str) -> str:
+    scheme, found, rest = root.partition("://")
+    if not found:
+        return root
+    if scheme not in ROOT_SCHEMES or "::" in root:
+        kinds = ", ".join(f"{name}://" for name in ROOT_SCHEMES)
+        raise ValueError(f"a data set is a folder, or an address with {kinds}")
+    if not rest.strip("/") or (scheme == "file" and not rest.startswith("/")):
+        raise ValueError("the address names no folder: `s3://bucket/folder`, `file:///folder`")
+    return root
+
+
+DataRoot = Annotated[Text, AfterValidator(_is_folder_or_address)]
 BelowRoot = Annotated[Text, AfterValidator(_stays_inside)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from transferflow.data.remote.address import shown_root
 from transferflow.registry.base import RegistryEntry, StageTag
 from transferflow.spec.deciding import gate_metric, registered_model
 from transferflow.stages.artifacts import CARD, METRICS, PROOF, REPORT
@@ -44,7 +45,7 @@ def build_entry(
         bundle=challenger.trained.folder,
         dataset=spec.name,
         dataset_digest=snapshot.fingerprint,
-        dataset_source=str(snapshot.root),
+        dataset_source=shown_root(spec.data.root, snapshot.root),
         files=(*files, folder / sheet) if sheet else files,
         bundle_files=(folder / CARD,),
         params=spec.model_dump(mode="json"),
