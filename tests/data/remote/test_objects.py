@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,12 @@ def test_what_is_fetched_is_what_was_listed(folder, bucket, tmp_path):
     bucket.rm("photos/set/red/deep/2.png")
     with pytest.raises(MovedError, match=r"deep/2\.png"):
         folder.fetch(two, tmp_path / "two")
+
+
+def test_a_full_disk_is_no_fault_of_the_network(folder, bucket):
+    bucket.pipe("photos/set/red/1.png", b"x" * 100_000)
+    with pytest.raises(OSError, match="No space left"):
+        folder.fetch(folder.list()[0], Path("/dev/full"))
 
 
 def test_a_bucket_or_folder_that_is_not_there_is_named(bucket):

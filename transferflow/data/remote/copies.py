@@ -175,7 +175,14 @@ def _link(copy: Path, file: RemoteFile) -> bool:
 def _others(folder: Path, own: Path) -> list[Path]:
     """Other copies in a folder, the one that was used last first."""
     found = [path for path in folder.iterdir() if path.is_dir() and path != own]
-    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+    return sorted(found, key=_last_use, reverse=True)
+
+
+def _last_use(copy: Path) -> float:
+    try:
+        return copy.stat().st_mtime
+    except OSError:  # removed meanwhile, as nobody used it
+        return 0.0
 
 
 def _fetch(remote: RemoteFolder, copy: Path, wanted: Sequence[RemoteFile]) -> None:
@@ -210,7 +217,7 @@ def _make_room(remote: RemoteFolder, copy: Path, needed: int) -> None:
     """
     limit = _limit()
     others = [path for folder in _folders(cache_folder()) for path in _others(folder, copy)]
-    others.sort(key=lambda path: path.stat().st_mtime)
+    others.sort(key=_last_use)
     while _bytes([copy, *others]) + needed > limit:
         gone = next((path for path in others if remove_if_unused(path)), None)
         if gone is None:

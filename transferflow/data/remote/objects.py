@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from transferflow.errors import DataError, MissingDependencyError, TransferflowError
 from transferflow.text import one_line, without_secrets
@@ -20,9 +21,10 @@ LOGIN_HINT = (
 )
 _STAMPS = ("ETag", "etag", "md5Hash", "content_md5")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
+_OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 _SECOND = 1_000_000_000
 _PATIENCE = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2, "mode": "standard"}}
-"""Of botocore, which s3fs asks again on its own: a server that does not answer is not waited for for minutes."""
+"""Of botocore, which s3fs asks again on its own: by defaults a dead server is waited for for minutes."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,9 @@ class RemoteFolder:
             MovedError: If it is gone, or no longer what was listed.
             DataError: If it can't be read.
         """
-        with self._in_our_words():
+        with target.open("wb") as out, self._in_our_words():
             try:
-                self._copy(file, target)
+                self._copy(file, out)
             except FileNotFoundError as error:
                 raise MovedError(file.path) from error
             except OSError as error:
@@ -106,9 +108,9 @@ class RemoteFolder:
         if target.stat().st_size != file.size:
             raise MovedError(file.path)
 
-    def _copy(self, file: RemoteFile, target: Path) -> None:
+    def _copy(self, file: RemoteFile, out: BinaryIO) -> None:
         name = f"{self._path}/{file.path}"
-        with self._system.open(name, "rb") as stream, target.open("wb") as out:
+        with self._system.open(name, "rb") as stream:
             facts = getattr(stream, "details", None) or self._system.info(name)
             if _as_listed(file.path, facts) != file:
                 raise MovedError(file.path)
@@ -126,8 +128,8 @@ class RemoteFolder:
         except PermissionError as error:
             raise self._error("the data folder may not be read with this login", error) from error
         except OSError as error:
-            if error.errno is not None and error.filename is not None:
-                raise  # a file of this machine
+            if error.errno in _OF_THIS_DISK:
+                raise
             raise self._error("the data folder can't be reached", error) from error
         except Exception as error:
             missing = "Credentials" in type(error).__name__

@@ -17,6 +17,7 @@ from transferflow.data.checks.findings import load_findings
 from transferflow.data.files.paths import split_mask
 from transferflow.data.listing import load_listing
 from transferflow.data.records import DatasetSnapshot, Finding, Listing
+from transferflow.data.remote.address import shown_root
 from transferflow.errors import DataError, PlanError, TransferflowError
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import registered_model
@@ -194,11 +195,12 @@ def _load(context: RunContext, trained: Trained | None) -> DatasetSnapshot | Non
 
 
 def _arrival(spec: ExperimentSpec, listing: Listing, base: DatasetSnapshot | None) -> Arrival:
-    at, youngest = max(_times(spec, listing), default=(0.0, str(listing.root)))
+    at, youngest = max(_times(spec, listing), default=(0.0, ""))
     missing = [finding for finding in listing.findings if finding.kind == _MISSING]
     known = {finding.where for finding in _missing_before(base)}
     new = [finding for finding in missing if finding.where not in known]
     example = f"{new[0].where}: {new[0].reason}" if new else ""
+    youngest = youngest or shown_root(spec.data.root, listing.root)
     return Arrival(time.time() - at, youngest, len(new), example)
 
 
@@ -210,7 +212,7 @@ def _missing_before(base: DatasetSnapshot | None) -> list[Finding]:
 
 
 def _times(spec: ExperimentSpec, listing: Listing) -> Iterator[tuple[float, str]]:
-    """When each file that the listing names changed last, and each folder that holds one.
+    """When each file that the listing names changed last, and each folder that holds one; `""` is the root.
 
     A copy that keeps the files' times (`cp -p`, `rsync -a`) still shows in their folders. A time that is
     still to come says nothing.
@@ -226,7 +228,7 @@ def _times(spec: ExperimentSpec, listing: Listing) -> Iterator[tuple[float, str]
         except OSError:
             continue
         if status.st_mtime <= latest:
-            yield status.st_mtime, path or str(listing.root)
+            yield status.st_mtime, path
 
 
 def _tables(spec: ExperimentSpec) -> Iterator[str]:
