@@ -149,7 +149,8 @@ def _fill(remote: RemoteFolder, copy: Path, lacking: Sequence[RemoteFile]) -> No
     (copy / _PARTIAL).mkdir()
     for folder in {(copy / _FILES / file.path).parent for file in lacking}:
         folder.mkdir(parents=True, exist_ok=True)
-    wanted = [file for file in lacking if not _link(copy, file)]
+    former = _others(copy.parent, copy)[:_KEPT]
+    wanted = [file for file in lacking if not _link(copy, file, former)]
     if wanted:
         _make_room(remote, copy, sum(file.size for file in wanted))
         _fetch(remote, copy, wanted)
@@ -157,9 +158,9 @@ def _fill(remote: RemoteFolder, copy: Path, lacking: Sequence[RemoteFile]) -> No
         remove_if_unused(old)
 
 
-def _link(copy: Path, file: RemoteFile) -> bool:
+def _link(copy: Path, file: RemoteFile, former: Sequence[Path]) -> bool:
     """Take a file over from the copy of a former listing."""
-    for other in _others(copy.parent, copy)[:_KEPT]:
+    for other in former:
         source = other / _FILES / file.path
         if _is_there(source, file):
             beside = copy / _PARTIAL / uuid.uuid4().hex
