@@ -118,6 +118,7 @@ CONTEXT_UNTOUCHED = {
     "interactive": "progress bars or lines",
     "wait": "whether to wait for another process",
     "verify": "how files are looked at; what they hold is in the fingerprint",
+    "apart": "in which process it trains, from the same checkpoints to the same bits",
 }
 
 BASES = {
@@ -549,6 +550,7 @@ def test_what_surrounds_a_run_is_in_a_key_or_on_the_list(make_snapshot, monkeypa
         "interactive": True,
         "wait": False,
         "verify": True,
+        "apart": True,
     }
     before = keys_of(spec, make_snapshot(), context)
     for field in fields(RunContext):
