@@ -119,6 +119,7 @@ CONTEXT_UNTOUCHED = {
     "wait": "whether to wait for another process",
     "verify": "how files are looked at; what they hold is in the fingerprint",
     "apart": "in which process it trains, from the same checkpoints to the same bits",
+    "owner": "on which machines it trains",
 }
 
 BASES = {
@@ -551,6 +552,7 @@ def test_what_surrounds_a_run_is_in_a_key_or_on_the_list(make_snapshot, monkeypa
         "wait": False,
         "verify": True,
         "apart": True,
+        "owner": object(),
     }
     before = keys_of(spec, make_snapshot(), context)
     for field in fields(RunContext):
