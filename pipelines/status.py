@@ -140,6 +140,16 @@ def decide_problems(standing: Standing, local: Sequence[str], stopped: str, now:
     return tuple(found)
 
 
+def describe_look(record: RefreshRecord) -> str:
+    """What the last look at the data came to, in words: its decision, or the training that came of it."""
+    decision, trained = record.decision, record.trained
+    if decision is None:
+        return ""
+    if decision.action == "train" and trained is not None and record.base != trained.key:
+        return f"trained, {trained.verdict}: {decision.reason}"
+    return f"{decision.action}: {decision.reason}"
+
+
 async def _read() -> list[Standing]:
     ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
     async with get_client() as client:
@@ -176,7 +186,7 @@ async def _standing(client: PrefectClient, found: DeploymentResponse, name: str,
         next=_describe(due, due.next_scheduled_start_time or due.expected_start_time) if due else None,
         champion=local.champion,
         champion_since=local.since,
-        data=f"{decision.action}: {decision.reason}" if decision else "",
+        data=describe_look(local.record) if decision else "",
         data_at=local.record.trained.at if local.record.trained else "",
     )
     stopped = decision.reason if decision and decision.action == "stop" else ""

@@ -8,12 +8,15 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from transferflow.pipelines.deployments import deploy_specs
 from transferflow.pipelines.project import find_project, spec_digest
-from transferflow.pipelines.status import RunStanding, Standing, decide_problems
+from transferflow.pipelines.status import RunStanding, Standing, decide_problems, describe_look
 from transferflow.pipelines.wanted import Target
 
 from transferflow.cli.main import main
 from transferflow.spec.load import load_spec
+from transferflow.stages.refresh.decide import RefreshDecision
+from transferflow.stages.refresh.record import RefreshRecord, Trained
 
+TRAIN = RefreshDecision("train", "3 added")
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 GOOD = Standing("train/p.a", "gpu", 1, False, RunStanding("1", "Completed", "", ""), None)
 
@@ -43,6 +46,23 @@ def due(minutes_ago):
 )
 def test_what_needs_a_person_is_said_once(standing, stopped, problems):
     assert decide_problems(standing, (), stopped, NOW) == problems
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (RefreshRecord(), ""),
+        (RefreshRecord(decision=RefreshDecision("wait", "it is copied")), "wait: it is copied"),
+        (RefreshRecord(decision=TRAIN), "train: 3 added"),
+        (RefreshRecord(base="old", decision=TRAIN, trained=Trained("old", "")), "train: 3 added"),
+        (
+            RefreshRecord(base="old", decision=TRAIN, trained=Trained("new", "", "HOLD")),
+            "trained, HOLD: 3 added",
+        ),
+    ],
+)
+def test_a_look_that_led_to_a_training_says_what_became_of_it(record, said):
+    assert describe_look(record) == said
 
 
 @pytest.mark.slow
