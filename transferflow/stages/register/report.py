@@ -164,6 +164,7 @@ def _facts(spec: ExperimentSpec, history: dict[str, Any]) -> tuple[tuple[str, st
         if parts
         else None,
         ("temperature", f"{temperature:.3f}") if temperature else None,
+        ("masks", "compared in the size of data.fit") if spec.evaluation.mask_size == "resized" else None,
         ("steps left out", f"{skipped}, whose loss or gradient was not finite") if skipped else None,
     )
     return (
