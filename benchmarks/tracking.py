@@ -2,10 +2,10 @@
 
     python benchmarks/tracking.py --away 60
 
-One training without tracking, and one that is watched on a real server, which is stopped (SIGSTOP: it takes
-connections and answers none) for a time in its middle. Printed: the share of the training's own thread that
-the hook takes (all of it, file and all), the median step without tracking, watched, and watched while the
-server is away, with their ratios, and what of the points that were told has arrived, once each.
+A short training without tracking, and one that is watched on a real server, which is stopped (SIGSTOP: it
+takes connections and answers none) for a time in its middle. Printed: the share of the training's own thread
+that the hook takes (all of it, file and all), the median step without tracking, watched, and watched while
+the server is away, with their ratios, and what of the points that were told has arrived, once each.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def measure(folder: Path, epochs: int, away: float, calm: float) -> dict[str, An
     server, url = start_server(folder)
     try:
         alone, watched, spent = Course(None, away, calm), Course(server, away, calm), []
-        train(folder, epochs, alone, None, [])
+        train(folder, max(1, epochs // 4), alone, None, [])
         began = time.perf_counter()
         train(folder, epochs, watched, url, spent)
         seconds = time.perf_counter() - began
@@ -206,7 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--away", type=float, default=60.0, help="seconds")
     parser.add_argument("--calm", type=float, default=20.0, help="seconds before that")
-    parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--epochs", type=int, default=30, help="of the watched one: more than it is away")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
