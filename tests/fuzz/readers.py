@@ -32,7 +32,7 @@ from pydantic import TypeAdapter
 from pydicom.data import get_testdata_file
 
 from transferflow.data.files.decode import decode_image
-from transferflow.data.formats.mask_pixels import read_mask_values
+from transferflow.data.formats.mask_pixels import read_mask
 from transferflow.data.listing import load_listing
 from transferflow.errors import TransferflowError
 from transferflow.models.weights.state_files import read_state
@@ -169,7 +169,7 @@ READERS: Mapping[str, tuple[Read, tuple[bytes, ...]]] = {
     "yolo labels": (_yolo("labels/a.txt"), (b"0 .5 .5 .2 .2\n0 .1 .1 .4 .1 .4 .4\n",)),
     "yolo names": (_yolo("data.yaml"), (b"path: .\ntrain: images\nnc: 2\nnames: {0: a, 1: b}\n",)),
     "mask": (
-        lambda file: (read_mask_values(file, colours=False), read_mask_values(file, colours=True)),
+        lambda file: (read_mask(file, colours=False), read_mask(file, colours=True)),
         (_gray("PNG", _PIXELS[..., 0] % 3), _gray("TIFF", _PIXELS[..., 0] % 3)),
     ),
     "tiff": (

@@ -13,7 +13,7 @@ from PIL import Image
 from transferflow.data.files.boxes import Seen
 from transferflow.data.files.pixels import orient
 from transferflow.data.formats.mask_coding import index_coding
-from transferflow.data.formats.mask_pixels import read_mask_values
+from transferflow.data.formats.mask_pixels import read_mask
 from transferflow.data.formats.masks import MaskFiles, inspect_mask
 from transferflow.errors import DataError
 
@@ -126,7 +126,7 @@ def gray_png(values, bits, transparent=None):
 def test_gray_of_few_bits_is_read_as_stored(tmp_path, bits, transparent):
     stored = (np.arange(24).reshape(3, 8) % 2**bits).astype(np.uint8)
     (tmp_path / "m.png").write_bytes(gray_png(stored, bits, transparent))
-    assert np.array_equal(read_mask_values(tmp_path / "m.png", colours=False), stored)
+    assert np.array_equal(read_mask(tmp_path / "m.png", colours=False)[0], stored)
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw"])
@@ -141,17 +141,17 @@ def test_inverted_gray_is_read_as_stored(tmp_path, dtype, compression):
         values = stored * (1 if dtype == np.bool_ else 255)
         image = Image.fromarray(~(stored * 255)).convert("1" if dtype == np.bool_ else "L")
         image.save(tmp_path / "m.tif", compression=compression, tiffinfo={262: 0})
-    assert np.array_equal(read_mask_values(tmp_path / "m.tif", colours=False), values)
+    assert np.array_equal(read_mask(tmp_path / "m.tif", colours=False)[0], values)
 
 
 def test_transparency_is_left_aside(tmp_path):
     values = np.array([[0, 1, 2], [2, 2, 0]], np.uint8)
     alpha = np.array([[0, 255, 9], [0, 0, 0]], np.uint8)
     Image.merge("LA", [Image.fromarray(values), Image.fromarray(alpha)]).save(tmp_path / "la.png")
-    assert np.array_equal(read_mask_values(tmp_path / "la.png", colours=False), values)
+    assert np.array_equal(read_mask(tmp_path / "la.png", colours=False)[0], values)
     bands = [Image.fromarray(values * 100), *(Image.fromarray(values) for _ in range(2))]
     Image.merge("RGBA", [*bands, Image.fromarray(alpha)]).save(tmp_path / "rgba.png")
-    assert read_mask_values(tmp_path / "rgba.png", colours=True).tolist() == [
+    assert read_mask(tmp_path / "rgba.png", colours=True)[0].tolist() == [
         [0, 0x640101, 0xC80202],
         [0xC80202, 0xC80202, 0],
     ]
@@ -160,7 +160,7 @@ def test_transparency_is_left_aside(tmp_path):
 def test_wide_values_are_no_colours(tmp_path):
     Image.fromarray(np.zeros((2, 2), np.uint16)).save(tmp_path / "m.png")
     with pytest.raises(DataError, match="I;16 image, not one of colours"):
-        read_mask_values(tmp_path / "m.png", colours=True)
+        read_mask(tmp_path / "m.png", colours=True)
 
 
 @pytest.mark.parametrize(

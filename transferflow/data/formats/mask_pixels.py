@@ -16,6 +16,8 @@ from transferflow.errors import DataError
 from transferflow.limits import MAX_TIFF_PAGES
 
 Values = NDArray[np.int32]
+Palette = tuple[int, ...]
+"""Colour of each value, packed as 0xRRGGBB."""
 
 _INDEX_MODES = ("1", "L", "P", "LA", "PA", "I;16", "I;16B", "I;16L", "I;16N", "I")
 _COLOUR_MODES = ("1", "L", "P", "LA", "PA", "RGB", "RGBA")
@@ -25,8 +27,8 @@ _GRAY = re.compile(r"(?P<one>1)?L?(;(?P<bits>[24])?R?(?P<inverted>I)?R?)?")
 """How Pillow names the layout of gray pixels: `L;2` is 2 bits, an `I` behind them inverted (TIFF)."""
 
 
-def read_mask_values(file: Path, *, colours: bool) -> Values:
-    """Values of every pixel as the file stores them, upright: int32, H x W.
+def read_mask(file: Path, *, colours: bool) -> tuple[Values, Palette]:
+    """Values of every pixel as the file stores them, upright (int32, H x W), and its palette.
 
     A gray mask of 1, 2 or 4 bits holds 0 to 15, though image readers stretch it to 0 to 255; a palette's
     colours and a transparency are left aside.
@@ -46,6 +48,7 @@ def read_mask_values(file: Path, *, colours: bool) -> Values:
             mode, layout = image.mode, _layout(image)
             seen = ImageOps.exif_transpose(image)
             array = np.asarray(seen.convert("RGB") if colours and mode in _COLOUR_MODES else seen)
+            palette = () if colours else _palette_of(image)
     except DataError:
         raise
     except Exception as error:  # a damaged file makes decoders raise anything
@@ -54,18 +57,13 @@ def read_mask_values(file: Path, *, colours: bool) -> Values:
     _require_mode(mode, file, array, colours=colours)
     if colours:
         wide = array.astype(np.int32)
-        return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
-    return _as_stored(array[..., 0] if array.ndim == 3 else array, layout)
+        return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2], ()
+    return _as_stored(array[..., 0] if array.ndim == 3 else array, layout), palette
 
 
-def read_palette(file: Path) -> tuple[int, ...]:
-    """Colours of a mask's palette, packed as 0xRRGGBB; empty where it has none.
-
-    Raises:
-        OSError: If the file can't be read.
-    """
-    with open_image(file) as image:
-        raw = (image.getpalette("RGB") or []) if image.mode in ("P", "PA") else []
+def _palette_of(image: ImageFile.ImageFile) -> Palette:
+    """Colours of a palette; empty where there is none."""
+    raw = (image.getpalette("RGB") or []) if image.mode in ("P", "PA") else []
     return tuple(
         red << 16 | green << 8 | blue for red, green, blue in zip(raw[::3], raw[1::3], raw[2::3], strict=True)
     )

@@ -18,7 +18,7 @@ from transferflow.data.files.pixels import orient
 from transferflow.data.formats.coco import BACKGROUND
 from transferflow.data.formats.coco_file import CocoFile, CocoImage, load_coco_file
 from transferflow.data.formats.mask_coding import index_coding, show_colour
-from transferflow.data.formats.mask_pixels import Values, read_mask_values, read_palette
+from transferflow.data.formats.mask_pixels import Palette, Values, read_mask
 from transferflow.data.formats.rle import draw_runs, encode_segmentation
 from transferflow.data.records import DatasetSnapshot, MaskCoding
 from transferflow.errors import DataError
@@ -113,19 +113,18 @@ class MaskFiles:
         Raises:
             DataError: If the mask can't be read.
         """
-        file, image_id = split_mask(mask)
-        if image_id is not None:
-            return self._draw(load_annotations(self.root, file), image_id)
-        return read_mask_values(self.root / file, colours=self.coding.colours)
+        return self.read_with_palette(mask)[0]
 
-    def palette(self, mask: str) -> tuple[int, ...]:
-        """Colours (0xRRGGBB) that a file of indices shows its values in; empty where it has none.
+    def read_with_palette(self, mask: str) -> tuple[Values, Palette]:
+        """Raw values, see `read_raw`, and the colours that a file of indices shows them in, if it does.
 
         Raises:
-            OSError: If the file can't be read.
+            DataError: If the mask can't be read.
         """
         file, image_id = split_mask(mask)
-        return read_palette(self.root / file) if image_id is None and not self.coding.colours else ()
+        if image_id is not None:
+            return self._draw(load_annotations(self.root, file), image_id), ()
+        return read_mask(self.root / file, colours=self.coding.colours)
 
     def to_classes(self, raw: Values, mask: str) -> Pixels:
         """Map raw values to class indices.
@@ -192,8 +191,7 @@ def inspect_mask(files: MaskFiles, mask: str) -> MaskFacts:
     try:
         status = (files.root / split_mask(mask)[0]).stat()
         sha256 = files.digest(mask)
-        raw = files.read_raw(mask)
-        palette = files.palette(mask)
+        raw, palette = files.read_with_palette(mask)
     except OSError as error:
         reason = error.strerror or error
         return MaskFacts(problem_kind="bad_mask", problem=f"the mask can't be read: {reason}")
