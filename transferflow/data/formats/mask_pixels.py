@@ -30,8 +30,8 @@ _GRAY = re.compile(r"(?P<one>1)?L?(;(?P<bits>[24])?R?(?P<inverted>I)?R?)?")
 def read_mask(file: Path, *, colours: bool) -> tuple[Values, Palette]:
     """Values of every pixel as the file stores them, upright (int32, H x W), and its palette.
 
-    A gray mask of 1, 2 or 4 bits holds 0 to 15, though image readers stretch it to 0 to 255; a palette's
-    colours and a transparency are left aside.
+    A gray mask of 1, 2 or 4 bits holds 0 to 15, though image readers stretch it to 0 to 255; neither a
+    palette nor a transparency changes a value.
 
     Args:
         file: The mask.
