@@ -16,8 +16,9 @@ from torch import nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.stages.context import RunContext
-from transferflow.stages.plan.compile import compile_plan, epoch_rates
-from transferflow.stages.train.job import optimizer_settings
+from transferflow.stages.plan.compile import compile_plan
+from transferflow.stages.plan.epoch_rates import epoch_rates
+from transferflow.stages.train.settings import optimizer_settings
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_parts
 from transferflow.training.job import LoopSettings, TrainJob

@@ -19,7 +19,7 @@ from torchvision.models.segmentation import DeepLabV3_ResNet50_Weights, deeplabv
 from transferflow.models.segmentation.heads import FixedBatchNorm2d
 from transferflow.spec.load import load_spec
 from transferflow.stages.split_images import eval_transform_of
-from transferflow.stages.train.job import optimizer_settings
+from transferflow.stages.train.settings import optimizer_settings
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.store import file_digest
 from transferflow.tasks.build import build_parts

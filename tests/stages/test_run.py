@@ -15,7 +15,8 @@ from transferflow.inference.predict import predict_images
 from transferflow.inference.sources import NamedImage
 from transferflow.stages.bundles import open_model
 from transferflow.stages.context import RunContext
-from transferflow.stages.plan.compile import compile_plan, epoch_rates
+from transferflow.stages.plan.compile import compile_plan
+from transferflow.stages.plan.epoch_rates import epoch_rates
 from transferflow.stages.register.standing import describe_standing
 from transferflow.stages.run import run_plan
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from transferflow.spec import ExperimentSpec
     from transferflow.stages.context import RunContext
     from transferflow.stages.outcome import StageOutcome
+    from transferflow.stages.plan.compile import Plan
+    from transferflow.training.rate_plan import RateRow
 
 
 NOT_PROMOTED = 3
@@ -160,15 +162,13 @@ def plan(
     """Show what a run would do, and why: stages, images, what trains at which rate; changes nothing."""
     loaded = load_spec(spec, overrides or ())
     from transferflow.cli.plan_view import plan_view
-    from transferflow.cli.rates_table import rates_table
-    from transferflow.cli.rates_view import draw_rates
     from transferflow.stages.context import build_context
-    from transferflow.stages.plan.compile import compile_plan, epoch_rates
+    from transferflow.stages.plan.compile import compile_plan
 
     context = build_context(home, tracking_uri, offline)
     with naming_the_spec(spec, overrides or ()):
         compiled = compile_plan(loaded, context)
-    rows = epoch_rates(compiled) if rates else ()
+    rows = _rates(compiled) if rates else ()
     if as_json:
         document = compiled.to_json() | ({"rates": [asdict(row) for row in rows]} if rates else {})
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
@@ -176,10 +176,19 @@ def plan(
     out = output()
     out.print(plan_view(compiled, defaults), soft_wrap=False)
     if rates:
+        from transferflow.cli.rates_table import rates_table
+        from transferflow.cli.rates_view import draw_rates
+
         figure = context.reports / f"{loaded.name}-rates.svg"
         draw_rates(rows, figure)
         out.print(rates_table(rows, out.width), soft_wrap=False)
         out.print(f"figure: {figure}")
+
+
+def _rates(compiled: Plan) -> tuple[RateRow, ...]:
+    from transferflow.stages.plan.epoch_rates import epoch_rates  # loads torch
+
+    return epoch_rates(compiled)
 
 
 def _log_to_terminal() -> None:

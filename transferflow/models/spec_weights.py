@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from transferflow.models.backbones.weights import locate_weights, missing_among
+from transferflow.models.backbones.weights import locate_weights
 from transferflow.models.clip_text import text_files
 from transferflow.models.torchvision_start import whole_file, whole_weights
-from transferflow.models.weights.files import LocalFile, Url, WeightFile, find_weights
-from transferflow.models.weights.lock import (
-    check_weights,
-    for_each_file,
-    locked_sha256,
-)
+from transferflow.models.weights.files import WeightFile
+from transferflow.models.weights.lock import check_weights, for_each_file
+from transferflow.models.weights.needed import NeededWeights, missing_among
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.sections.head import LinearHead, ZeroShotHead
 from transferflow.spec.sections.published import starts_whole
-from transferflow.store import known_digest
 
 
 def weights_of(spec: ExperimentSpec) -> WeightFile | None:
@@ -47,6 +41,16 @@ def files_of(spec: ExperimentSpec) -> tuple[WeightFile, ...]:
     return (*found, *text_files(spec.backbone)) if needs_text else found
 
 
+def needed_weights(spec: ExperimentSpec) -> NeededWeights:
+    """Both of them: see `weights_of` and `files_of`.
+
+    Raises:
+        PlanError: If there is no such model.
+        WeightsError: If the model has no such weights.
+    """
+    return NeededWeights(weights_of(spec), files_of(spec))
+
+
 def missing_spec_weights(spec: ExperimentSpec, *, offline: bool = False) -> tuple[WeightFile, ...]:
     """Files that a run of the spec would have to download first.
 
@@ -64,30 +68,3 @@ def check_spec_weights(spec: ExperimentSpec) -> None:
         WeightsError: If a file is another one, or the lock file has no entry for it; with every problem.
     """
     for_each_file(files_of(spec), check_weights)
-
-
-def weights_identity(spec: ExperimentSpec) -> Mapping[str, str]:
-    """What names the very weights in a stage's key: their address, and the hash where one is known.
-
-    `DEFAULT` may mean another file in another version of a library, and a local file may change its content.
-    With a lock file, every file has the hash that is locked.
-
-    Raises:
-        WeightsError: If the lock file has no entry for one of the files.
-    """
-    hashes = {file.address: locked_sha256(file) for file in files_of(spec)}
-    return {**_own_identity(spec), **{address: sha256 for address, sha256 in hashes.items() if sha256}}
-
-
-def _own_identity(spec: ExperimentSpec) -> Mapping[str, str]:
-    file = weights_of(spec)
-    if file is None:
-        return {}
-    match file.location:
-        case Url(sha256=sha256):
-            return {file.address: sha256 or ""}
-        case LocalFile():
-            path = find_weights(file)
-            return {file.tag: "" if path is None else known_digest(path)}
-        case _:
-            return {file.address: ""}

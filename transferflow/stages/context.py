@@ -65,6 +65,11 @@ class RunContext:
         """Folder of what frozen parts of models have computed, which all runs share."""
         return self.home / "cache" / "activations"
 
+    @property
+    def known_models(self) -> Path:
+        """Folder of what plans have found out of models, which all runs share."""
+        return self.home / "cache" / "models"
+
     def points(self, train_key: str) -> Path:
         """Folder of what a training tells those who watch it, until it is registered."""
         return self.home / "tracking" / "train" / train_key

@@ -57,7 +57,8 @@ def _require_training(spec: ExperimentSpec, context: RunContext) -> None:
     require_home(context)
     require_transforms(spec)
     require_layers(spec, context)
-    require_possible_devices(spec, context)
+    if context.store.last_inputs("train", spec.name) is None:  # later runs look when they train
+        require_possible_devices(spec)
 
 
 def run_preflight(spec: ExperimentSpec, context: RunContext) -> tuple[Preflight, Path]:

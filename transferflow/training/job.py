@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from torch import Tensor, nn
-
-from transferflow.data.loading.batch import Batch
-from transferflow.models.layers import LayerGroup
 from transferflow.training.ranks import ALONE, Ranks
 
-Losses = Mapping[str, Tensor]
-LossCounts = Callable[[Batch], Mapping[str, float]]
+if TYPE_CHECKING:  # a plan that is known needs these settings, and no torch
+    from torch import Tensor, nn
+
+    from transferflow.data.loading.batch import Batch
+    from transferflow.models.layers import LayerGroup
+
+Losses = Mapping[str, "Tensor"]
+LossCounts = Callable[["Batch"], Mapping[str, float]]
 """What a named loss is a mean over in a batch (pixels, weights of classes); images, where it says nothing."""
 
 
@@ -40,7 +42,7 @@ class StartLoss:
     high: float
 
 
-StartLosses = Callable[[Batch], Mapping[str, StartLoss]]
+StartLosses = Callable[["Batch"], Mapping[str, StartLoss]]
 """What the named losses of a batch, on the CPU, should be before any step; those that nobody can tell are
 left out."""
 

@@ -15,12 +15,12 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_V2_Weights
 
 from transferflow.errors import WeightsError
 from transferflow.models.backbones.build import build_backbone
-from transferflow.models.backbones.weights import locate_weights, missing_among
+from transferflow.models.backbones.weights import locate_weights
 from transferflow.models.spec_weights import (
     check_spec_weights,
     files_of,
     missing_spec_weights,
-    weights_identity,
+    needed_weights,
     weights_of,
 )
 from transferflow.models.weights.files import WeightFile, is_offline
@@ -30,6 +30,7 @@ from transferflow.models.weights.lock import (
     verified_weights,
     write_lock,
 )
+from transferflow.models.weights.needed import missing_among, weights_identity
 from transferflow.spec import ExperimentSpec
 
 
@@ -41,6 +42,10 @@ def spec(**changes):
         "backbone": {"source": "torchvision", "name": "resnet50"},
     }
     return ExperimentSpec.model_validate(values | changes)
+
+
+def identity_of(spec):
+    return weights_identity(needed_weights(spec))
 
 
 @pytest.fixture
@@ -120,12 +125,12 @@ def test_identity_follows_the_content_of_a_local_file(tmp_path):
     path = tmp_path / "mine.pth"
     mine = spec(backbone={"source": "checkpoint", "name": "resnet18", "weights": str(path)})
     path.write_bytes(b"one")
-    first = weights_identity(mine)
+    first = identity_of(mine)
     path.write_bytes(b"two")
-    assert first != weights_identity(mine)
-    assert weights_identity(mine) == {"mine.pth": hashlib.sha256(b"two").hexdigest()}
-    assert list(weights_identity(spec())) == [library.ResNet50_Weights.DEFAULT.url]
-    assert weights_identity(spec(backbone={"source": "timm", "name": "resnet50", "weights": "none"})) == {}
+    assert first != identity_of(mine)
+    assert identity_of(mine) == {"mine.pth": hashlib.sha256(b"two").hexdigest()}
+    assert list(identity_of(spec())) == [library.ResNet50_Weights.DEFAULT.url]
+    assert identity_of(spec(backbone={"source": "timm", "name": "resnet50", "weights": "none"})) == {}
 
 
 def test_a_locked_file_is_verified_in_every_run(published, lock):
@@ -177,15 +182,15 @@ def test_with_a_lock_the_identity_is_what_is_locked(published, lock):
     mine = spec(backbone={"source": "torchvision", "name": "resnet18", "weights": "IMAGENET1K_V1"})
     entry = lock_weights(locate_weights(section), path)
     write_lock(lock, [entry])
-    assert weights_identity(mine) == {entry.address: hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert identity_of(mine) == {entry.address: hashlib.sha256(path.read_bytes()).hexdigest()}
     check_spec_weights(mine)
     path.unlink()  # what was trained before needs no weights: their entry will do
     check_spec_weights(mine)
     write_lock(lock, [])
-    for look in (check_spec_weights, weights_identity):
+    for look in (check_spec_weights, identity_of):
         with pytest.raises(WeightsError, match="not in the lock file"):
             look(mine)
-    assert weights_identity(spec(backbone={"source": "timm", "name": "resnet50", "weights": "none"})) == {}
+    assert identity_of(spec(backbone={"source": "timm", "name": "resnet50", "weights": "none"})) == {}
 
 
 def test_every_file_of_a_spec_is_in_its_identity(tmp_path, lock):
@@ -198,7 +203,7 @@ def test_every_file_of_a_spec_is_in_its_identity(tmp_path, lock):
     some = tmp_path / "some"
     some.write_bytes(b"x")
     write_lock(lock, [lock_weights(file, some) for file in files_of(mine)])
-    assert len(weights_identity(mine)) == 3
+    assert len(identity_of(mine)) == 3
 
 
 @pytest.mark.parametrize(
@@ -240,7 +245,8 @@ def test_hub_files_come_through_the_hubs_client(tmp_path, loopback):
         "from pydantic import TypeAdapter\n"
         "from transferflow.errors import WeightsError\n"
         "from transferflow.models.backbones.build import build_backbone\n"
-        "from transferflow.models.backbones.weights import locate_weights, missing_among\n"
+        "from transferflow.models.backbones.weights import locate_weights\n"
+        "from transferflow.models.weights.needed import missing_among\n"
         "from transferflow.spec.sections.backbone import Backbone\n"
         "make = TypeAdapter(Backbone).validate_python\n"
         "section = make({'source': 'timm', 'name': 'test_resnet'})\n"

@@ -2,8 +2,11 @@
 
 import pytest
 
+from transferflow.models.weights.needed import NeededWeights
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.plan.caching import plan_caches
+from transferflow.stages.plan.facts import ModelFacts
+from transferflow.stages.plan.look import find_cuts
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_parts
 
@@ -24,8 +27,10 @@ def planned():
         }
         spec = ExperimentSpec.model_validate(document)
         parts = build_parts(spec, ("a", "b"), pretrained=False, device="meta")
-        freeze = compile_training_plan(spec, parts).freeze
-        return plan_caches(spec, parts, freeze, IMAGES, (3, 64, 64), is_varied=is_varied)
+        training = compile_training_plan(spec, parts)
+        cuts = find_cuts(parts, training.freeze, (3, 64, 64))
+        facts = ModelFacts(NeededWeights(None, ()), training, cuts, is_varied, {}, ())
+        return plan_caches(spec, facts, IMAGES)
 
     return plan
 

@@ -6,6 +6,7 @@ import pytest
 from torchvision.models import ResNet18_Weights
 
 from transferflow.models.backbones.build import preprocessing_of
+from transferflow.models.spec_weights import weights_of
 from transferflow.spec.sections.metrics import SINGLE_LABEL
 from transferflow.stages.plan.defaults import resolved_values
 from transferflow.stages.split_images import eval_transform_of
@@ -55,6 +56,5 @@ def test_what_the_spec_says_is_not_open(build_spec):
 
 
 def _resolved(spec):
-    return resolved_values(
-        spec, eval_transform_of(spec, preprocessing_of(spec.backbone, spec.data.image_size))
-    )
+    transform = eval_transform_of(spec, preprocessing_of(spec.backbone, spec.data.image_size))
+    return resolved_values(spec, transform, weights_of(spec))

@@ -1,9 +1,8 @@
 import pytest
 
 from transferflow.spec import ExperimentSpec
+from transferflow.stages.plan.look import look_at_model
 from transferflow.stages.plan.warnings import collect_warnings
-from transferflow.stages.train.training_plan import compile_training_plan
-from transferflow.tasks.build import build_parts
 
 RESNET = {"source": "torchvision", "name": "resnet50"}
 DATA = {
@@ -21,9 +20,8 @@ def warnings(kind="classification", channels=1, images=None, **sections):
         "backbone": RESNET,
     }
     spec = ExperimentSpec.model_validate(document | sections)
-    parts = build_parts(spec, ("a", "b"), pretrained=False, device="meta")
-    plan = compile_training_plan(spec, parts)
-    return collect_warnings(spec, parts, plan.rows, images or {"train": 5000}, will_train=False)
+    facts = look_at_model(spec, ("a", "b"))
+    return collect_warnings(spec, facts, images or {"train": 5000}, will_train=False)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import assert_never
 
 from transferflow.models.backbones.from_checkpoint import checkpoint_file
@@ -13,14 +12,7 @@ from transferflow.models.backbones.torchvision_weights import (
     resolve_torchvision,
     torchvision_file,
 )
-from transferflow.models.weights.files import (
-    LocalFile,
-    PackageFile,
-    WeightFile,
-    find_weights,
-    is_offline,
-    missing_error,
-)
+from transferflow.models.weights.files import WeightFile
 from transferflow.spec.sections.backbone import (
     Backbone,
     CheckpointBackbone,
@@ -50,19 +42,6 @@ def locate_weights(section: Backbone) -> WeightFile | None:
             return package_file(section.sha256)
         case _:
             assert_never(section)
-
-
-def missing_among(files: Sequence[WeightFile], *, offline: bool = False) -> tuple[WeightFile, ...]:
-    """The files that have to be downloaded first.
-
-    Raises:
-        WeightsError: If some are not here and can't be downloaded; names each of them.
-    """
-    absent = tuple(file for file in files if find_weights(file) is None)
-    lost = [f for f in absent if is_offline(offline) or isinstance(f.location, LocalFile | PackageFile)]
-    if lost:
-        raise missing_error(*lost)
-    return absent
 
 
 def is_dense(section: Backbone) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch.utils._pytree import TreeSpec
+if TYPE_CHECKING:
+    from torch.utils._pytree import TreeSpec
 
 
 @dataclass(frozen=True)

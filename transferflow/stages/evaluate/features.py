@@ -23,7 +23,8 @@ from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import logger
 from transferflow.stages.split_images import build_split_images, eval_transform_of
-from transferflow.stages.train.job import activation_room, cache_setting, loop_settings
+from transferflow.stages.train.job import activation_room
+from transferflow.stages.train.settings import cache_setting, loop_settings
 from transferflow.stages.train.validation_inputs import ValidationInputs
 from transferflow.tasks.build import build_parts
 from transferflow.training.activations.cache import CachedLoader

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from transferflow.models.cut.cut import Cut, Uncut
-from transferflow.models.cut.find import find_cut
 from transferflow.spec import ExperimentSpec
-from transferflow.stages.train.job import cache_setting
-from transferflow.tasks.base import ModelParts
-from transferflow.training.activations.decide import bytes_of, decide_views, planned_epochs
-from transferflow.training.freezing import apply_freeze
-from transferflow.training.job import FreezePhase, FreezeSchedule
-
-_SHAPES = "images keep their shape, so that what is computed of each has another size"
+from transferflow.stages.plan.facts import CutFacts, ModelFacts
+from transferflow.stages.train.settings import cache_setting
+from transferflow.training.activations.decide import decide_views, planned_epochs
+from transferflow.training.job import FreezePhase
 
 
 @dataclass(frozen=True)
@@ -47,75 +42,53 @@ class PhaseCache:
 SUGGESTED_VIEWS = 4
 
 
-def plan_caches(
-    spec: ExperimentSpec,
-    parts: ModelParts,
-    freeze: FreezeSchedule,
-    images: Mapping[str, int],
-    shape: tuple[int, int, int] | None,
-    *,
-    is_varied: bool,
-) -> tuple[PhaseCache, ...]:
-    """What each phase computes once; the model is in train mode afterwards, all of it training.
+def plan_caches(spec: ExperimentSpec, facts: ModelFacts, images: Mapping[str, int]) -> tuple[PhaseCache, ...]:
+    """What each phase computes once.
 
     Args:
         spec: Says what may be cached.
-        parts: The model, on any device.
-        freeze: Its freeze schedule.
+        facts: Of its model.
         images: Images per split.
-        shape: Channels, height and width of the images; `None`: each has its own.
-        is_varied: Whether training images are varied at random.
     """
-    found = []
-    for phase in freeze.phases:
-        parts.model.train()
-        apply_freeze(parts.model, parts.groups, phase, freeze.batch_norm)
-        cut = Uncut(_SHAPES) if shape is None else find_cut(parts.model, shape)
-        found.append(_plan_phase(spec, freeze, phase, cut, images, is_varied))
-    parts.model.train().requires_grad_(True)
-    return tuple(found)
+    phases = zip(facts.training.freeze.phases, facts.cuts, strict=True)
+    return tuple(_plan_phase(spec, facts, phase, cut, images) for phase, cut in phases)
 
 
 def _plan_phase(
-    spec: ExperimentSpec,
-    freeze: FreezeSchedule,
-    phase: FreezePhase,
-    cut: Cut | Uncut,
-    images: Mapping[str, int],
-    is_varied: bool,
+    spec: ExperimentSpec, facts: ModelFacts, phase: FreezePhase, cut: CutFacts, images: Mapping[str, int]
 ) -> PhaseCache:
-    epochs = planned_epochs(freeze, phase.first_epoch, spec.training.epochs)
+    epochs = planned_epochs(facts.training.freeze, phase.first_epoch, spec.training.epochs)
     reason = next(_reasons(spec, epochs, cut), "")
-    if isinstance(cut, Uncut) or reason:
+    if reason:
         return PhaseCache(phase.first_epoch, epochs, None, (), 0, 0.0, 1.0, 1.0, reason)
     mixes = spec.augmentation.mixup > 0 or spec.augmentation.cutmix > 0
-    views = decide_views(cache_setting(spec), is_varied=is_varied, mixes=mixes)
+    views = decide_views(cache_setting(spec), is_varied=facts.is_varied, mixes=mixes)
     itemsize = 2 if spec.training.precision in ("bf16", "fp16") else 4
     kept = images.get("train", 0) * (views or 0) + images.get("val", 0)
     share = images.get("val", 0) / max(1, images.get("train", 0))
-    could = SUGGESTED_VIEWS if is_varied and not mixes and views is None else None
+    could = SUGGESTED_VIEWS if facts.is_varied and not mixes and views is None else None
     return PhaseCache(
         phase.first_epoch,
         epochs,
         views,
         cut.boundary,
-        kept * bytes_of(cut, itemsize),
+        kept * cut.numbers * itemsize,
         cut.operations / max(1, cut.all_operations),
         _times_less(cut, epochs, views, share),
         1.0 if could is None else _times_less(cut, epochs, could, share),
     )
 
 
-def _reasons(spec: ExperimentSpec, epochs: int, cut: Cut | Uncut) -> Iterator[str]:
+def _reasons(spec: ExperimentSpec, epochs: int, cut: CutFacts) -> Iterator[str]:
     if cache_setting(spec) == "off":
         yield "it is off"
-    if isinstance(cut, Uncut):
+    if cut.reason:
         yield cut.reason
     if epochs < 2:
         yield "the phase has one epoch"
 
 
-def _times_less(cut: Cut, epochs: int, views: int | None, validation: float) -> float:
+def _times_less(cut: CutFacts, epochs: int, views: int | None, validation: float) -> float:
     """Arithmetic without a cache over that with one; a backward pass takes two forward passes."""
     frozen, rest = cut.operations, max(1, cut.all_operations - cut.operations)
     without = epochs * (frozen + 3 * rest + validation * (frozen + rest))

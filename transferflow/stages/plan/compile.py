@@ -10,12 +10,10 @@ from typing import Any, assert_never
 from transferflow.data.checks.findings import refuse_errors
 from transferflow.data.checks.labels import check_listed
 from transferflow.data.listing import load_listing
-from transferflow.data.loading.order import batches_in_epoch
 from transferflow.data.records import SPLITS, DatasetSnapshot, Listing
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.data.split import assign_splits
-from transferflow.data.transforms.evaluation import EvalTransform
-from transferflow.data.transforms.training import build_train_transform
+from transferflow.models.weights.needed import NeededWeights
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.former import complete_prepare_inputs, plain_inputs
@@ -27,20 +25,18 @@ from transferflow.stages.keys import (
 from transferflow.stages.names import require_known_classes
 from transferflow.stages.outcome import STAGES, StageName
 from transferflow.stages.plan.caching import PhaseCache, plan_caches
-from transferflow.stages.plan.defaults import resolved_values
+from transferflow.stages.plan.known_models import model_facts
 from transferflow.stages.plan.last_training import LastTraining, load_last_training
-from transferflow.stages.plan.requirements import require_right_weights, require_transforms
+from transferflow.stages.plan.requirements import (
+    require_possible_devices,
+    require_right_weights,
+    require_transforms,
+)
 from transferflow.stages.plan.warnings import collect_warnings
 from transferflow.stages.slices import read_slices, require_known_slices
-from transferflow.stages.split_images import eval_transform_of
-from transferflow.stages.train.job import optimizer_settings
 from transferflow.stages.train.key import complete_train_inputs
-from transferflow.stages.train.spread import require_devices
-from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan
+from transferflow.stages.train.layers import TrainingPlan
 from transferflow.store import ArtifactStore, digest
-from transferflow.tasks.base import ModelParts
-from transferflow.tasks.build import build_parts
-from transferflow.training.rate_plan import RateRow, rate_table
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,6 @@ class Plan:
         images: Images per split.
         exact: Whether `images` comes from a snapshot; otherwise files were listed and not opened.
         left_out: Files that prepare put into quarantine; 0 where it has not run.
-        parts: The model on the meta device.
         training: Freeze state and rates per layer group.
         caches: What each phase computes once; nothing where training is reused.
         last: What the spec's last training took.
@@ -89,7 +84,6 @@ class Plan:
     images: Mapping[str, int]
     exact: bool
     left_out: int
-    parts: ModelParts
     training: TrainingPlan
     caches: tuple[PhaseCache, ...]
     last: LastTraining
@@ -130,7 +124,6 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
         WeightsError: If weights on this machine are not those that the spec and the lock file name.
     """
     require_transforms(spec)
-    require_right_weights(spec)
     listing = load_listing(spec.data, spec.task.truth)
     prepared = complete_prepare_inputs(spec, context.store, listing).inputs
     artifact = context.store.find("prepare", digest(prepared))
@@ -139,17 +132,15 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
     require_known_classes(spec, classes)
     require_known_slices(spec, listing)
     refuse_errors([*listing.findings, *check_listed(spec.data, spec.task.truth, listing)])
-    parts = build_parts(spec, classes, pretrained=False, device="meta")
-    training = compile_training_plan(spec, parts)
-    stages = _stages(spec, context, prepared, snapshot)
+    facts = model_facts(spec, classes, context.known_models)
+    require_right_weights(facts.weights)
+    stages = _stages(spec, context, prepared, snapshot, facts.weights)
     images: Mapping[str, int] = (
         {split: snapshot.counts[split] for split in SPLITS} if snapshot else _expected_counts(listing, spec)
     )
     will_train = not all(stage.reused for stage in stages if stage.stage == "train")
     if will_train:
-        require_devices(spec)
-    warnings = collect_warnings(spec, parts, training.rows, images, will_train)
-    transform = eval_transform_of(spec, parts.preprocessing)
+        require_possible_devices(spec)
     return Plan(
         spec=spec,
         stages=stages,
@@ -158,36 +149,11 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
         images=images,
         exact=snapshot is not None,
         left_out=snapshot.quarantined if snapshot else 0,
-        parts=parts,
-        training=training,
-        caches=_caches(spec, parts, training, images, transform) if will_train else (),
+        training=facts.training,
+        caches=plan_caches(spec, facts, images) if will_train else (),
         last=load_last_training(context.store, spec.name),
-        resolved=resolved_values(spec, transform),
-        warnings=warnings,
-    )
-
-
-def _caches(
-    spec: ExperimentSpec,
-    parts: ModelParts,
-    training: TrainingPlan,
-    images: Mapping[str, int],
-    transform: EvalTransform,
-) -> tuple[PhaseCache, ...]:
-    varied = build_train_transform(spec.augmentation, transform, spec.task.truth.moving)
-    shape = None if transform.keeps_shape else (transform.channels, *transform.image_size)
-    return plan_caches(spec, parts, training.freeze, images, shape, is_varied=varied.is_varied)
-
-
-def epoch_rates(plan: Plan) -> tuple[RateRow, ...]:
-    """The rate of every group in every epoch, as the optimizer will hold it."""
-    steps = batches_in_epoch(plan.images.get("train", 0), plan.spec.training.batch_size, train=True)
-    return rate_table(
-        plan.training.rates,
-        plan.training.freeze,
-        optimizer_settings(plan.spec),
-        plan.spec.training.epochs,
-        max(1, steps),
+        resolved=facts.resolved,
+        warnings=collect_warnings(spec, facts, images, will_train),
     )
 
 
@@ -197,7 +163,11 @@ def _expected_counts(listing: Listing, spec: ExperimentSpec) -> dict[str, int]:
 
 
 def _stages(
-    spec: ExperimentSpec, context: RunContext, prepared: Mapping[str, Any], snapshot: DatasetSnapshot | None
+    spec: ExperimentSpec,
+    context: RunContext,
+    prepared: Mapping[str, Any],
+    snapshot: DatasetSnapshot | None,
+    needed: NeededWeights,
 ) -> tuple[StagePlan, ...]:
     """The stages in their order, each keyed with the key of the one before it."""
     first = _stage(context.store, spec, STAGES[0], prepared)
@@ -205,7 +175,7 @@ def _stages(
         return (first, *(StagePlan(stage, None, False, (), False) for stage in STAGES[1:]))
     stages, before = [first], digest(prepared)
     for stage in STAGES[1:]:
-        inputs = _inputs(stage, spec, context, snapshot, prepared, before)
+        inputs = _inputs(stage, spec, context, snapshot, prepared, needed, before)
         stages.append(_stage(context.store, spec, stage, inputs))
         before = digest(inputs)
     return tuple(stages)
@@ -217,13 +187,14 @@ def _inputs(
     context: RunContext,
     snapshot: DatasetSnapshot,
     prepared: Mapping[str, Any],
+    needed: NeededWeights,
     before: str,
 ) -> Mapping[str, Any]:
     match stage:
         case "prepare":
             return prepared
         case "train":
-            return complete_train_inputs(spec, context, snapshot).inputs
+            return complete_train_inputs(spec, context, snapshot, needed).inputs
         case "evaluate":
             return evaluate_inputs(spec, snapshot, before, read_slices(spec, snapshot))
         case "register":

@@ -8,19 +8,22 @@ from typing import Any
 from pydantic import BaseModel
 
 from transferflow.data.transforms.evaluation import EvalTransform
-from transferflow.models.spec_weights import weights_of
+from transferflow.models.weights.files import WeightFile
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import gate_metric, registered_model, watched_metric
 from transferflow.spec.sections.guide import backbone_lr_scale
 from transferflow.spec.sections.size import as_given
 
 
-def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[str, Any]:
+def resolved_values(
+    spec: ExperimentSpec, transform: EvalTransform, start: WeightFile | None
+) -> Mapping[str, Any]:
     """Key path to value, for every key that the user left out and every `auto` or `null` that means one.
 
-    Raises:
-        PlanError: If there is no such backbone.
-        WeightsError: If it has no such weights.
+    Args:
+        spec: The spec.
+        transform: Its eval transform.
+        start: The weights file that training starts from; `None` for a random start.
     """
     values = dict(_defaults(spec))
     statistics = {"mean": list(transform.mean), "std": list(transform.std)}
@@ -44,8 +47,7 @@ def resolved_values(spec: ExperimentSpec, transform: EvalTransform) -> Mapping[s
     values |= {path: meant for path, asked, meant in asked_and_meant if asked is None}
     if spec.training.early_stopping and spec.training.early_stopping.metric is None:
         values["training.early_stopping.metric"] = watched_metric(spec)
-    start = weights_of(spec) if getattr(spec.backbone, "weights", None) == "DEFAULT" else None
-    if start is not None:
+    if start is not None and getattr(spec.backbone, "weights", None) == "DEFAULT":
         values["backbone.weights"] = start.tag
     return {path: values[path] for path in sorted(values)}
 

@@ -7,9 +7,10 @@ from tempfile import TemporaryFile
 from transferflow.data.transforms.named import check_transforms
 from transferflow.errors import PlanError, Problem
 from transferflow.models.weights.files import WeightFile
-from transferflow.models.weights.lock import active_lock, for_each_file, verified_weights
+from transferflow.models.weights.lock import active_lock, check_weights, for_each_file, verified_weights
+from transferflow.models.weights.needed import NeededWeights
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.deciding import keeps_published_head
+from transferflow.spec.deciding import keeps_published_head, training_devices
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import download_bar, logger
 from transferflow.training.tracking.event_files import require_tensorboard
@@ -65,19 +66,18 @@ def require_weights(spec: ExperimentSpec, context: RunContext) -> None:
     if context.store.last_inputs("train", spec.name) is None:
         _fetch(spec, context)
     elif active_lock() is not None:
-        require_right_weights(spec)
+        from transferflow.models.spec_weights import check_spec_weights  # loads torch
+
+        check_spec_weights(spec)
 
 
-def require_right_weights(spec: ExperimentSpec) -> None:
+def require_right_weights(needed: NeededWeights) -> None:
     """Refuse files on this machine that are not those that the spec and the lock file name.
 
     Raises:
         WeightsError: With every problem.
-        PlanError: If there is no such model.
     """
-    from transferflow.models.spec_weights import check_spec_weights  # loads torch
-
-    check_spec_weights(spec)
+    for_each_file(needed.files, check_weights)
 
 
 def _fetch(spec: ExperimentSpec, context: RunContext) -> None:
@@ -112,13 +112,13 @@ def require_layers(spec: ExperimentSpec, context: RunContext) -> None:
     compile_training_plan(spec, parts)
 
 
-def require_possible_devices(spec: ExperimentSpec, context: RunContext) -> None:
-    """Refuse a first run that wants more devices than this machine has; later runs look when they train.
+def require_possible_devices(spec: ExperimentSpec) -> None:
+    """Refuse a training on devices that this machine has not.
 
     Raises:
-        PlanError: If it does.
+        PlanError: If it has them not.
     """
-    if context.store.last_inputs("train", spec.name) is None:
+    if training_devices(spec) > 1 or spec.training.device not in ("auto", "cpu"):
         from transferflow.stages.train.spread import require_devices  # loads torch
 
         require_devices(spec)

@@ -12,7 +12,8 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.split_images import build_split_images, eval_transform_of
 from transferflow.stages.train.head_start import apply_head_start
 from transferflow.stages.train.job import TrainingImages, build_training_images, compile_job
-from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan
+from transferflow.stages.train.layers import TrainingPlan
+from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_parts, build_task
 from transferflow.training.hooks import build_hook
 from transferflow.training.job import TrainJob

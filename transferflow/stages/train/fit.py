@@ -20,10 +20,11 @@ from transferflow.stages.progress import logger
 from transferflow.stages.split_images import SplitImages, eval_transform_of
 from transferflow.stages.train.assembly import FitInputs, assemble
 from transferflow.stages.train.head_start import apply_head_start
-from transferflow.stages.train.job import loop_settings
+from transferflow.stages.train.layers import TrainingPlan
 from transferflow.stages.train.preflight import keep_preflight, look_before_first_epoch
+from transferflow.stages.train.settings import loop_settings
 from transferflow.stages.train.tracking import train_watched
-from transferflow.stages.train.training_plan import TrainingPlan, compile_training_plan
+from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.store import write_atomic
 from transferflow.tasks.base import MIN_SCORE, TEMPERATURE
 from transferflow.tasks.build import build_parts, build_task

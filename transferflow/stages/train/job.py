@@ -10,19 +10,21 @@ from transferflow.data.loading.loader import Loader
 from transferflow.data.loading.shares import Share
 from transferflow.data.transforms.training import TrainTransform, build_train_transform
 from transferflow.spec import ExperimentSpec
-from transferflow.spec.deciding import watched_metric
-from transferflow.spec.sections.optimizer import AdamW, Sgd
-from transferflow.spec.sections.training import ActivationViews
 from transferflow.stages.context import RunContext
 from transferflow.stages.split_images import SplitImages, split_loader
-from transferflow.stages.train.training_plan import TrainingPlan
+from transferflow.stages.train.layers import TrainingPlan
+from transferflow.stages.train.settings import (
+    cache_setting,
+    checkpointing,
+    loop_settings,
+    optimizer_settings,
+)
 from transferflow.stages.train.validation import build_validation
 from transferflow.stages.train.validation_inputs import build_validation_inputs
 from transferflow.tasks.base import ModelParts, VisionTask
-from transferflow.training.activations.decide import Setting
 from transferflow.training.activations.job import cache_activations
 from transferflow.training.activations.room import Room
-from transferflow.training.job import Checkpointing, Hook, LoopSettings, OptimizerSettings, TrainJob
+from transferflow.training.job import Hook, TrainJob
 from transferflow.training.ranks import ALONE, Ranks
 
 
@@ -87,7 +89,7 @@ def compile_job(
         optimizer=optimizer_settings(spec),
         settings=settings,
         folder=folder,
-        checkpointing=_checkpointing(spec),
+        checkpointing=checkpointing(spec),
         loss_counts=losses.counts,
         start_losses=losses.at_start,
         metric_needs=spec.task.metrics.needs,
@@ -97,60 +99,7 @@ def compile_job(
     return cache_activations(job, images.train, room, setting)
 
 
-def cache_setting(spec: ExperimentSpec) -> Setting:
-    """What the spec says of the activation cache, flat."""
-    asked = spec.training.activation_cache
-    return asked.views if isinstance(asked, ActivationViews) else asked
-
-
 def activation_room(spec: ExperimentSpec, context: RunContext) -> Room:
     """Where the activations of a spec's images are kept."""
     cache = spec.data.cache
     return Room(None, 0) if cache is None else Room(context.activations, round(cache.max_gb * 2**30))
-
-
-def loop_settings(spec: ExperimentSpec) -> LoopSettings:
-    """The loop's settings, flat."""
-    training, metric = spec.training, watched_metric(spec)
-    return LoopSettings(
-        epochs=training.epochs,
-        seed=training.seed,
-        precision=training.precision,
-        device=training.device,
-        metric=metric,
-        lower_is_better=metric in spec.task.metrics.lower_is_better,
-        patience=training.early_stopping.patience if training.early_stopping else None,
-        ema=training.ema,
-        gradient_clip=training.gradient_clip,
-        on_nan=training.on_nan,
-    )
-
-
-def _checkpointing(spec: ExperimentSpec) -> Checkpointing:
-    section = spec.training.checkpoint
-    minutes = section.every_minutes
-    return Checkpointing(None if minutes is None else 60 * minutes, section.keep)
-
-
-def optimizer_settings(spec: ExperimentSpec) -> OptimizerSettings:
-    """Optimizer and schedule, flat."""
-    schedule = spec.schedule
-    minimum = schedule.min_lr_scale if schedule.kind == "cosine" else 1.0
-    match spec.optimizer:
-        case AdamW(betas=betas):
-            return OptimizerSettings(
-                "adamw",
-                betas=betas,
-                schedule=schedule.kind,
-                warmup_epochs=schedule.warmup_epochs,
-                min_lr_scale=minimum,
-            )
-        case Sgd(momentum=momentum, nesterov=nesterov):
-            return OptimizerSettings(
-                "sgd",
-                momentum=momentum,
-                nesterov=nesterov,
-                schedule=schedule.kind,
-                warmup_epochs=schedule.warmup_epochs,
-                min_lr_scale=minimum,
-            )

@@ -7,6 +7,7 @@ from typing import Any
 
 from transferflow.data.records import DatasetSnapshot
 from transferflow.models.weights.lock import active_lock
+from transferflow.models.weights.needed import NeededWeights, weights_identity
 from transferflow.registry.base import ModelRegistry, RegisteredVersion, StageTag
 from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import registered_model
@@ -39,10 +40,20 @@ class TrainInputs:
 
 
 def complete_train_inputs(
-    spec: ExperimentSpec, context: RunContext, snapshot: DatasetSnapshot
+    spec: ExperimentSpec,
+    context: RunContext,
+    snapshot: DatasetSnapshot,
+    needed: NeededWeights | None = None,
 ) -> TrainInputs:
-    """Inputs of train: spec, snapshot, the weights file's identity, and the version that it starts from."""
-    inputs = train_inputs(spec, snapshot, _weights_identity(spec))
+    """Inputs of train: spec, snapshot, the weights file's identity, and the version that it starts from.
+
+    Args:
+        spec: The spec.
+        context: Its registry knows the version to start from.
+        snapshot: The data set.
+        needed: The spec's weights files, where they are known; left out: they are looked up where needed.
+    """
+    inputs = train_inputs(spec, snapshot, _weights_identity(spec, needed))
     if not isinstance(spec.head, LinearHead) or spec.head.warm_start is None:
         return TrainInputs(inputs)
     start = _decide_start(context.registry, registered_model(spec), base_of(inputs))
@@ -71,13 +82,15 @@ def base_of(inputs: dict[str, Any]) -> str:
     return digest({name: value for name, value in inputs.items() if name != WARM_START})
 
 
-def _weights_identity(spec: ExperimentSpec) -> dict[str, str]:
+def _weights_identity(spec: ExperimentSpec, needed: NeededWeights | None) -> dict[str, str]:
     """What the name of the weights leaves open: the file behind DEFAULT, local content, what is locked."""
     by_name = isinstance(spec.backbone, PackageBackbone) or (
         not isinstance(spec.backbone, CheckpointBackbone) and spec.backbone.weights.upper() != "DEFAULT"
     )
     if by_name and active_lock() is None:
         return {}
-    from transferflow.models.spec_weights import weights_identity  # loads torch
+    if needed is None:
+        from transferflow.models.spec_weights import needed_weights  # loads torch
 
-    return dict(weights_identity(spec))
+        needed = needed_weights(spec)
+    return dict(weights_identity(needed))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from torch import nn
@@ -15,6 +14,7 @@ from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import trains_nothing
 from transferflow.spec.sections.guide import backbone_lr_scale, default_freeze
 from transferflow.spec.yaml.tree import path_text
+from transferflow.stages.train.layers import TrainingPlan
 from transferflow.tasks.base import ModelParts
 from transferflow.training.freezing import compile_freeze
 from transferflow.training.job import FreezePhase, FreezeSchedule, GroupRate
@@ -23,15 +23,6 @@ from transferflow.training.proof import require_separable
 from transferflow.training.rates import decide_rates
 
 Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """What the freeze policy and the optimizer section come to on this very model."""
-
-    rates: tuple[GroupRate, ...]
-    freeze: FreezeSchedule
-    rows: tuple[LayerRow, ...]
 
 
 def compile_training_plan(spec: ExperimentSpec, parts: ModelParts) -> TrainingPlan:
