@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +34,9 @@ from transferflow.registry.mlflow_versions import (
     version_of,
     versions_tagged,
 )
+from transferflow.registry.names import check_alias, check_model
 from transferflow.registry.own_database import DATABASE, is_ready, make_ready, require_whole
+from transferflow.registry.own_reading import look_up_own, reads_well
 from transferflow.spec.wording import did_you_mean
 from transferflow.store import default_home, digest
 from transferflow.store.locks import KeyLock
@@ -44,8 +46,6 @@ from transferflow.text import BLANK, without_secrets
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,199}")
-_ALIAS = re.compile(r"[\w-]{1,255}")
 _LOCK_SECONDS = 600
 _SHOWN = 20
 _OWN_HINT = (
@@ -106,10 +106,12 @@ class MlflowRegistry:
             RegistryError: If the registry does not answer.
         """
         check_model(model)
-        if not _ALIAS.fullmatch(alias_or_version):
-            raise RegistryError("not a valid alias or version", found=repr(alias_or_version))
+        check_alias(alias_or_version)
         if self.is_empty:
             return None
+        if self._is_own and is_ready(self._folder):
+            with suppress(sqlite3.Error):  # then MLflow is asked, and says what is wrong
+                return look_up_own(self._folder, model, alias_or_version)
         with self.session() as client:
             registered = registered_model(client, model)
             if registered is None:
@@ -170,9 +172,10 @@ class MlflowRegistry:
         Raises:
             RegistryError: If it does not.
         """
-        if not self.is_empty:
-            with self.session() as client:
-                client.search_registered_models(max_results=1)
+        if self.is_empty or (self._is_own and is_ready(self._folder) and reads_well(self._folder)):
+            return
+        with self.session() as client:
+            client.search_registered_models(max_results=1)
 
     @contextmanager
     def promoting(self, model: str) -> Iterator[None]:
@@ -277,21 +280,4 @@ class MlflowRegistry:
             where=self.location,
             allowed=", ".join(shown) or "(the registry is empty)",
             hint=did_you_mean(model, names) or "`transferflow run SPEC` registers one",
-        )
-
-
-def is_reference(model: str, alias_or_version: str) -> bool:
-    """Whether these may name a model's version."""
-    return bool(_MODEL_NAME.fullmatch(model) and _ALIAS.fullmatch(alias_or_version))
-
-
-def check_model(model: str) -> None:
-    """Refuse what is no name of a model.
-
-    Raises:
-        RegistryError: If it is none.
-    """
-    if not _MODEL_NAME.fullmatch(model):
-        raise RegistryError(
-            "not a valid model name", found=repr(model), allowed="letters, digits, space, `.`, `_`, `-`"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transferflow.errors import RegistryError
 from transferflow.registry.base import parse_reference
-from transferflow.registry.mlflow_registry import is_reference
+from transferflow.registry.names import is_reference
 from transferflow.stages.context import RunContext
 from transferflow.tasks.bundle import Bundle, load_bundle
 from transferflow.tasks.bundle_files import DESCRIPTION

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from transferflow.errors import RegistryError, StoreError
 from transferflow.registry.base import RegisteredVersion, parse_reference
-from transferflow.registry.mlflow_registry import is_reference
+from transferflow.registry.names import is_reference
 from transferflow.spec.load import load_spec
 from transferflow.stages.artifacts import REGISTRATION
 from transferflow.stages.context import RunContext

@@ -8,7 +8,7 @@ from transferflow.data.snapshot.build import load_snapshot
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.errors import RegistryError
 from transferflow.registry.base import parse_reference
-from transferflow.registry.mlflow_registry import is_reference
+from transferflow.registry.names import is_reference
 from transferflow.stages.context import RunContext
 
 

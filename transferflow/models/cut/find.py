@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from torch.utils.flop_counter import flop_registry
 
 from transferflow.models.cut.cut import Constant, Cut, Kept, Played, Uncut, Unused
 from transferflow.models.cut.entry import compute_features
+from transferflow.models.cut.playback import answered_calls
 from transferflow.models.layers import is_batch_norm
 
 _IMAGES = 13
@@ -186,37 +187,21 @@ def _needed(
         Path, number of the call and place of each needed tensor; and whether the images are needed, too.
     """
     leaves: dict[tuple[str, int, int], Tensor] = {}
-    counts: Counter[str] = Counter()
-
-    def replay(path: str, module: nn.Module, inputs: object, output: object) -> object:
-        number = counts[path]
-        counts[path] += 1
-        if (path, number) not in found:
-            return output
-        flat, form = tree_flatten(output)
+    answers: dict[tuple[str, int], object] = {}
+    for (path, number), ended in found.items():
+        flat, form = tree_flatten(ended.output)
         for place, value in enumerate(flat):
             if isinstance(value, Tensor):
                 leaves[path, number, place] = value.detach().requires_grad_()
                 flat[place] = leaves[path, number, place].clone()  # what follows may write into it
-        return tree_unflatten(flat, form)
-
+        answers[path, number] = tree_unflatten(flat, form)
     shown = images.detach().requires_grad_()
-    with _hooked(model, {path for path, _ in found}, replay):
+    with answered_calls(model, answers):
         outputs, _ = tree_flatten(compute_features(model, shown.clone()))
     total = [o.sum() for o in outputs if isinstance(o, Tensor) and o.requires_grad]
     gradients = torch.autograd.grad(total, [*leaves.values(), shown], allow_unused=True)
     reached = [gradient is not None for gradient in gradients]
     return {key for key, is_reached in zip(leaves, reached, strict=False) if is_reached}, reached[-1]
-
-
-@contextmanager
-def _hooked(model: nn.Module, paths: set[str], hook: Callable[..., object]) -> Iterator[None]:
-    handles = [model.get_submodule(p).register_forward_hook(partial(hook, p)) for p in sorted(paths)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _cut(watch: _Watch, found: Mapping[tuple[str, int], _Ended], needed: set[tuple[str, int, int]]) -> Cut:

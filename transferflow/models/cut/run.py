@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from transferflow.models.cut.cut import Cut, Kept, Played, Unused
 from transferflow.models.cut.entry import compute_features
+from transferflow.models.cut.playback import answered_calls
 
 Activations = tuple[Tensor, ...]
 """What crosses a cut, in the order of `Cut.shapes`: B x shape each."""
@@ -70,35 +70,8 @@ def played_back(cut: Cut, model: nn.Module, activations: Activations) -> Iterato
         model: In the modes in which it was cut.
         activations: From `compute_prefix`, on the model's device.
     """
-    answers = _answers(cut, activations)
-    before: list[tuple[nn.Module, Any]] = []
-    try:
-        for path in dict.fromkeys(call.path for call in cut.calls):
-            module = model.get_submodule(path)
-            before.append((module, module.__dict__.get("forward")))
-            mine = {number: output for (name, number), output in answers.items() if name == path}
-            module.__dict__["forward"] = _Playback(module.forward, mine)
+    with answered_calls(model, _answers(cut, activations)):
         yield
-    finally:
-        for module, forward in before:
-            if forward is None:
-                del module.__dict__["forward"]
-            else:
-                module.__dict__["forward"] = forward
-
-
-class _Playback:
-    """Stands in for a module's forward: calls that were recorded are answered, others are computed."""
-
-    def __init__(self, forward: Any, answers: dict[int, object]) -> None:  # noqa: ANN401 - any signature
-        self._forward = forward
-        self._answers = answers
-        self._calls = 0
-
-    def __call__(self, *inputs: Any, **named: Any) -> object:  # noqa: ANN401
-        number = self._calls
-        self._calls += 1
-        return self._answers[number] if number in self._answers else self._forward(*inputs, **named)
 
 
 def _answers(cut: Cut, activations: Sequence[Tensor]) -> dict[tuple[str, int], object]:

@@ -1,0 +1,80 @@
+"""What is read from the database of a home's registry is what MLflow itself says, and loads no MLflow."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from transferflow.registry.gate import Verdict, VerdictKind
+from transferflow.registry.mlflow_versions import registered_model, version_of
+from transferflow.registry.own_reading import look_up_own, reads_well
+
+PROMOTE, HOLD = (Verdict(kind, ("a reason",)) for kind in (VerdictKind.PROMOTE, VerdictKind.HOLD))
+
+
+@pytest.fixture
+def filled(registry, make_entry):
+    """A registry with a champion, a challenger and a deleted version, and the folder of its database."""
+    first = registry.register(make_entry(key="a1"), PROMOTE, None)
+    registry.register(make_entry(key="a2"), HOLD, first)
+    registry.register(make_entry(key="a3"), HOLD, first)
+    with registry.session() as client:
+        client.delete_model_version("chest-xray", "2")
+    return registry, registry._folder
+
+
+def _of_mlflow(registry, model, which):
+    with registry.session() as client:
+        registered = registered_model(client, model)
+        if registered is None:
+            return None
+        number = str(registered.aliases.get(which, which))
+        return version_of(client, model, number) if number.isdecimal() else None
+
+
+def test_it_says_what_mlflow_says(filled):
+    registry, folder = filled
+    for which in ("champion", "reference", "challenger", "nobody", "1", "2", "3", "4"):
+        assert look_up_own(folder, "chest-xray", which) == _of_mlflow(registry, "chest-xray", which)
+    assert look_up_own(folder, "chest-xray", "champion").version == 1
+    assert look_up_own(folder, "chest-xray", "2") is None
+    assert look_up_own(folder, "chest-xray", "9" * 40) is None
+    assert look_up_own(folder, "other", "1") is None
+
+
+LOOK = """
+import sys
+from pathlib import Path
+from transferflow.registry.mlflow_registry import MlflowRegistry
+registry = MlflowRegistry(Path(sys.argv[1]))
+registry.check()
+print(registry.champion("chest-xray").version, "mlflow" in sys.modules)
+"""
+
+
+def test_to_look_for_the_champion_loads_no_mlflow(filled):
+    _, folder = filled
+    words = [sys.executable, "-c", LOOK, str(folder.parent)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == ["1", "False"]
+
+
+def test_tables_that_it_does_not_know_are_left_to_mlflow(filled, monkeypatch):
+    registry, folder = filled
+    assert reads_well(folder)
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
+        connection.execute("ALTER TABLE model_version_tags RENAME COLUMN workspace TO area")
+    assert not reads_well(folder)
+    asked = []
+    monkeypatch.setattr(
+        "transferflow.registry.mlflow_registry.registered_model", lambda *given: asked.append(given)
+    )
+    assert registry.champion("chest-xray") is None
+    assert len(asked) == 1
+
+
+def test_a_damaged_database_does_not_read_well(filled):
+    _, folder = filled
+    (folder / "mlflow.db").write_bytes(b"no database" * 1000)
+    assert not reads_well(folder)
