@@ -132,7 +132,20 @@ def _rest_containers(model: nn.Module, frozen: Collection[int]) -> None:
         model: The model.
         frozen: Identities of the frozen parameters.
     """
-    for module in model.modules():
-        inside = [id(parameter) in frozen for parameter in module.parameters()]
-        if inside and all(inside):
-            module.eval()
+    if _is_frozen(model, frozen):
+        model.eval()
+
+
+def _is_frozen(module: nn.Module, frozen: Collection[int]) -> bool | None:
+    """Whether all of a module's parameters are frozen; `None`: it has none.
+
+    Of a module that is not, the parts that are come to rest.
+    """
+    own = [id(parameter) in frozen for parameter in module.parameters(recurse=False)]
+    parts = [(child, _is_frozen(child, frozen)) for child in module.children()]
+    found = own + [is_frozen for _, is_frozen in parts if is_frozen is not None]
+    if found and not all(found):
+        for child, is_frozen in parts:
+            if is_frozen:
+                child.eval()
+    return all(found) if found else None

@@ -10,7 +10,9 @@ class BufferGuard:
     """Remembers a model's buffers before a forward pass, which changes them, and can put them back."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
+        self._holders = tuple(
+            module for module in model.modules() if any(True for _ in module.buffers(False))
+        )
         self._kept: list[tuple[Tensor, Tensor]] = []
 
     @torch.no_grad()
@@ -18,7 +20,7 @@ class BufferGuard:
         """Remember the buffers of what trains; a module in eval mode leaves its own alone."""
         self._kept = [
             (buffer, buffer.clone())
-            for module in self._model.modules()
+            for module in self._holders
             if module.training
             for buffer in module.buffers(recurse=False)
         ]

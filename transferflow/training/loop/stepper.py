@@ -93,6 +93,7 @@ class Stepper:
         self._loss_counts = loss_counts
         self._ranks = ranks
         self.micro_batch: int | None = None
+        self._parameters = tuple(model.parameters())  # to walk through a model takes longer than a small step
         self._buffers = BufferGuard(model)
 
     def gradients(self, batch: Batch, seed: int) -> Gradients:
@@ -111,7 +112,7 @@ class Stepper:
         with errors_in_words():
             sums = torch.stack(list(losses.values()))
             self._sum_over_ranks(sums)
-            norm = nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+            norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
             # The one time that a step waits for a GPU: all numbers come together.
             *values, found = torch.stack([*sums.unbind(), norm.float().to(self._device)]).tolist()
         return Gradients(dict(zip(losses, values, strict=True)), self._unscaled(found), whole.images)
@@ -129,7 +130,7 @@ class Stepper:
 
     def _sum_over_ranks(self, losses: Tensor) -> None:
         """Sum gradients and losses over the devices; what has a gradient on none of them has none."""
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        trained = [parameter for parameter in self._parameters if parameter.requires_grad]
         devices = self._ranks.total([float(parameter.grad is not None) for parameter in trained])
         gradients = []
         for parameter, having in zip(trained, devices, strict=True):
@@ -192,7 +193,7 @@ class Stepper:
     def _move(self, norm: float) -> None:
         if self._gradient_clip is not None:
             self.scaler.unscale_(self.optimizer)
-            trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+            trained = [parameter for parameter in self._parameters if parameter.requires_grad]
             nn.utils.clip_grads_with_norm_(trained, self._gradient_clip, torch.tensor(norm))
         self.scaler.step(self.optimizer)
         self.scaler.update()
