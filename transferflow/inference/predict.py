@@ -5,17 +5,20 @@ The command line, the library and the server all come through `predict_images`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from transferflow.data.files.geometry import Pixels
 from transferflow.data.loading.batch import Batch
-from transferflow.inference.batches import BATCH, Answers, stack_batch
-from transferflow.inference.sources import Failure, NamedImage, read_image
+from transferflow.inference.batches import BATCH, Answers
+from transferflow.inference.reading import read_ahead
+from transferflow.inference.sources import Failure, NamedImage
 from transferflow.inference.tiled import predict_tiled
 from transferflow.tasks.base import ImagePredictions, PredictionInputs
 from transferflow.tasks.build import build_task
@@ -87,22 +90,21 @@ class _Reader:
 
     def batches(self, images: Iterable[NamedImage]) -> Iterator[Batch]:
         ids: list[str] = []
-        tensors: list[torch.Tensor] = []
-        for image in images:
-            tensor = self._read(image)
-            if tensor is not None:
-                ids.append(image.name)
-                tensors.append(tensor)
+        fitted: list[Pixels] = []
+        for name, found in read_ahead(self._transform, images):
+            if isinstance(found, Failure):
+                self.failures.append(found)
+                continue
+            self.sizes[name] = found.size
+            ids.append(name)
+            fitted.append(found.pixels)
             if len(ids) == (1 if self._transform.keeps_shape else BATCH):
-                yield stack_batch(tensors, ids)
-                ids, tensors = [], []
+                yield self._batch(fitted, ids)
+                ids, fitted = [], []
         if ids:
-            yield stack_batch(tensors, ids)
+            yield self._batch(fitted, ids)
 
-    def _read(self, image: NamedImage) -> torch.Tensor | None:
-        pixels = read_image(self._transform, image)
-        if isinstance(pixels, Failure):
-            self.failures.append(pixels)
-            return None
-        self.sizes[image.name] = (pixels.shape[1], pixels.shape[0])
-        return self._transform(pixels)
+    def _batch(self, fitted: Sequence[Pixels], ids: Sequence[str]) -> Batch:
+        sizes = [(image.shape[0], image.shape[1]) for image in fitted]
+        images, _ = self._transform.batch(torch.from_numpy(np.stack(fitted)), sizes)
+        return Batch(images, torch.empty(0), tuple(ids))
