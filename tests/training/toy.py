@@ -80,9 +80,9 @@ def build(folder, ranks=ALONE, poison=None, hooks=()):
     )
 
 
-def train_and_save(folder, name, ranks=ALONE, **parts):
+def train_and_save(folder, name, ranks=ALONE, by=train, **parts):
     """Train in `folder / name`; rank 0 leaves weights and history beside it."""
-    result = train(build(folder / name, ranks, **parts))
+    result = by(build(folder / name, ranks, **parts))
     save_file(MODEL.state_dict(), folder / f"{name}-{ranks.rank}.safetensors")
     if ranks.rank == 0:
         proofs = [[proof.first_epoch, proof.tensors, proof.before, proof.after] for proof in result.proofs]

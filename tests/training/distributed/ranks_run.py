@@ -42,7 +42,7 @@ def poisoned(toy, folder, ranks):
 
 
 def killed(toy, folder, ranks):
-    """Rank 1 is killed in the middle of an epoch, at the first attempt."""
+    """Rank 1 is killed in the middle of an epoch, at the first attempt; who trains is watched."""
 
     class Kill:
         def on_step(self, epoch, step, loss, lr):
@@ -53,7 +53,18 @@ def killed(toy, folder, ranks):
         def __getattr__(self, name):
             return lambda *_: None
 
-    toy.train_and_save(folder, "killed", ranks, hooks=[Kill()])
+    toy.train_and_save(folder, "killed", ranks, by=lambda job: watched(job, folder), hooks=[Kill()])
+
+
+def watched(job, folder):
+    from transferflow.spec import ExperimentSpec
+    from transferflow.stages.context import RunContext
+    from transferflow.stages.train.tracking import train_watched
+
+    sections = {"name": "toy", "task": {"kind": "classification"}, "tracking": {"mlflow": True}}
+    sections["data"] = {"format": "image_folder", "root": "."}
+    sections["backbone"] = {"source": "timm", "name": "resnet18"}
+    return train_watched(job, ExperimentSpec.model_validate(sections), RunContext(folder / "home"), "key")
 
 
 def loses_node(toy, folder, ranks):

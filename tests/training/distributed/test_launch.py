@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from transferflow.errors import InterruptedRunError, TerminatedRunError, TrainingError
 from transferflow.training.distributed.addresses import free_port
 from transferflow.training.distributed.launch import Launch, launch
+from transferflow.training.tracking.spool import Spool
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 SCRIPT = str(Path(__file__).with_name("ranks_run.py"))
@@ -124,6 +125,13 @@ def test_a_crash_is_told_with_its_signal_and_lines_come_from_one_process(togethe
     )
     assert any(text.startswith("goes on after 1 of 3 epochs") for text in texts)
     assert sum("phase 2 of 2 begins" in text for text in texts) == 3  # goes_on had begun it alone
+
+
+def test_a_training_that_was_killed_is_told_to_who_watches_by_one_process_and_once(together):
+    points, _ = Spool(together[0] / "home" / "tracking" / "train" / "key").read(0)
+    steps, epochs = ([p.step for p in points if p.family == name] for name in ("step", "epoch"))
+    assert steps == list(range(1, 10))
+    assert epochs == [0, 1, 2]
 
 
 def is_running(pid):
