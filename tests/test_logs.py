@@ -39,6 +39,7 @@ def test_our_loggers_are_made_in_one_place():
                     "name",
                     "'tifffile'",
                     "'huggingface_hub'",
+                    "'mlflow.store.db.utils'",
                     "'prefect.extra'",
                     "'onnxscript'",
                     "'uvicorn'",

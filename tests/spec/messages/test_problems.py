@@ -415,8 +415,8 @@ def test_long_values_are_cut(problems_of: ProblemsOf, good: str) -> None:
 
 
 def test_a_problem_of_an_alias_points_to_its_anchor(problems_of: ProblemsOf, good: str) -> None:
-    (problem,) = problems_of(good + "training: {epochs: &n 0}\ndeployment: {refresh: {poll: '0 * * * *'}}\n")
-    assert problem.where == "spec.yaml:9:20: training.epochs"
+    (problem,) = problems_of(good + "optimizer: {lr: &n 2.5}\ntraining: {epochs: *n}\n")
+    assert problem.where == "spec.yaml:9:17: training.epochs"
 
 
 def test_the_error_names_every_problem(
