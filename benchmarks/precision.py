@@ -66,7 +66,7 @@ def build_stepper(name: str, until: str | None, precision: Precision, layout: st
         build_optimizer(model, rates, OptimizerSettings("adamw")),
         None,
         lambda m, batch: {"loss": nn.functional.cross_entropy(m(batch.images).float(), batch.targets)},
-        Arithmetic(precision, LAYOUTS[layout], precision),
+        Arithmetic(precision, LAYOUTS[layout]),
         device,
         None,
     )

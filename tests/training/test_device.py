@@ -23,12 +23,6 @@ def test_auto_is_a_fixed_rule(device, bf16, depthwise, expected):
     assert decide_arithmetic("auto", device, bf16=bf16, depthwise=depthwise).precision == expected
 
 
-def test_what_computes_forward_alone_takes_bf16_where_a_step_would_be_slower_in_it():
-    assert decide_arithmetic("auto", CPU, bf16=True, depthwise=True).frozen == "bf16"
-    assert decide_arithmetic("auto", CPU, bf16=False, depthwise=True).frozen == "fp32"
-    assert decide_arithmetic("fp32", CPU, bf16=True, depthwise=True).frozen == "fp32"
-
-
 @pytest.mark.parametrize("device", [CPU, CUDA])
 def test_what_is_asked_for_is_done(device):
     for setting in ("fp32", "bf16"):

@@ -12,7 +12,6 @@ from torch import nn
 from transferflow.errors import PlanError
 
 Precision = Literal["fp32", "bf16", "fp16"]
-_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -22,22 +21,15 @@ class Arithmetic:
     Attributes:
         precision: fp32, or the type that autocast uses.
         memory_format: Layout of images and convolution weights.
-        frozen: Precision of the frozen part that a model begins with: it computes forward alone.
     """
 
     precision: Precision
     memory_format: torch.memory_format
-    frozen: Precision
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
         """Type for autocast; `None` without it."""
-        return _DTYPES[self.precision]
-
-    @property
-    def frozen_dtype(self) -> torch.dtype | None:
-        """Type for autocast of the frozen part; `None` without it."""
-        return _DTYPES[self.frozen]
+        return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
 
 def pick_device(setting: Literal["auto", "cpu", "cuda", "mps"]) -> torch.device:
@@ -126,8 +118,7 @@ def decide_arithmetic(
     """Choose precision and memory layout by rules that `benchmarks/precision.py` measured.
 
     `auto` is bf16 where the device has it, else fp32; but on a CPU fp32 too for models with depthwise
-    convolutions, whose training step was 1.8 times as slow in bf16. Their forward pass is not: what is frozen
-    computes in bf16 there, in 0.59 to 0.92 of the time of fp32. Images and convolutions are laid out
+    convolutions, whose training step was 1.8 times as slow in bf16. Images and convolutions are laid out
     channels last: on a CPU 0.58 to 0.98 of the time in fp32. Apple's GPU, which was not measured, computes
     in fp32 and in PyTorch's own layout.
 
@@ -146,13 +137,15 @@ def decide_arithmetic(
         if setting not in ("auto", "fp32"):
             what = f"{setting} was not tried on Apple's GPU"
             raise PlanError(what, where=where, found=setting, allowed="auto, fp32")
-        return Arithmetic("fp32", torch.contiguous_format, "fp32")
+        return Arithmetic("fp32", torch.contiguous_format)
     if setting == "fp16" and not is_cuda:
         what = "fp16 needs CUDA: without loss scaling, which a CPU has not, gradients underflow"
         raise PlanError(what, where=where, found="fp16", allowed="auto, fp32, bf16")
     if setting == "bf16" and is_cuda and not bf16:
         raise PlanError("this GPU has no bf16", where=where, found="bf16", allowed="auto, fp32, fp16")
+    precision: Precision = "fp32"
     if setting != "auto":
-        return Arithmetic(setting, torch.channels_last, setting)
-    frozen: Precision = "bf16" if bf16 else "fp32"
-    return Arithmetic(frozen if is_cuda or not depthwise else "fp32", torch.channels_last, frozen)
+        precision = setting
+    elif bf16 and (is_cuda or not depthwise):
+        precision = "bf16"
+    return Arithmetic(precision, torch.channels_last)

@@ -18,7 +18,6 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.prepare import prepare
 from transferflow.stages.train.stage import train
 from transferflow.stages.train.validation_inputs import ValidationInputs
-from transferflow.training.loop import build
 
 IMAGES, BATCH, SIDE = 24, 6, 64
 CLASSES = ("red", "green")
@@ -129,17 +128,6 @@ def test_the_weights_are_those_of_a_training_without_a_cache(train_in, tmp_path,
     assert computed(caplog) == 2  # training and validation images
     assert_same_training(cached, train_in(tmp_path / "b", task, training={"activation_cache": "off"}))
     assert computed(caplog) == 0
-
-
-@pytest.mark.parametrize("task", ["classification", "detection"])
-def test_what_is_frozen_computes_in_bf16_with_and_without_a_cache(train_in, tmp_path, monkeypatch, task):
-    monkeypatch.setattr(build, "has_bf16", lambda device: True)
-    auto = {"precision": "auto"}
-    cached = train_in(tmp_path / "a", task, training=auto)
-    assert_same_training(cached, train_in(tmp_path / "b", task, training={**auto, "activation_cache": "off"}))
-    assert cached[1]["precision"] == "fp32"  # of what trains
-    assert losses(cached) != losses(train_in(tmp_path / "a", task))
-    assert losses(cached) == pytest.approx(losses(train_in(tmp_path / "a", task)), rel=0.05)
 
 
 PHASES = {

@@ -39,7 +39,7 @@ def test_with_joined_batch_norm_a_full_gpu_takes_no_smaller_parts(model):
     def full(model, batch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 MiB")
 
-    arithmetic = Arithmetic("fp32", torch.contiguous_format, "fp32")
+    arithmetic = Arithmetic("fp32", torch.contiguous_format)
     optimizer = torch.optim.SGD(joined.parameters(), lr=0.1)
     stepper = Stepper(joined, optimizer, None, full, arithmetic, torch.device("cpu"), None)
     with pytest.raises(TrainingError, match="the GPU's memory is full"):

@@ -20,10 +20,6 @@ _VERSION = 1
 """Raise it when prefixes are computed in another way, so that no cache keeps the old activations."""
 
 
-_State = tuple[tuple[bool, ...], tuple[bool, ...]]
-"""Which parameters train, and which modules are in train mode."""
-
-
 @dataclass(frozen=True)
 class Point:
     """A model at one freeze boundary.
@@ -46,34 +42,24 @@ class PointFinder:
     def __init__(self, shape: tuple[int, int, int]) -> None:
         """Look at images of that many channels, rows and columns."""
         self._shape = shape
-        self._cuts: dict[_State, Cut | Uncut] = {}
-        self._state: _State | None = None
+        self._state: tuple[object, ...] = ()
         self._found: Point | Uncut = Uncut("it was not looked at")
 
-    def cut(self, model: nn.Module) -> Cut | Uncut:
-        """Cut a model as its modes and `requires_grad` stand; its values are not looked at."""
-        state = _state_of(model)
-        if state not in self._cuts:
-            self._cuts[state] = find_cut(model, self._shape)
-        return self._cuts[state]
-
     def find(self, model: nn.Module) -> Point | Uncut:
-        """The same, with a digest of what is frozen."""
-        state = _state_of(model)
+        """Cut a model as its modes and `requires_grad` stand."""
+        state = (
+            tuple(p.requires_grad for p in model.parameters()),
+            tuple(module.training for module in model.modules()),
+        )
         if state != self._state:
-            cut = self.cut(model)
+            cut = find_cut(model, self._shape)
             self._found = cut if isinstance(cut, Uncut) else Point(cut, _frozen_tensors(model, cut))
             self._state = state
         return self._found
 
     def forget(self) -> None:
-        """Look at what is frozen anew next time."""
-        self._state = None
-
-
-def _state_of(model: nn.Module) -> _State:
-    wants = tuple(parameter.requires_grad for parameter in model.parameters())
-    return wants, tuple(module.training for module in model.modules())
+        """Find the cut anew next time."""
+        self._state = ()
 
 
 def _frozen_tensors(model: nn.Module, cut: Cut) -> dict[str, str]:
@@ -105,7 +91,7 @@ def name_of(point: Point, model: nn.Module, appearance: str, arithmetic: Arithme
         "kept": kept,
         "shapes": [list(shape) for shape in point.cut.shapes],
         "appearance": appearance,
-        "arithmetic": [arithmetic.frozen, str(arithmetic.memory_format), batch_size],
+        "arithmetic": [arithmetic.precision, str(arithmetic.memory_format), batch_size],
         "machine": _machine(next(model.parameters()).device),
     }
     return digest(values)
