@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from transferflow.registry.gate import Verdict, VerdictKind
-from transferflow.registry.mlflow_versions import registered_model, version_of
+from transferflow.registry.mlflow_versions import look_up
 from transferflow.registry.own_reading import look_up_own, reads_well
 
 PROMOTE, HOLD = (Verdict(kind, ("a reason",)) for kind in (VerdictKind.PROMOTE, VerdictKind.HOLD))
@@ -27,11 +27,7 @@ def filled(registry, make_entry):
 
 def _of_mlflow(registry, model, which):
     with registry.session() as client:
-        registered = registered_model(client, model)
-        if registered is None:
-            return None
-        number = str(registered.aliases.get(which, which))
-        return version_of(client, model, number) if number.isdecimal() else None
+        return look_up(client, model, which)
 
 
 def test_it_says_what_mlflow_says(filled):
@@ -67,9 +63,7 @@ def test_tables_that_it_does_not_know_are_left_to_mlflow(filled, monkeypatch):
         connection.execute("ALTER TABLE model_version_tags RENAME COLUMN workspace TO area")
     assert not reads_well(folder)
     asked = []
-    monkeypatch.setattr(
-        "transferflow.registry.mlflow_registry.registered_model", lambda *given: asked.append(given)
-    )
+    monkeypatch.setattr("transferflow.registry.mlflow_registry.look_up", lambda *given: asked.append(given))
     assert registry.champion("chest-xray") is None
     assert len(asked) == 1
 

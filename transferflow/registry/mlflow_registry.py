@@ -29,9 +29,9 @@ from transferflow.registry.mlflow_client import CHECK_SERVER, answered, build_cl
 from transferflow.registry.mlflow_promotion import promote_by_hand, register_version
 from transferflow.registry.mlflow_versions import (
     all_versions,
+    look_up,
     references_of,
     registered_model,
-    version_of,
     versions_tagged,
 )
 from transferflow.registry.names import check_alias, check_model
@@ -113,11 +113,7 @@ class MlflowRegistry:
             with suppress(sqlite3.Error):  # then MLflow is asked, and says what is wrong
                 return look_up_own(self._folder, model, alias_or_version)
         with self.session() as client:
-            registered = registered_model(client, model)
-            if registered is None:
-                return None
-            number = str(registered.aliases.get(alias_or_version, alias_or_version))
-            return version_of(client, model, number) if number.isdecimal() else None
+            return look_up(client, model, alias_or_version)
 
     def versions(self, model: str) -> list[RegisteredVersion]:
         """Every version of a model, the newest first; none when there is no such model.

@@ -44,6 +44,15 @@ def version_of(client: MlflowClient, model: str, number: str) -> RegisteredVersi
         raise
 
 
+def look_up(client: MlflowClient, model: str, alias_or_version: str) -> RegisteredVersion | None:
+    """The version with this alias or number, or `None` when there is none (or no such model)."""
+    registered = registered_model(client, model)
+    if registered is None:
+        return None
+    number = str(registered.aliases.get(alias_or_version, alias_or_version))
+    return version_of(client, model, number) if number.isdecimal() else None
+
+
 def aliased(client: MlflowClient, model: str, alias: str) -> RegisteredVersion | None:
     """The version with this alias, or `None` when there is none (or no such model)."""
     registered = registered_model(client, model)

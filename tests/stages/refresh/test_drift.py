@@ -9,23 +9,15 @@ from PIL import Image, ImageEnhance
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.registry.base import CHAMPION, RegisteredVersion
-from transferflow.stages.context import RunContext
-from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.prepare import prepare
 from transferflow.stages.refresh.drift import compute_embedding, draw_images
 from transferflow.stages.refresh.look import look_at_data
 from transferflow.stages.refresh.peek import peek_at_data
-from transferflow.stages.refresh.turn import remember
 from transferflow.tasks.bundle import load_bundle
 
 RULE = {"poll": "0 * * * *", "settle_minutes": 0.0, "min_changed": 50, "drift": {"images": 20}}
 
 REGISTRY = "transferflow.registry.mlflow_registry.MlflowRegistry"
-
-
-@pytest.fixture
-def context(tmp_path):
-    return RunContext(tmp_path / "home")
 
 
 @pytest.fixture
@@ -40,14 +32,6 @@ def champion(bundles, monkeypatch):
 @pytest.fixture
 def spec_of(build_spec):
     return lambda **rule: build_spec(deployment={"refresh": RULE | rule})
-
-
-@pytest.fixture
-def trained(spec_of, context):
-    spec = spec_of()
-    registered = StageOutcome("register", "r" * 64, "", False, 1.0, {"verdict": "PROMOTE"})
-    remember(spec, context, [prepare(spec, context), registered])
-    return spec
 
 
 def add(folder, change, count=12):

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from transferflow.errors import DataError, PlanError
-from transferflow.stages.context import RunContext
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.prepare import prepare
 from transferflow.stages.refresh.look import look_at_data, require_no_loss
@@ -22,23 +21,9 @@ REFRESH = {"poll": "0 * * * *", "settle_minutes": 0.0}
 
 
 @pytest.fixture
-def context(tmp_path):
-    return RunContext(tmp_path / "home")
-
-
-@pytest.fixture
 def spec_of(build_spec):
     """A spec with this rule."""
     return lambda **rule: build_spec(deployment={"refresh": REFRESH | rule})
-
-
-@pytest.fixture
-def trained(spec_of, context):
-    """The spec's data was trained on, as far as refreshing can tell."""
-    spec = spec_of()
-    registered = StageOutcome("register", "r" * 64, "", False, 1.0, {"verdict": "PROMOTE"})
-    remember(spec, context, [prepare(spec, context), registered])
-    return spec
 
 
 def add(folder, count, label="red", first=100, colour=(200, 40, 40)):
