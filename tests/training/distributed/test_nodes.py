@@ -1,14 +1,16 @@
 """The meeting of nodes: who owns, who is there, who is lost, and what the others hear. No rank is started."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from transferflow.errors import PlanError, TerminatedRunError, TrainingError
+from transferflow.errors import InterruptedRunError, PlanError, TerminatedRunError, TrainingError
+from transferflow.training.distributed import launch_nodes, nodes
 from transferflow.training.distributed import meeting as meetings
-from transferflow.training.distributed import nodes
 from transferflow.training.distributed.addresses import Address, free_port, interface_of, parse_address
 from transferflow.training.distributed.crashes import Crash
+from transferflow.training.distributed.launch import Launch
 from transferflow.training.distributed.meeting import Meeting, open_meeting
 from transferflow.training.distributed.nodes import End, Joiner, Owner
 
@@ -133,3 +135,12 @@ def test_an_owner_that_says_nothing_any_more_is_gone(address, monkeypatch):
     for store in (Silent(), Closed()):
         with pytest.raises(TrainingError, match="the node that owns the run is gone"):
             Joiner(Meeting(store, address, is_host=False)).wait_for_terms()
+
+
+def test_ranks_that_were_stopped_have_not_come_to_their_end(monkeypatch):
+    """Taken for the end, a training that is not finished would be kept as one that is."""
+    stopped = InterruptedRunError("stopped by SIGTERM")
+    alone = SimpleNamespace(begin=lambda: None, is_broken=lambda: False, finish_attempt=lambda: [End()])
+    monkeypatch.setattr(launch_nodes, "_run", lambda *_: End(error=stopped))
+    with pytest.raises(InterruptedRunError, match="stopped by SIGTERM"):
+        launch_nodes.launch_as_owner(Launch((), 1, "cpu", max_restarts=1), {}, alone)

@@ -54,11 +54,14 @@ def _attempt(plan: Launch, job: Mapping[str, Any], owner: Owner) -> Crash | None
     if mine.is_good:
         return None
     ends = [mine, *owner.finish_attempt()]
-    for end in ends:
-        if end.error is not None and not isinstance(end.error, InterruptedRunError):
-            raise end.error
+    errors = [end.error for end in ends if end.error is not None]
+    for error in errors:
+        if not isinstance(error, InterruptedRunError):
+            raise error
     crashes = [end.crash for end in ends if end.crash is not None]
-    return decide_root(crashes) if crashes else None
+    if crashes:
+        return decide_root(crashes)
+    raise errors[0]  # ranks were stopped, and nobody else ended the attempt
 
 
 def launch_as_joiner(plan: Launch, job: Mapping[str, Any], joiner: Joiner) -> None:
