@@ -31,7 +31,7 @@ from transferflow.tasks.build import build_parts, build_task
 from transferflow.tasks.bundle import save_bundle
 from transferflow.tasks.decisions import fit_decision
 from transferflow.training.device import pick_device
-from transferflow.training.job import TrainingResult, TrainJob
+from transferflow.training.job import FreezePhase, LoopSettings, TrainingResult, TrainJob
 from transferflow.training.loop.build import arithmetic_of
 from transferflow.training.ranks import ALONE, Ranks
 
@@ -75,18 +75,7 @@ def _ship_unseen(given: FitInputs) -> None:
     transform = eval_transform_of(spec, parts.preprocessing)
     apply_head_start(spec, given.context, given.snapshot, parts, given.start, transform)
     logger.info("train: nothing, as there is no image to train or to validate on")
-    settings = loop_settings(spec)
-    device = pick_device(settings.device)
-    result = TrainingResult(
-        history=(),
-        best_epoch=0,
-        best_value=nan,
-        proofs=(),
-        precision=arithmetic_of(parts.model, settings, device).precision,
-        device=device.type,
-        stopped_early=False,
-        phases=(),
-    )
+    result = _untrained(parts.model, loop_settings(spec), (), nan, ())
     save_bundle(given.folder, spec, classes, transform, parts.model, min_score=None)
     history = _history(spec, compile_training_plan(spec, parts), result) | {THRESHOLDS: {}}
     write_atomic(given.folder / HISTORY, json.dumps(history, indent=2))
@@ -94,17 +83,29 @@ def _ship_unseen(given: FitInputs) -> None:
 
 def _as_it_is(job: TrainJob) -> TrainingResult:
     """A model that is not trained is measured once on the validation images."""
-    device = pick_device(job.settings.device)
-    values = dict(job.validate(job.model.to(device).eval()))
+    settings = job.settings
+    values = dict(job.validate(job.model.to(pick_device(settings.device)).eval()))
+    return _untrained(job.model, settings, (values,), values[settings.metric], job.freeze.phases)
+
+
+def _untrained(
+    model: nn.Module,
+    settings: LoopSettings,
+    history: tuple[dict[str, float], ...],
+    value: float,
+    phases: tuple[FreezePhase, ...],
+) -> TrainingResult:
+    """What a training without an epoch comes to."""
+    device = pick_device(settings.device)
     return TrainingResult(
-        history=(values,),
+        history=history,
         best_epoch=0,
-        best_value=values[job.settings.metric],
+        best_value=value,
         proofs=(),
-        precision=arithmetic_of(job.model, job.settings, device).precision,
+        precision=arithmetic_of(model, settings, device).precision,
         device=device.type,
         stopped_early=False,
-        phases=job.freeze.phases,
+        phases=phases,
     )
 
 
