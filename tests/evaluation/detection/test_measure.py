@@ -18,6 +18,7 @@ from pycocotools.cocoeval import COCOeval
 
 from transferflow.data.records import Box
 from transferflow.errors import EvaluationError
+from transferflow.evaluation.detection import statistics
 from transferflow.evaluation.detection.matching import ImageTruth
 from transferflow.evaluation.detection.measure import count_mistakes, detection_statistic, evaluate_detection
 from transferflow.evaluation.results import evaluation_to_json, load_evaluation
@@ -162,7 +163,7 @@ def test_more_than_a_hundred_boxes_an_image_are_cut_as_pycocotools_cuts_them():
 def test_a_resample_equals_pycocotools_on_copied_images():
     truths, rows = scene(8, seed=5, levels=10**9)  # no ties: their order is arbitrary in any case
     names = ("map", "map50", "map_medium", "average_recall")
-    statistics = {name: detection_statistic(table(rows), truths, CLASSES, name) for name in names}
+    measured = {name: detection_statistic(table(rows), truths, CLASSES, name) for name in names}
     weights = next(resample_weights(8, 4, 0))
     for row in weights:
         copies = [(truth, n) for truth, times in zip(truths, row, strict=True) for n in range(int(times))]
@@ -170,7 +171,29 @@ def test_a_resample_equals_pycocotools_on_copied_images():
         found = [(f"{truth.id}-{n}", *r[1:]) for truth, n in copies for r in rows if r[0] == truth.id]
         stats = pycocotools_stats(again, found).stats
         for name, place in zip(names, (0, 1, 4, 8), strict=True):
-            assert statistics[name](row[None])[0] == pytest.approx(stats[place], abs=1e-12)
+            assert measured[name](row[None])[0] == pytest.approx(stats[place], abs=1e-12)
+
+
+def test_a_recall_that_is_met_to_the_point_counts_as_in_pycocotools():
+    """100 true boxes: each of the 101 recalls is a whole number of them, and some are a rounding below."""
+    rng = np.random.default_rng(0)
+    sides = np.array([0.0, 0.0, 20.0, 20.0])
+    truths = [ImageTruth(str(n), tuple(Box(*(sides + 30 * k), "tree") for k in range(10))) for n in range(10)]
+    rows = [(t.id, "tree", rng.random(), b.x_min, b.y_min, b.x_max, b.y_max) for t in truths for b in t.boxes]
+    rows += [(str(n), "tree", rng.random(), *(sides + 400 + 30 * k)) for n in range(10) for k in range(9)]
+    judge = pycocotools_stats(truths, rows, ("tree",))
+    got = evaluate(truths, rows, ("tree",))
+    assert got.metrics["map"].value == pytest.approx(judge.stats[0], abs=1e-12)
+
+
+def test_resamples_in_parts_are_the_resamples(monkeypatch):
+    truths, rows = scene(30, seed=4)
+    measured = detection_statistic(table(rows), truths, CLASSES, "map")
+    weights = next(resample_weights(30, 3 * statistics.LEAST_ROWS + 1, 0))
+    whole = measured(weights)
+    monkeypatch.setattr(statistics, "BLOCK_ELEMENTS", 1)
+    assert np.array_equal(measured(weights), whole)
+    assert np.allclose([measured(row[None])[0] for row in weights], whole, rtol=0, atol=1e-15)
 
 
 def test_intervals_hold_the_value_and_come_quickly():

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from transferflow.evaluation.detection.matching import IOU_THRESHOLDS, ClassMatches
 from transferflow.evaluation.results import require_known
 from transferflow.evaluation.statistics.bootstrap import FloatArray, Statistic, nan_mean, ratio
+from transferflow.evaluation.statistics.clusters import IntArray
 from transferflow.spec.sections.metrics import DETECTION
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 RECALL_POINTS = np.linspace(0, 1, 101)
+BLOCK_ELEMENTS, LEAST_ROWS = 50_000, 8
+"""Resamples are taken in parts of about so many numbers: what a processor's own memory holds."""
 AREA_OF_METRIC = {
     "map": "all",
     "map50": "all",
@@ -51,8 +58,6 @@ def precision_and_recall(
     Returns:
         Both of shape (resamples,); `nan` where no true box is drawn.
     """
-    from scipy import sparse  # a plan can do without it
-
     objects = weights @ matches.objects
     counts = ~matches.ignored[threshold]
     right = np.flatnonzero(matches.matched[threshold] & counts)
@@ -60,20 +65,60 @@ def precision_and_recall(
         nothing = np.where(objects > 0, 0.0, np.nan)
         return nothing, nothing
     wrong = np.flatnonzero(~matches.matched[threshold] & counts)
+    between = _wrong_between(right, wrong, matches.images, weights.shape[1])
+    rows = max(LEAST_ROWS, BLOCK_ELEMENTS // right.size)
+    average, largest = np.empty(len(weights)), np.empty(len(weights))
+    for start in range(0, len(weights), rows):
+        block = slice(start, start + rows)
+        drawn = np.ascontiguousarray(weights[block].T)
+        found = np.cumsum(drawn[matches.images[right]], axis=0)
+        best = _best_precision(found, np.cumsum(between @ drawn, axis=0))
+        average[block] = _mean_over_recalls(found, best, objects[block])
+        largest[block] = found[-1] / np.maximum(objects[block], 1.0)
+    return np.where(objects > 0, average, np.nan), np.where(objects > 0, largest, np.nan)
+
+
+def _wrong_between(right: IntArray, wrong: IntArray, owner: IntArray, images: int) -> csr_array:
+    """Per right box and image, how many wrong boxes of the image lie between it and the right one before."""
+    from scipy import sparse  # a plan can do without it
+
     wrong = wrong[wrong < right[-1]]
     segment = np.searchsorted(right, wrong)
-    between = sparse.csr_array(
-        (np.ones(wrong.size), (segment, matches.images[wrong])), shape=(right.size, weights.shape[1])
-    )
-    found = np.cumsum(weights.T[matches.images[right]], axis=0)
-    false = np.cumsum(between @ weights.T, axis=0)
-    precision = found / np.maximum(found + false, 1.0)
-    best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    recall = found / np.maximum(objects, 1.0)
-    reached = np.searchsorted(RECALL_POINTS, recall, side="right")
-    points = np.diff(reached, axis=0, prepend=0)
-    average = np.einsum("ij,ij->j", points, best) / RECALL_POINTS.size
-    return np.where(objects > 0, average, np.nan), np.where(objects > 0, recall[-1], np.nan)
+    return sparse.csr_array((np.ones(wrong.size), (segment, owner[wrong])), shape=(right.size, images))
+
+
+def _best_precision(found: FloatArray, false: FloatArray) -> FloatArray:
+    """Best precision from each right box on (right boxes x resamples); overwrites `false`."""
+    false += found
+    precision = np.divide(found, np.maximum(false, 1.0, out=false), out=false)
+    backwards = precision[::-1]
+    np.maximum.accumulate(backwards, axis=0, out=backwards)
+    return precision
+
+
+def _mean_over_recalls(found: FloatArray, best: FloatArray, objects: FloatArray) -> FloatArray:
+    """Mean of the best precision over `RECALL_POINTS`; 0 where a recall is not reached.
+
+    Args:
+        found: Right boxes so far (right boxes x resamples).
+        best: Best precision from there on (right boxes x resamples).
+        objects: True boxes of each resample.
+    """
+    boxes, resamples = found.shape
+    # Counts are whole, so that a recall is reached at a count, too: the rounded one, or one beside it.
+    some = np.maximum(objects, 1.0)
+    needed = np.ceil(RECALL_POINTS[:, None] * some)
+    needed -= (needed - 1) / some >= RECALL_POINTS[:, None]
+    needed += needed / some < RECALL_POINTS[:, None]
+    # All resamples are looked up at once: end to end, each begins above where the one before it ends.
+    beyond = found[-1].max() + 1
+    shift = np.arange(resamples) * (beyond + 1)
+    rising = (found.T + shift[:, None]).ravel()
+    wanted = (np.minimum(needed, beyond) + shift).T
+    number = np.arange(resamples)[:, None]
+    place = np.searchsorted(rising, wanted.ravel()).reshape(wanted.shape) - number * boxes
+    mean: FloatArray = np.concatenate([best, np.zeros((1, resamples))])[place, number].mean(axis=1)
+    return mean
 
 
 def build_detection_statistic(
@@ -93,16 +138,27 @@ def build_detection_statistic(
     cells = sorted({cell for name in metrics for cell in _cells(name)})
 
     def statistic(weights: FloatArray) -> FloatArray:
+        classes = [_cell_values(of_class, cells, weights) for of_class in matches]
         # Per size bucket and IoU threshold: resamples x classes x (precision, recall).
-        tables = {
-            (area, t): np.moveaxis(
-                np.array([precision_and_recall(m[area], t, weights) for m in matches]), -1, 0
-            )
-            for area, t in cells
-        }
+        tables = {cell: np.moveaxis(np.array([values[cell] for values in classes]), -1, 0) for cell in cells}
         return np.stack([_metric(tables, name) for name in metrics], axis=1)
 
     return statistic
+
+
+def _cell_values(
+    of_class: Mapping[str, ClassMatches], cells: Sequence[tuple[str, int]], weights: FloatArray
+) -> dict[tuple[str, int], tuple[FloatArray, FloatArray]]:
+    """Precision and recall of one class; IoU thresholds at which the same boxes are right are one."""
+    known: dict[tuple[str, bytes, bytes], tuple[FloatArray, FloatArray]] = {}
+    values = {}
+    for area, t in cells:
+        matches = of_class[area]
+        same = (area, matches.matched[t].tobytes(), matches.ignored[t].tobytes())
+        if same not in known:
+            known[same] = precision_and_recall(matches, t, weights)
+        values[area, t] = known[same]
+    return values
 
 
 def _cells(metric: str) -> list[tuple[str, int]]:
