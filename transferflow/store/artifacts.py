@@ -8,6 +8,7 @@
 <home>/locks/<stage>/<key>.*               who works on the key now
 <home>/in-use/<stage>-<key>.lock           held together by the processes that asked for the artifact
 ```
+Homes may share what they make, see `store.shared`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,19 @@ from typing import Any
 
 from transferflow.errors import StoreError
 from transferflow.logs import get_logger
-from transferflow.store.files import default_home, folder_beside, name_beside
+from transferflow.store.files import default_home, folder_beside, is_digest, name_beside
 from transferflow.store.garbage import in_use
 from transferflow.store.litter import litter_of, sweep_home
 from transferflow.store.locks import KeyLock
-from transferflow.store.record import damage_of, describe_damage, read_record, write_record
-from transferflow.store.sealed import read_sealed, write_sealed
+from transferflow.store.record import (
+    damage_of,
+    describe_damage,
+    describe_strangeness,
+    read_record,
+    write_record,
+)
+from transferflow.store.sealed import read_sealed, seal, unseal, write_sealed
+from transferflow.store.shared import shared_store
 
 logger = get_logger("store")
 
@@ -58,7 +66,13 @@ class ArtifactStore:
     """The artifacts of one home folder; safe for several processes and hosts at once."""
 
     def __init__(self, home: Path | None = None) -> None:
+        """Name the home; what it shares with others is where the environment says.
+
+        Raises:
+            StoreError: If the environment names no folder of an object store.
+        """
         self.home = home or default_home()
+        self._shared = shared_store()
 
     def folder(self, stage: str, key: str) -> Path:
         """Where the artifact stands, or would stand."""
@@ -76,13 +90,18 @@ class ArtifactStore:
     def find(self, stage: str, key: str) -> Artifact | None:
         """Return the artifact if it is there and its files are what was written, byte by byte.
 
-        Files are hashed once per process; a damaged artifact counts as absent.
+        Files are hashed once per process; a damaged artifact counts as absent. What another home has shared
+        is fetched, unless somebody is making it here.
         """
-        path = self.folder(stage, key)
-        record = read_record(path)
-        if record is None or damage_of(path, record):
-            return None
-        return Artifact(stage, key, path, record.inputs)
+        found = self._find_here(stage, key)
+        if found is not None or not self._is_shared(stage, key):
+            return found
+        with KeyLock(self.home, stage, key).hold_if_free() as is_mine:
+            return self._fetch(stage, key) if is_mine else None
+
+    def holds(self, stage: str, key: str) -> bool:
+        """Whether the artifact is there and whole, or was shared by another home."""
+        return self._find_here(stage, key) is not None or self._is_shared(stage, key)
 
     def recorded(self, stage: str) -> Iterator[Artifact]:
         """Every artifact of a stage by its record alone, in no order: whether its files are whole is open."""
@@ -140,14 +159,14 @@ class ArtifactStore:
             BusyError: If another process makes it, and `wait` is false.
         """
         in_use(self.home, _safe(stage), _safe(key))
-        found = self._acceptable(stage, key, accept)
-        if found is not None:
-            return found
-        with KeyLock(self.home, _safe(stage), _safe(key)).hold(wait=wait):
-            found = self._acceptable(stage, key, accept)
-            if found is None:
-                self._make(stage, key, inputs, write)
-                found = Artifact(stage, key, self.folder(stage, key), inputs, reused=False)
+        found = self._find_here(stage, key)
+        if found is None or not accept(found):
+            with KeyLock(self.home, stage, key).hold(wait=wait):
+                found = self._find_here(stage, key) or self._fetch(stage, key)
+                if found is None or not accept(found):
+                    self._make(stage, key, inputs, write)
+                    found = Artifact(stage, key, self.folder(stage, key), inputs, reused=False)
+        self._share(found)
         return found
 
     def sweep(self) -> None:
@@ -155,11 +174,12 @@ class ArtifactStore:
         sweep_home(self.home)
 
     def last_inputs(self, stage: str, name: str) -> Mapping[str, Any] | None:
-        """Inputs of the last finished run of this stage for a spec name."""
-        try:
-            return read_sealed(self._history(stage, name))
-        except (OSError, ValueError, RecursionError):
-            return None
+        """Inputs of the last finished run of this stage for a spec name, in whichever home that shares it."""
+        path = self._history(stage, name)
+        shared = self._shared.last_inputs(stage, name) if self._shared else None
+        with suppress(OSError, ValueError, RecursionError):
+            return read_sealed(path) if shared is None else unseal(shared)
+        return None
 
     def remembered(self) -> list[tuple[str, str]]:
         """Stage and spec name of all inputs that are remembered."""
@@ -170,10 +190,42 @@ class ArtifactStore:
     def remember_inputs(self, stage: str, name: str, inputs: Mapping[str, Any]) -> None:
         """Note the inputs of a finished run, so that the next plan can say what changed."""
         write_sealed(self._history(stage, name), inputs)
+        if self._shared:
+            self._shared.remember_inputs(stage, name, seal(inputs))
 
-    def _acceptable(self, stage: str, key: str, accept: Callable[[Artifact], bool]) -> Artifact | None:
-        found = self.find(stage, key)
-        return found if found is not None and accept(found) else None
+    def _find_here(self, stage: str, key: str) -> Artifact | None:
+        path = self.folder(stage, key)
+        record = read_record(path)
+        if record is None or damage_of(path, record):
+            return None
+        return Artifact(stage, key, path, record.inputs)
+
+    def _is_shared(self, stage: str, key: str) -> bool:
+        return self._shared is not None and is_digest(key) and self._shared.holds(stage, key)
+
+    def _fetch(self, stage: str, key: str) -> Artifact | None:
+        """Put what another home has shared in its place, if it is whole; the caller holds the key's lock."""
+        final = self.folder(stage, key)
+        if self._shared is None or not is_digest(key):
+            return None
+        with folder_beside(final) as beside:
+            fetched = self._shared.fetch(stage, key, beside)
+            if fetched is None:
+                return None
+            damage = describe_strangeness(fetched, key)
+            if damage:
+                logger.warning("%s: %s in the shared store is damaged (%s)", stage, key[:12], damage)
+                return None
+            _move_into_place(fetched, final)
+        logger.info("%s: %s comes from the shared store", stage, key[:12])
+        return self._find_here(stage, key)
+
+    def _share(self, artifact: Artifact) -> None:
+        """Send an artifact of this home that the shared store lacks, or has in a state that was no use."""
+        if self._shared is None or (artifact.reused and self._shared.holds(artifact.stage, artifact.key)):
+            return
+        with folder_beside(artifact.path) as beside:
+            self._shared.send(artifact.stage, artifact.key, artifact.path, beside)
 
     def _make(self, stage: str, key: str, inputs: Mapping[str, Any], write: Callable[[Path], None]) -> None:
         """Make and publish; the caller holds the key's lock."""

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -27,6 +28,11 @@ def digest(value: object) -> str:
     """sha256 (hex) of the canonical JSON of `value`."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a sha256 in hex."""
+    return re.fullmatch(r"[0-9a-f]{64}", text) is not None
 
 
 def file_digest(path: Path) -> str:

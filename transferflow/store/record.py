@@ -21,10 +21,12 @@ class Record:
     Attributes:
         inputs: What the artifact's key was made from.
         files: Size in bytes and sha256 (hex) of each file, by its path below the artifact's folder.
+        key: The artifact's key.
     """
 
     inputs: Mapping[str, Any]
     files: Mapping[str, tuple[int, str]]
+    key: str
 
 
 def write_record(folder: Path, stage: str, key: str, inputs: Mapping[str, Any]) -> None:
@@ -50,7 +52,7 @@ def read_record(folder: Path) -> Record | None:
     try:
         content = read_sealed(folder / RECORD)
         files = {name: (int(size), str(sha256)) for name, (size, sha256) in content["files"].items()}
-        return Record(content["inputs"], files)
+        return Record(content["inputs"], files, str(content["key"]))
     except PermissionError as error:
         raise _forbidden(folder / RECORD) from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -83,6 +85,18 @@ def describe_damage(folder: Path) -> str:
         return ""
     record = read_record(folder)
     return f"{RECORD} is not what was written" if record is None else damage_of(folder, record)
+
+
+def describe_strangeness(folder: Path, key: str) -> str:
+    """What is wrong with an artifact that came from elsewhere: its files, all of them, and whose they are."""
+    record = read_record(folder)
+    if record is None:
+        return f"{RECORD} is not what was written"
+    if record.key != key:
+        return f"it is {record.key[:12]}"
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    unknown = sorted(there - {RECORD, *record.files})
+    return f"it never had {unknown[0]}" if unknown else damage_of(folder, record)
 
 
 def _forbidden(file: Path) -> StoreError:

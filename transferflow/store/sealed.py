@@ -14,8 +14,13 @@ _SEAL = "sha256"
 
 def write_sealed(path: Path, content: Mapping[str, Any], *, indent: int | None = None) -> None:
     """Write `content`, which has no key `sha256` of its own, with its hash under that key."""
+    write_atomic(path, seal(content, indent=indent))
+
+
+def seal(content: Mapping[str, Any], *, indent: int | None = None) -> str:
+    """The document: `content`, which has no key `sha256` of its own, with its hash under that key."""
     plain = json.loads(json.dumps(content))  # as it will be read: lists for tuples, texts for keys
-    write_atomic(path, json.dumps(plain | {_SEAL: digest(plain)}, indent=indent))
+    return json.dumps(plain | {_SEAL: digest(plain)}, indent=indent)
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
@@ -25,10 +30,22 @@ def read_sealed(path: Path) -> dict[str, Any]:
         OSError: If the file can't be read.
         ValueError: If it is not what was written.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return unseal(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path.name} is not what was written") from error
+
+
+def unseal(document: bytes) -> dict[str, Any]:
+    """What was sealed, without the hash.
+
+    Raises:
+        ValueError: If it is not what was sealed.
+    """
+    content = json.loads(document)
     if not isinstance(content, dict):
-        raise ValueError(f"{path.name} is not what was written")
-    seal = content.pop(_SEAL, None)
-    if digest(content) != seal:
-        raise ValueError(f"{path.name} is not what was written")
+        raise ValueError("not a sealed document")
+    found = content.pop(_SEAL, None)
+    if digest(content) != found:
+        raise ValueError("not what was sealed")
     return content

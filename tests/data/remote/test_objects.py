@@ -65,12 +65,13 @@ def test_a_folder_that_may_not_be_read_says_so(folder, monkeypatch):
         raise PermissionError("Access Denied for https://user:secret@host/")
 
     monkeypatch.setattr(folder._system, "find", refuse)
-    with pytest.raises(DataError, match="may not be read with this login") as caught:
+    with pytest.raises(DataError, match="may not be used with this login") as caught:
         folder.list()
     assert "secret" not in str(caught.value)
 
 
-LIST = "from transferflow.data.remote import objects as o; o._PATIENCE['retries']['max_attempts'] = 1\n"
+LIST = "from transferflow import objects; objects._PATIENCE['retries']['max_attempts'] = 1\n"
+LIST += "from transferflow.data.remote import objects as o\n"
 LIST += "try: o.RemoteFolder('s3://photos/set').list()\nexcept o.DataError as error: print(error)"
 
 

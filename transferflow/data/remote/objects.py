@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from transferflow.errors import DataError, MissingDependencyError, TransferflowError
-from transferflow.text import one_line, without_secrets
+from transferflow.errors import DataError
+from transferflow.objects import ObjectFolder
 
-LOGIN_HINT = (
-    "a login goes where fsspec looks for it: AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or "
-    "~/.aws for s3 (AWS_ENDPOINT_URL for a server of your own), ~/.config/fsspec for any"
-)
 _STAMPS = ("ETag", "etag", "md5Hash", "content_md5")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
-_OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 _SECOND = 1_000_000_000
-_PATIENCE = {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2, "mode": "standard"}}
-"""Of botocore, which s3fs asks again on its own: by defaults a dead server is waited for for minutes."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +48,9 @@ class RemoteFolder:
         Raises:
             MissingDependencyError: If the package for its kind of address is not installed.
         """
-        import fsspec  # 0.1 s, which data on a disk can do without
-
         self.address = address.rstrip("/")
-        scheme = address.partition("://")[0]
-        options = {"config_kwargs": _PATIENCE} if scheme == "s3" else {}
-        try:
-            # A listing that a former call left would hide what has changed since.
-            self._system, path = fsspec.core.url_to_fs(self.address, use_listings_cache=False, **options)
-        except ImportError as error:
-            extra = "pip install 'transferflow[s3]'" if scheme == "s3" else one_line(str(error))
-            raise MissingDependencyError(
-                f"no support for {scheme}:// is installed", where="data.root", hint=extra
-            ) from error
-        self._path = str(path).rstrip("/")
+        self._folder = ObjectFolder(self.address, "the data folder", "data.root", DataError)
+        self._system, self._path = self._folder.open()
 
     def list(self) -> list[RemoteFile]:
         """All files at any depth, sorted by path.
@@ -78,7 +58,7 @@ class RemoteFolder:
         Raises:
             DataError: If there are none, they can't be listed, or one has a name that no file can have.
         """
-        with self._in_our_words():
+        with self._folder.in_our_words():
             found: Mapping[str, Mapping[str, Any]] = self._system.find(self._path, detail=True)
         files = [
             _as_listed(name[len(self._path) :].lstrip("/"), facts)
@@ -86,7 +66,7 @@ class RemoteFolder:
             if not name.endswith("/") and name != self._path  # consoles mark folders by empty objects
         ]
         if not files:
-            raise self._error("the data folder does not exist, or holds no file")
+            raise self._folder.error("the data folder does not exist, or holds no file")
         return sorted(files, key=lambda file: file.path)
 
     def fetch(self, file: RemoteFile, target: Path) -> None:
@@ -96,7 +76,7 @@ class RemoteFolder:
             MovedError: If it is gone, or no longer what was listed.
             DataError: If it can't be read.
         """
-        with target.open("wb") as out, self._in_our_words():
+        with target.open("wb") as out, self._folder.in_our_words(MovedError):
             try:
                 self._copy(file, out)
             except FileNotFoundError as error:
@@ -115,35 +95,6 @@ class RemoteFolder:
             if _as_listed(file.path, facts) != file:
                 raise MovedError(file.path)
             shutil.copyfileobj(stream, out, 1 << 20)
-
-    @contextmanager
-    def _in_our_words(self) -> Iterator[None]:
-        """Turn whatever clients of object stores raise into a `DataError`; a full disk stays what it is."""
-        try:
-            yield
-        except (TransferflowError, MovedError):
-            raise
-        except FileNotFoundError as error:
-            raise self._error("the data folder does not exist", error) from error
-        except PermissionError as error:
-            raise self._error("the data folder may not be read with this login", error) from error
-        except OSError as error:
-            if error.errno in _OF_THIS_DISK:
-                raise
-            raise self._error("the data folder can't be reached", error) from error
-        except Exception as error:
-            missing = "Credentials" in type(error).__name__
-            what = "no login for the data folder was found" if missing else "the data folder can't be reached"
-            raise self._error(what, error) from error
-
-    def _error(self, what: str, error: Exception | None = None) -> DataError:
-        reason = "" if error is None else f": {one_line(without_secrets(str(error))) or type(error).__name__}"
-        return DataError(
-            what,
-            where="data.root",
-            found=f"{self.address}{reason}",
-            hint=f"check the address, the network and the login; {LOGIN_HINT}",
-        )
 
 
 def _as_listed(path: str, facts: Mapping[str, Any]) -> RemoteFile:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from transferflow.objects import SCHEMES
 from transferflow.spec.sections.base import Text
 
 
@@ -20,8 +21,7 @@ def _stays_inside(path: str) -> str:
 
 
 FILE_SCHEME = "file://"
-ROOT_SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "abfss", "memory", "file")
-"""Addresses that fsspec can list; http(s) is not among them, as nobody can say what lies below a page."""
+ROOT_SCHEMES = (*SCHEMES, "file")
 
 
 def _is_folder_or_address(root: str) -> str:

@@ -211,7 +211,7 @@ def _stage(
     return StagePlan(
         stage,
         key,
-        store.find(stage, key) is not None,
+        store.holds(stage, key),
         tuple(changed_inputs(plain_inputs(last), inputs)) if last else (),
         last is None,
     )
