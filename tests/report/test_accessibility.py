@@ -114,3 +114,31 @@ def test_every_section_is_reached_by_the_keyboard(browser, pages):
     scrolling = browser.execute_script(f"return {wide}.length")
     assert scrolling > 0
     assert sum(tag == "div" for tag, _, _ in seen) >= scrolling
+
+
+@pytest.mark.parametrize("width", [360, 800, 1280])
+def test_the_index_shows_every_run_without_a_box_that_scrolls(browser, tmp_path, width):
+    """On a phone each run stands by itself, and a screen reader still finds a table with its columns."""
+    reasons = ("accuracy 0.953 is at least 0.9", "surely better than version 11, by 0.012 (0.003 to 0.021)")
+    row = IndexRow(
+        name="a-name-of-some-length",
+        link="a.html",
+        version="12",
+        aliases="champion, reference",
+        when="2026-11-27 11:33",
+        metric="accuracy 0.9625 (0.945 to 0.978)",
+        verdict="PROMOTE",
+        reasons=reasons,
+        trained="12 min 3 s",
+        changed="optimizer.lr, training.epochs",
+    )
+    write_index(tmp_path / "index.html", "home", [row] * 40, {})
+    open_page(browser, tmp_path / "index.html", width)
+    inside = "const e = document.querySelector('#runs .scroll');"
+    assert browser.execute_script(f"{inside} return e.scrollHeight - e.clientHeight") == 0
+    assert browser.execute_script(f"{inside} return e.scrollWidth - e.clientWidth") == 0
+    ends = "return [...document.querySelectorAll('td')].map(e => e.getBoundingClientRect().right)"
+    assert max(browser.execute_script(ends)) <= width
+    tree = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    roles = [node["role"]["value"] for node in tree if not node["ignored"]]
+    assert [roles.count(role) for role in ("table", "row", "columnheader", "cell")] == [1, 41, 8, 320]
