@@ -101,12 +101,13 @@ def run_on_nodes(
         The outcomes; `None` on a node that took part.
     """
     from transferflow.stages.run import run_plan
-    from transferflow.stages.train.nodes import join
     from transferflow.training.distributed.meeting import open_meeting
     from transferflow.training.distributed.nodes import Joiner, Owner
 
     meeting = open_meeting(group.address, group.timeout)
     if not meeting.is_host:
+        from transferflow.stages.train.nodes import join  # loads torch, told by then to be quiet
+
         there = join(spec, context, Joiner(meeting), group.count)
         did = "this node has taken part in the training" if there else "there was nothing to train"
         output().print(f"{did}: the one at {group.address} evaluates and registers the model")

@@ -83,9 +83,13 @@ class ArtifactStore:
 
         It belongs to whoever makes the artifact, see `obtain`: what others left in it is theirs no more.
         """
-        path = self.home / "work" / _safe(stage) / _safe(key)
+        path = self.work_place(stage, key)
         path.mkdir(parents=True, exist_ok=True)
         return path
+
+    def work_place(self, stage: str, key: str) -> Path:
+        """Where that folder stands, or would stand."""
+        return self.home / "work" / _safe(stage) / _safe(key)
 
     def find(self, stage: str, key: str) -> Artifact | None:
         """Return the artifact if it is there and its files are what was written, byte by byte.
@@ -229,7 +233,7 @@ class ArtifactStore:
 
     def _make(self, stage: str, key: str, inputs: Mapping[str, Any], write: Callable[[Path], None]) -> None:
         """Make and publish; the caller holds the key's lock."""
-        final, work = self.folder(stage, key), self.home / "work" / stage / key
+        final, work = self.folder(stage, key), self.work_place(stage, key)
         damage = describe_damage(final)
         if damage:
             logger.warning("%s: %s is damaged (%s) and is made anew", stage, key[:12], damage)

@@ -81,6 +81,7 @@ def test_a_home_that_is_not_shared_is_refused(run, tmp_path):
     _, join = run
     with pytest.raises(PlanError, match="the nodes do not share their home"):
         join(context=replace(RunContext(tmp_path / "home"), home=tmp_path / "another"))
+    assert not (tmp_path / "another").exists()
 
 
 def test_a_batch_must_hold_an_image_for_each_device_of_all_nodes(run):

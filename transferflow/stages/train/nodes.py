@@ -92,7 +92,7 @@ def join(spec: ExperimentSpec, context: RunContext, joiner: Joiner, count: int) 
         return False
     _require_alike(terms["surroundings"], _surroundings(spec, count), "machine or version")
     prepared, inputs = terms["prepare"], terms["train"]
-    work = context.store.work_folder("train", digest(inputs))
+    work = context.store.work_place("train", digest(inputs))  # the owner's, who has made it
     _require_shared_home(work / _PROOF, terms["proof"])
     listing = load_listing(spec.data, spec.task.truth)
     snapshot = context.store.get("prepare", prepared)
