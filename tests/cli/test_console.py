@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import os
+import pty
+import sys
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 from rich.table import Table
 from rich.text import Text
 
-from transferflow.cli.console import errors, output
+from transferflow.cli.console import errors, output, read_or_not
 from transferflow.cli.main import main
 
 HOSTILE = "a\x1b[2J\u202eb https://me:hunter2@host/x"
@@ -47,3 +53,33 @@ def test_a_password_is_refused_on_the_command_line(command, capsys):
     shown = capsys.readouterr().err
     assert "MLFLOW_TRACKING_USERNAME" in shown
     assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize("open_pair", [os.pipe, pty.openpty])
+def test_what_goes_on_though_nobody_reads_it_any_more_is_not_ended_by_that(open_pair, monkeypatch):
+    """A pipe that `head` has closed; a terminal that is gone."""
+    reading, writing = open_pair()
+    with os.fdopen(writing, "w", buffering=1) as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with read_or_not(sys.stdout):
+            output().print("heard")
+        os.close(reading)
+        for _ in range(2):
+            with read_or_not(sys.stdout):
+                output().print("not heard")
+        output().print("not heard either")
+
+
+def test_other_commands_are_ended_by_it(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with suppress(OSError), os.fdopen(writing, "w", buffering=1) as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["backbones", "list"]) == 1
+
+
+def test_a_full_disk_is_no_reader_that_is_gone(monkeypatch):
+    with suppress(OSError), Path("/dev/full").open("w", buffering=1) as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with pytest.raises(OSError, match="No space left"), read_or_not(stream):
+            output().print("not kept")

@@ -28,7 +28,7 @@ def send_within(place, number, done):
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_raises_once_the_import_system_has_let_go(number, place):
     done = []
     raised = KeyboardInterrupt if number == signal.SIGINT else StopSignal
@@ -37,10 +37,20 @@ def test_a_signal_raises_once_the_import_system_has_let_go(number, place):
     assert done == ([] if place == PLACES[0] else [number])
 
 
-def test_handlers_are_put_back_and_what_is_ignored_stays_so():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def test_a_closed_terminal_is_told_to_whoever_has_taken_sigterm():
+    heard = []
+    with signals_raise():
+        signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+        signal.raise_signal(signal.SIGHUP)
+    assert heard == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_handlers_are_put_back_and_what_is_ignored_stays_so(number):
+    former = signal.signal(number, signal.SIG_IGN)
     terminated = signal.getsignal(signal.SIGTERM)
     with signals_raise():
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(number) is signal.SIG_IGN
         assert signal.getsignal(signal.SIGTERM) is not terminated
     assert signal.getsignal(signal.SIGTERM) is terminated
+    signal.signal(number, former)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TextIO
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.segment import Segment
@@ -14,6 +19,8 @@ from transferflow.errors import Problem
 from transferflow.text import printable
 
 _PIPED = (120, 40)
+_NOBODY_READS = (errno.EPIPE, errno.EIO)
+"""What writing comes to where `head` has closed a pipe, and where a terminal is gone."""
 
 
 def output() -> Console:
@@ -26,10 +33,35 @@ def errors() -> Console:
     return _console(stderr=True)
 
 
+@contextmanager
+def read_or_not(stream: TextIO) -> Iterator[None]:
+    """Print within the block, which does nothing else; where nobody reads it any more, that is no fault.
+
+    What else is printed to the stream goes nowhere.
+    """
+    try:
+        yield
+        stream.flush()
+    except OSError as error:
+        if error.errno not in _NOBODY_READS:
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+class _Console(Console):
+    """Says that nobody reads, where rich would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Called while the error is handled: whoever prints decides, see `read_or_not`; else typer does."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 def _console(*, stderr: bool) -> Console:
     # rich takes a dumb terminal for 80 columns whatever COLUMNS says, and CI often is one.
     width, height = shutil.get_terminal_size(_PIPED)
-    console = Console(
+    console = _Console(
         stderr=stderr, soft_wrap=True, highlight=False, markup=False, width=width, height=height
     )
     console.push_render_hook(_PrintableOnly())
@@ -74,5 +106,6 @@ def problem_text(problem: Problem, title: str = "error") -> Text:
 
 def print_problems(problems: Iterable[Problem]) -> None:
     """Print every problem on stderr."""
-    for problem in problems:
-        errors().print(problem_text(problem))
+    with read_or_not(sys.stderr):
+        for problem in problems:
+            errors().print(problem_text(problem))

@@ -33,7 +33,7 @@ from transferflow.cli import (
     status,
     workers,
 )
-from transferflow.cli.console import errors, output, print_problems
+from transferflow.cli.console import errors, output, print_problems, read_or_not
 from transferflow.cli.help import DATA, MODELS, OPERATIONS, SPECS, apply_plain_flags, examples
 from transferflow.cli.signals import signals_raise
 from transferflow.cli.usage import usage_hint
@@ -144,7 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors().print(STOPPED)
         return INTERRUPTED
     except StopSignal as stop:
-        errors().print("stopped by SIGTERM\n    hint: run the same command again to go on")
+        with read_or_not(sys.stderr):
+            errors().print("stopped by SIGTERM\n    hint: run the same command again to go on")
         return 128 + stop.number
     except SystemExit as stop:
         return _after_exit(stop, words)

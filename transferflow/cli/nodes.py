@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from transferflow.cli.console import output
+from transferflow.cli.console import output, read_or_not
 
 if TYPE_CHECKING:
     from transferflow.spec import ExperimentSpec
@@ -110,7 +111,8 @@ def run_on_nodes(
 
         there = join(spec, context, Joiner(meeting), group.count)
         did = "this node has taken part in the training" if there else "there was nothing to train"
-        output().print(f"{did}: the one at {group.address} evaluates and registers the model")
+        with read_or_not(sys.stdout):
+            output().print(f"{did}: the one at {group.address} evaluates and registers the model")
         return None
     owner = Owner(meeting, group.count, group.timeout)
     try:

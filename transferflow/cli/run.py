@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from transferflow.cli.console import output
+from transferflow.cli.console import output, read_or_not
 from transferflow.cli.nodes import NodeCount, Rendezvous, RendezvousTimeout, decide_group, run_on_nodes
 from transferflow.cli.options import (
     Home,
@@ -199,11 +199,17 @@ def _log_to_terminal() -> None:
 
 def _print_stage(outcome: StageOutcome) -> None:
     how = "reused" if outcome.reused else "done"
-    output().print(f"{outcome.stage}: {how} {outcome.key[:12]} ({outcome.seconds:.1f} s)")
+    with read_or_not(sys.stdout):
+        output().print(f"{outcome.stage}: {how} {outcome.key[:12]} ({outcome.seconds:.1f} s)")
 
 
 def print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
     """Print metrics, verdict, version and report of a run that came to its end."""
+    with read_or_not(sys.stdout):
+        _print_summary(spec, outcomes)
+
+
+def _print_summary(spec: Path, outcomes: Sequence[StageOutcome]) -> None:
     from transferflow.stages.register.standing import describe_standing
 
     by_stage = {outcome.stage: outcome for outcome in outcomes}
