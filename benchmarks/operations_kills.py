@@ -92,7 +92,9 @@ def measure(machine: Machine, kind: str, kills: int, epochs: int, weights: str) 
         wait(lambda at=at: machine.epoch(kind) > at or machine.has_ended(run))
         seconds.append(time.monotonic() - started)
     wait(lambda: machine.has_ended(run), seconds=1200)
-    ended = machine.client.read_flow_run(run.id)
+    ended, lines = read_logs(str(run.id))
+    if ended.state is None or not ended.state.is_completed():
+        print(*(line.message for line in lines[-40:]), sep="\n", file=sys.stderr)
     return {
         "kills": len(seconds),
         "seconds_median": round(statistics.median(seconds), 1) if seconds else None,
@@ -146,8 +148,8 @@ def measure_away(machine: Machine, epochs: int) -> dict[str, Any]:
 
 
 def weights_of(home: Path) -> str:
-    [file] = home.glob("artifacts/train/*/weights.safetensors")
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    files = list(home.glob("artifacts/train/*/weights.safetensors"))
+    return hashlib.sha256(files[0].read_bytes()).hexdigest() if files else "none"
 
 
 def run_all(folder: Path, kinds: Sequence[str], kills: int, epochs: int) -> dict[str, Any]:

@@ -24,7 +24,9 @@ name: {kind}
 task: {{kind: classification}}
 data: {{format: image_folder, root: data, image_size: 48}}
 backbone: {{source: timm, name: test_resnet, weights: none}}
-training: {{epochs: {epochs}, batch_size: 16, workers: 0, device: cpu, checkpoint: {{every_minutes: 0.01}}}}
+training:
+  {{epochs: {epochs}, batch_size: 16, workers: 0, device: cpu, max_restarts: 100,
+    checkpoint: {{every_minutes: 0.01}}}}
 evaluation: {{bootstrap: 0}}
 deployment: {{gpus: 0, retries: 1000, refresh: {{poll: 12h, settle_minutes: 0.0}}}}
 """
