@@ -20,6 +20,7 @@ from transferflow.spec.deciding import decide_mask_shape
 from transferflow.spec.sections.data import KeptShape
 from transferflow.spec.sections.guide import decide_fit
 from transferflow.tasks.base import PredictionInputs, SplitPredictions, TrainingSide
+from transferflow.training.device import pick_device
 
 
 def eval_transform_of(spec: ExperimentSpec, preprocessing: Preprocessing) -> EvalTransform:
@@ -46,6 +47,8 @@ def split_loader(
 ) -> Loader:
     """Images of a split: drawn in a new order each epoch for training, else in manifest order.
 
+    They come normalised, on the device that the spec trains on.
+
     Args:
         spec: Says how they are loaded.
         snapshot: The data set.
@@ -65,6 +68,7 @@ def split_loader(
         train=isinstance(transform, TrainTransform),
         cache=CacheFolder(cache, spec.data.cache.max_gb) if spec.data.cache else None,
         share=share,
+        device=pick_device(spec.training.device),
     )
 
 

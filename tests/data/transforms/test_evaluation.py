@@ -11,6 +11,7 @@ from torchvision import transforms
 
 from transferflow.data.files.geometry import resize_mask
 from transferflow.data.transforms.evaluation import EvalTransform, build_eval_transform
+from transferflow.data.transforms.numbers import normalize_pixels
 from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.errors import DataError
 from transferflow.spec.sections.backbone import Normalization
@@ -101,6 +102,18 @@ def test_a_batch_gives_what_single_images_give(data_section):
     batch = np.stack([ours.fit(ours.resize_image(image)) for image in images])
     together = ours.normalize(torch.from_numpy(batch))
     assert torch.equal(together, torch.stack([ours(image) for image in images]))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_pixels_are_normalised_where_they_lie(channels):
+    pixels = torch.randint(0, 256, (3, 7, 9, channels), dtype=torch.uint8)
+    mean, std = np.linspace(0.3, 0.6, channels), np.linspace(0.2, 0.4, channels)
+    found = normalize_pixels(pixels, mean.tolist(), std.tolist())
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    values = pixels.permute(0, 3, 1, 2).contiguous().float() / 255
+    assert torch.equal(
+        found, transforms.functional.normalize(values, mean.tolist(), std.tolist())
+    )  # torchvision's, to the bit
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 13])

@@ -9,13 +9,15 @@ from torch import Tensor
 
 from transferflow.spec.sections.size import Size
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Batch:
     """One mini-batch.
 
     Attributes:
-        images: float32, B x C x H x W, normalised.
+        images: float32, B x C x H x W, normalised; a loader gives them on its device, targets on the CPU.
         targets: Classification: int64 of shape B (or float32 B x classes when multilabel or mixed);
             regression: float32 of shape B;
             segmentation: int64 B x H x W; detection: a dict per image with `boxes` (float32 N x 4,

@@ -32,6 +32,7 @@ from transferflow.data.files.geometry import (
     resize_mask,
     scale_boxes,
 )
+from transferflow.data.transforms.numbers import normalize_pixels, pad_images
 from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.errors import DataError
 from transferflow.spec.sections.backbone import Normalization
@@ -170,9 +171,8 @@ class EvalTransform:
         return resize_image(image, self.seen(_size(image)), "bilinear") if self.mode == "rescale" else image
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Map uint8, B x H x W x C, to normalised float32, B x C x H x W."""
-        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.std))
-        return images.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std).contiguous()
+        """Map uint8, B x H x W x C, to normalised float32, B x C x H x W: see `normalize_pixels`."""
+        return normalize_pixels(images, self.mean, self.std)
 
     def batch(self, images: Tensor, sizes: Sequence[Size]) -> tuple[Tensor, tuple[Size, ...]]:
         """Third step: images as the model sees them.
@@ -182,16 +182,19 @@ class EvalTransform:
             sizes: Height and width of each; the rest of it, at the bottom and the right, is padding.
 
         Returns:
-            float32, B x C x H x W, normalised, padded with zeros; and height and width of each image in it,
-            nothing where all fill it.
+            float32, B x C x H x W, normalised, padded with zeros, on the device of `images`; and height and
+            width of each image in it, nothing where all fill it.
         """
         if self.mode != "rescale":
             return self.normalize(images), ()
-        seen = [
-            F.interpolate(
-                self.normalize(image[None, : size[0], : size[1]]), self.seen(size), mode="bilinear"
-            )[0]
+        # Laid out as torchvision has them: another layout is another order of additions.
+        apart = (
+            self.normalize(image[None, : size[0], : size[1]]).contiguous()
             for image, size in zip(images, sizes, strict=True)
+        )
+        seen = [
+            F.interpolate(image, self.seen(size), mode="bilinear")[0]
+            for image, size in zip(apart, sizes, strict=True)
         ]
         return pad_images(seen), tuple((image.shape[-2], image.shape[-1]) for image in seen)
 
@@ -230,12 +233,6 @@ class EvalTransform:
 def enlarged(size: Size, share: float) -> Size:
     """The window of which `size` is a share in both directions."""
     return round(size[0] / share), round(size[1] / share)
-
-
-def pad_images(images: Sequence[Tensor]) -> Tensor:
-    """Stack images (C x H x W) of any sizes, padded with zeros at the bottom and the right."""
-    height, width = (max(image.shape[axis] for image in images) for axis in (-2, -1))
-    return torch.stack([F.pad(i, (0, width - i.shape[-1], 0, height - i.shape[-2])) for i in images])
 
 
 def _size(array: Pixels) -> Size:
