@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from transferflow.errors import PlanError
+from transferflow.training.depthwise import DepthwiseInBf16
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -30,6 +32,16 @@ class Arithmetic:
     def autocast_dtype(self) -> torch.dtype | None:
         """Type for autocast; `None` without it."""
         return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+
+    @contextmanager
+    def forward_pass(self, device: torch.device) -> Iterator[None]:
+        """A block in which a model on `device` computes in this arithmetic."""
+        with ExitStack() as block:
+            if self.autocast_dtype is not None:
+                block.enter_context(torch.autocast(device.type, self.autocast_dtype))
+            if self.precision == "bf16" and device.type == "cpu":
+                block.enter_context(DepthwiseInBf16())
+            yield
 
 
 def pick_device(setting: Literal["auto", "cpu", "cuda", "mps"]) -> torch.device:

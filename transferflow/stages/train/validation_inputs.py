@@ -61,9 +61,8 @@ class ValidationInputs:
     def ask(self, model: nn.Module, batch: Batch) -> Any:  # noqa: ANN401 - as the model nests its outputs
         """A model's outputs for a batch."""
         here = batch.to(self.device, self.arithmetic.memory_format)
-        dtype = self.arithmetic.autocast_dtype
         playing = nullcontext() if self.cached is None else self.cached.ready(model, here)
-        with playing, torch.autocast(self.device.type, dtype) if dtype else nullcontext():
+        with playing, self.arithmetic.forward_pass(self.device):
             return model(here.shown)
 
 

@@ -193,8 +193,7 @@ class CachedLoader:
 
     def _prefix(self, model: nn.Module, cut: Cut, images: Tensor) -> Activations:
         shown = images.to(self._device, memory_format=self._arithmetic.memory_format)
-        dtype = self._arithmetic.autocast_dtype
-        with torch.autocast(self._device.type, dtype) if dtype else nullcontext():
+        with self._arithmetic.forward_pass(self._device):
             return compute_prefix(cut, model, shown)
 
     def _batch(self, model: nn.Module, cut: Cut, blobs: Blobs, keys: Sequence[Key]) -> Batch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -207,8 +206,7 @@ class Stepper:
         # Cached features are B x F: only images have a channel layout.
         is_image = batch.images.ndim == 4
         layout = self._arithmetic.memory_format if is_image else torch.contiguous_format
-        dtype = self._arithmetic.autocast_dtype
-        with torch.autocast(self._device.type, dtype) if dtype else nullcontext():
+        with self._arithmetic.forward_pass(self._device):
             return self._losses(self.model, batch.to(self._device, layout))
 
 
