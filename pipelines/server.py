@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from filelock import FileLock
 from prefect.client.orchestration import get_client
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectException
@@ -15,6 +14,7 @@ from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from transferflow.errors import FlowError
+from transferflow.store.file_locks import file_lock
 
 from .own_server import own_server
 
@@ -43,7 +43,7 @@ def reachable_server(folder: Path, meanwhile: Callable[[], None]) -> Iterator[No
         with answered(configured):
             yield
         return
-    with FileLock(folder / "start.lock") as starting, own_server(folder) as url:
+    with file_lock(folder / "start.lock") as let_go, own_server(folder) as url:
         settings = {PREFECT_API_URL: url, PREFECT_LOCAL_STORAGE_PATH: folder / "storage"}
         with temporary_settings(settings):
             meanwhile()
@@ -52,7 +52,7 @@ def reachable_server(folder: Path, meanwhile: Callable[[], None]) -> Iterator[No
                 f"its log is {folder / 'server.log'}; moved away, {folder} is made anew: it holds what flows "
                 "did, and nothing that a stage made",
             )
-            starting.release()  # the database has its tables now
+            let_go()  # the database has its tables now
             try:
                 with answered(url):
                     yield

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import shutil
 from pathlib import Path
@@ -43,6 +45,16 @@ def test_whole_path_then_everything_reused(build_spec, context):
     assert second[3].summary["version"] == first[3].summary["version"] == 1
     plan = compile_plan(spec, context)
     assert [(s.stage, s.key, s.reused) for s in plan.stages] == [(o.stage, o.key, True) for o in second]
+
+
+def test_a_home_on_a_disk_that_knows_no_file_locks(build_spec, context, monkeypatch):
+    """NFS without its lock daemon; whoever locks a file in any stage comes by here."""
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert run_plan(build_spec(), context)[3].summary["verdict"] == "PROMOTE"
 
 
 @pytest.mark.parametrize("steps", ["one", "several"])

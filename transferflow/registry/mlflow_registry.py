@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from filelock import FileLock
-
 from transferflow.errors import RegistryError
 from transferflow.limits import MAX_SUGGESTED
 from transferflow.registry.base import CHAMPION, OWN, RegisteredVersion, RegistryEntry, StageTag
@@ -39,6 +37,7 @@ from transferflow.registry.own_database import DATABASE, is_ready, make_ready, r
 from transferflow.registry.own_reading import look_up_own, reads_well
 from transferflow.spec.wording import did_you_mean
 from transferflow.store import default_home, digest
+from transferflow.store.file_locks import file_lock
 from transferflow.store.locks import KeyLock
 from transferflow.tasks.bundle_files import read_description
 from transferflow.text import BLANK, without_secrets
@@ -253,7 +252,7 @@ class MlflowRegistry:
     def writing(self) -> Iterator[None]:
         """Let no other process that shares this home write meanwhile."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self._folder / "registry.lock", timeout=_LOCK_SECONDS):
+        with file_lock(self._folder / "registry.lock", timeout=_LOCK_SECONDS):
             yield
 
     def _not_found(self, model: str, alias_or_version: str) -> RegistryError:

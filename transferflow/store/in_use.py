@@ -10,22 +10,21 @@ The kernel frees both locks when a process ends, by `kill -9` too.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sys
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from transferflow.logs import get_logger
+from transferflow.store.file_locks import NO_FILE_LOCKS, file_lock
 
 logger = get_logger("store")
 
-_NO_FILE_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 if sys.platform == "win32":  # which lets nobody remove a file that another process has mapped
 
@@ -41,14 +40,14 @@ else:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
         except OSError as error:
-            if error.errno not in _NO_FILE_LOCKS:  # there nobody takes a folder alone either
+            if error.errno not in NO_FILE_LOCKS:  # there nobody takes a folder alone either
                 raise
 
     def _take_alone(descriptor: int) -> bool:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if isinstance(error, BlockingIOError) or error.errno in _NO_FILE_LOCKS:
+            if isinstance(error, BlockingIOError) or error.errno in NO_FILE_LOCKS:
                 return False
             raise
         return True
@@ -95,16 +94,14 @@ def unused(folder: Path) -> Iterator[bool]:
 def filling(folder: Path) -> Iterator[None]:
     """Write to the folder alone for the length of the block; wait for another who does, and say so."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f"{folder.name}.filling"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("waiting for another process, which fills the same cache %s", folder.name[:12])
-        lock.acquire()
-    try:
+    lock = folder.with_name(f"{folder.name}.filling")
+    with ExitStack() as held:
+        try:
+            held.enter_context(file_lock(lock, timeout=0))
+        except Timeout:
+            logger.info("waiting for another process, which fills the same cache %s", folder.name[:12])
+            held.enter_context(file_lock(lock))
         yield
-    finally:
-        lock.release()
 
 
 def remove_if_unused(folder: Path) -> bool:

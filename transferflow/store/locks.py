@@ -10,27 +10,24 @@ the owner's record does: another host takes over when it has not been touched fo
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, LeaseCompromise, OwnerRecord, SoftFileLease, Timeout
+from filelock import LeaseCompromise, OwnerRecord, SoftFileLease, Timeout
 
 from transferflow.errors import StoreError
 from transferflow.logs import get_logger
+from transferflow.store.file_locks import LEASE_SECONDS, take_file_lock
 
 logger = get_logger("store")
 
-LEASE_SECONDS = 30.0
-"""How long an owner on another host may show no sign of life."""
 FORGOTTEN_SECONDS = 24 * 3600.0
 """Age of an owner's record, or of litter without one, from which its owner is surely dead."""
 _POLL_SECONDS = 0.2
 _SECONDS_BETWEEN_LINES = 300.0
-_NO_FILE_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class BusyError(StoreError):
@@ -114,20 +111,10 @@ class KeyLock:
 
     def _take(self, taken: ExitStack, timeout: float) -> None:
         lease = self._lease()
-        if self._take_file_lock(taken, timeout) and self._names_this_host(lease):
+        has_lock = take_file_lock(taken, self._lock, timeout, _POLL_SECONDS)
+        if has_lock and self._names_this_host(lease):
             lease.force_break()  # nobody else on this host is alive: the kernel would not have given the lock
         taken.enter_context(lease.acquire(timeout=timeout, poll_interval=_POLL_SECONDS))
-
-    def _take_file_lock(self, taken: ExitStack, timeout: float) -> bool:
-        """Take the file lock; `False` where the disk knows none."""
-        lock = FileLock(self._lock, fallback_to_soft=False)
-        try:
-            taken.enter_context(lock.acquire(timeout=timeout, poll_interval=_POLL_SECONDS))
-        except OSError as error:
-            if isinstance(error, Timeout) or error.errno not in _NO_FILE_LOCKS:
-                raise
-            return False
-        return True
 
     def _names_this_host(self, lease: SoftFileLease) -> bool:
         record = lease.owner

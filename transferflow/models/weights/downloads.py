@@ -9,15 +9,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from filelock import FileLock
-
 from transferflow.errors import DownloadError, MissingDependencyError, WeightsError
 from transferflow.store import file_digest
+from transferflow.store.file_locks import file_lock
 
 OnBytes = Callable[[int, int | None], None]
 CHUNK = 1 << 20
@@ -101,17 +100,20 @@ class _WrongRangeError(http.client.HTTPException):
     """The server answered with another range than the one asked for."""
 
 
-def _locked(target: Path) -> AbstractContextManager[object]:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(f"{target}.lock").acquire()
-    except OSError as error:
-        raise WeightsError(
-            "the folder for downloaded weights can't be written",
-            where=str(target.parent),
-            found=f"{type(error).__name__}: {error}",
-            allowed="a folder that this user may write; TORCH_HOME says which",
-        ) from error
+@contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    with ExitStack() as held:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(file_lock(target.with_name(f"{target.name}.lock")))
+        except OSError as error:
+            raise WeightsError(
+                "the folder for downloaded weights can't be written",
+                where=str(target.parent),
+                found=f"{type(error).__name__}: {error}",
+                allowed="a folder that this user may write; TORCH_HOME says which",
+            ) from error
+        yield
 
 
 def _fill(url: str, part: Path, progress: OnBytes | None, patience: Patience, *, can_resume: bool) -> None:

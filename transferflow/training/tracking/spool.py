@@ -21,9 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock
-
 from transferflow.store import write_atomic
+from transferflow.store.file_locks import file_lock
 from transferflow.store.files import open_regular
 
 Family = Literal["step", "epoch"]
@@ -144,7 +143,7 @@ class Spool:
     @contextmanager
     def shipping(self) -> Iterator[None]:
         """Ship alone for the length of the block."""
-        with FileLock(self.folder / "shipping.lock"):
+        with file_lock(self.folder / "shipping.lock"):
             yield
 
     def load_shipped(self, place: str) -> Shipped:
