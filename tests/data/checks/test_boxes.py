@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -23,16 +24,27 @@ def check(*records, seen=SEEN, allowed=0.01):
 def test_fractions_where_pixels_are_expected():
     (found,) = check(record((0.1, 0.2, 0.4, 0.6)), record((0, 0, 1, 1)))
     assert (found.kind, found.severity, found.where) == ("tiny_box", "error", "a.json:annotations[0]")
-    assert found.reason == (
-        "1 of 2 boxes are less than a pixel wide or high, in a.png first: "
-        "they are fractions of the image, where pixels are expected"
+    assert found.reason.startswith(
+        "1 of 2 boxes are less than a pixel wide or high, in a.png first: they are fractions of the image, "
+        "where pixels are expected: multiply them by width and height, in Python, with the file in `c`: `"
     )
+    coco = {
+        "images": [{"id": 7, "width": 64, "height": 48}],
+        "annotations": [{"image_id": 7, "bbox": [0.25, 0.5, 0.5, 0.25]}],
+    }
+    exec(found.reason.split("`")[3], {"c": coco})
+    assert coco["annotations"][0]["bbox"] == [16, 24, 32, 12]
+
+
+def test_fractions_in_a_format_without_sizes():
+    (found,) = check(record((0.1, 0.2, 0.4, 0.6), source="a.xml:1"))
+    assert found.reason.endswith("multiply them by width and height")
 
 
 @pytest.mark.parametrize(("good", "severity"), [(99, "warning"), (98, "error")])
 def test_boxes_under_a_pixel_above_one_percent_are_an_error(good, severity):
     tiny = [(5, 5, 5.5, 9)] * (100 - good)
-    (found,) = check(record(*[(1, 1, 9, 9)] * good, *tiny))
+    (found,) = check(record(*[(1, 1, 50, 40)] * good, *tiny))
     assert (found.kind, found.severity, found.where) == ("tiny_box", severity, f"a.json:annotations[{good}]")
     assert "fractions" not in found.reason
 
@@ -128,3 +140,73 @@ def test_many_boxes_of_a_whole_image(whole, kinds):
 def test_whole_images_as_fractions():
     (found,) = check(record(*[(0, 0, 1, 1)] * 10, frame=FRACTIONS, source="a.txt:1"))
     assert found.reason.startswith("10 of 10 boxes are their whole image (the first: 'cat' in a.png)")
+
+
+def drawn(count=40, seed=0):
+    """Boxes all over the image, as left, top, width and height."""
+    rng = random.Random(seed)
+    for _ in range(count):
+        width, height = rng.uniform(4, 20), rng.uniform(4, 16)
+        yield rng.uniform(0, 64 - width), rng.uniform(0, 48 - height), width, height
+
+
+def edges(x, y, width, height):
+    return x, y, x + width, y + height
+
+
+def test_boxes_all_over_the_image_are_no_corners_and_no_centres():
+    for seed in range(20):
+        assert not check(record(*[edges(*box) for box in drawn(seed=seed)]))
+        as_shares = [(x / 64, y / 48, (x + w) / 64, (y + h) / 48) for x, y, w, h in drawn(seed=seed)]
+        assert not check(record(*as_shares, frame=FRACTIONS, source="a.txt:1"))
+
+
+def test_corners_that_fit_as_sizes_are_told_by_the_whole_set():
+    """Small objects in the upper left half: two corners, read as a corner and a size, stay inside."""
+    small = [(x / 2, y / 2, w / 3, h / 3) for x, y, w, h in drawn()]
+    corners = [edges(*box) for box in small]
+    (found,) = check(record(*[edges(*box) for box in corners]))
+    assert (found.kind, found.severity) == ("box_corners", "warning")
+    assert found.reason.startswith("all 40 boxes fit as two corners, too")
+    areas = [with_area(edges(*box), box[2] * box[3]) for box in corners]
+    assert not check(replace(record(), boxes=tuple(areas)))  # which say that they are sizes
+
+
+def test_large_objects_in_the_middle_are_no_corners():
+    rng = random.Random(1)
+    sides = [(rng.uniform(30, 60), rng.uniform(24, 44)) for _ in range(40)]
+    jitter = [rng.uniform(-2, 2) for _ in sides]
+    boxes = [((64 - w) / 2 + j, (48 - h) / 2 + j, w, h) for (w, h), j in zip(sides, jitter, strict=True)]
+    assert not check(record(*[edges(*box) for box in boxes]))
+
+
+def test_a_centre_where_a_corner_is_expected():
+    read = [edges(x + w / 2, y + h / 2, w, h) for x, y, w, h in drawn()]
+    (found,) = check(record(*read))
+    assert (found.kind, found.severity) == ("box_centres", "error")
+    assert found.reason.endswith(
+        "boxes leave their image, all to the same side, and fit as the centre and width and height: "
+        "this format gives a corner and width and height"
+    )
+
+
+def test_a_corner_where_a_centre_is_expected():
+    shares = [(x / 64, y / 48, w / 64, h / 48) for x, y, w, h in drawn()]
+    read = [(x - w / 2, y - h / 2, x + w / 2, y + h / 2) for x, y, w, h in shares]
+    (found,) = check(record(*read, frame=FRACTIONS, source="a.txt:1"))
+    assert (found.kind, found.severity) == ("box_centres", "error")
+    assert found.reason.endswith("this format gives the centre and width and height")
+
+
+def test_boxes_that_leave_to_both_sides_are_slips():
+    boxes = [edges(x + w / 2, y + h / 2, w, h) for x, y, w, h in drawn()]
+    assert not check(record(*boxes, (-3, 5, 9, 9)))
+    assert not check(record(*boxes, (0, 5, 9, 9)))  # which no centre is so near to the edge
+
+
+def test_boxes_of_a_smaller_image_or_in_percent():
+    percent = [edges(*(v * 0.4 for v in box)) for box in drawn()]
+    (found,) = check(record(*percent))
+    assert (found.kind, found.severity) == ("upper_left", "warning")
+    assert "no box of 40 reaches beyond 40% of the width and 40% of the height" in found.reason
+    assert not check(record(*percent[:19]))
