@@ -119,11 +119,13 @@ class _Numbers:
 
     @property
     def _before(self) -> NDArray[np.bool_]:
-        return np.any(self.edges[:, :2] < -self.slack, axis=1)
+        found: NDArray[np.bool_] = np.any(self.edges[:, :2] < -self.slack, axis=1)
+        return found
 
     @property
     def _behind(self) -> NDArray[np.bool_]:
-        return np.any(self.edges[:, 2:] > 1 + self.slack, axis=1)
+        found: NDArray[np.bool_] = np.any(self.edges[:, 2:] > 1 + self.slack, axis=1)
+        return found
 
     @property
     def outside(self) -> NDArray[np.bool_]:
