@@ -83,6 +83,12 @@ def test_what_can_not_be_compared_is_said(two_runs, capsys):
     assert "no version or alias '9'" in capsys.readouterr().err
 
 
+def test_models_of_two_tasks_are_told_apart(two_runs, bundles, capsys):
+    home = ["--home", str(two_runs[0].home)]
+    assert main(["compare", str(bundles["segmentation"]), "colours/2", *home]) == 1
+    assert "trained for segmentation, not for classification" in capsys.readouterr().err
+
+
 def test_runs_specs_and_bundles_are_models_too(two_runs, tmp_path, capsys):
     """The same two models by other names have the same numbers."""
     context, (first, second) = two_runs
@@ -93,13 +99,13 @@ def test_runs_specs_and_bundles_are_models_too(two_runs, tmp_path, capsys):
     described = json.loads((second[1].folder / "model.json").read_text())["spec"]
     spec.write_text(json.dumps(described))
     bundle = shutil.copytree(first[1].folder, tmp_path / "taken-along")
-    for old, new in (("colours/1", str(spec)), (str(bundle), "colours/2")):
+    for old, new in (("models:/colours/1", str(spec)), (str(bundle), "colours/2")):
         assert main(["compare", old, new, *home]) == 0
         found = json.loads(capsys.readouterr().out)
         assert found["name"] == expected["name"]
         (pair,), (other,) = found["pairs"], expected["pairs"]
         assert pair["per_class"] == other["per_class"]
-        if old == "colours/1":
+        if old == "models:/colours/1":
             assert pair["metrics"] == other["metrics"]
         else:  # nobody knows which images a bundle has seen
             assert pair["name"] == "taken-along"

@@ -73,3 +73,14 @@ def test_an_empty_registry_says_how_to_fill_it(tmp_path, capsys):
     assert "transferflow run SPEC" in capsys.readouterr().out
     assert main(["models", "list", "--json", "--home", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "[]\n"
+
+
+def test_the_address_that_mlflow_has_for_a_model_will_do_everywhere(models):
+    for words in (("list", "models:/chest-xray"), ("show", "models:/chest-xray@champion")):
+        code, said = models(*words)
+        assert code == 0, said.err
+        assert "chest-xray" in said.out
+    assert "nothing to repair" in models("repair", "models:/chest-xray")[1].out
+    assert "version 3 is the champion" in models("promote", "models:/chest-xray/3")[1].out
+    assert "version 2 is the champion" in models("rollback", "models:/chest-xray")[1].out
+    assert "version 3 is deleted" in models("delete", "models:/chest-xray/3")[1].out

@@ -1,11 +1,15 @@
 """`transferflow runs list` on two real runs."""
 
+import io
 import json
 import math
 import shutil
+from dataclasses import replace
+
+from rich.console import Console
 
 from transferflow.cli.main import main
-from transferflow.cli.runs import sort_runs
+from transferflow.cli.runs import runs_table, sort_runs
 from transferflow.evaluation.results import MetricValue
 from transferflow.stages.context import RunContext
 from transferflow.stages.runs import RunRecord, list_runs
@@ -54,3 +58,13 @@ def test_runs_are_sorted_and_those_without_a_value_come_last():
 def test_a_home_without_runs_is_no_error(tmp_path, capsys):
     assert main(["runs", "list", "--home", str(tmp_path / "none")]) == 0
     assert "no finished run" in capsys.readouterr().out
+
+
+def test_in_80_columns_no_date_and_no_name_is_broken():
+    metrics = {"accuracy": MetricValue(0.9625, 0.945, 0.978)}
+    run = replace(record("quickstart", 0.9, 178.0), decided="2026-11-27 13:36:00+00:00")
+    run = replace(run, metrics=metrics, metric="accuracy", changed=("training.epochs: 2 → 3",))
+    console = Console(width=80, file=io.StringIO())
+    console.print(runs_table([run]))
+    assert "│ quickstart " in console.file.getvalue()
+    assert "│ 2026-11-27 " in console.file.getvalue()

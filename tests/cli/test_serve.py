@@ -44,3 +44,21 @@ def test_a_port_that_is_taken_is_said():
         taken.listen()
         with pytest.raises(StoreError, match="could not be started"):
             _run_server(FastAPI(), "127.0.0.1", taken.getsockname()[1], "m")
+
+
+def test_who_asks_as_soon_as_the_address_is_told_is_not_turned_away(monkeypatch):
+    """A supervisor that reads the line connects at once: before the application has started."""
+    asked = []
+
+    def ask(line):
+        port = int(re.search(r":(\d+)/", str(line))[1])
+        asked.append(socket.create_connection(("127.0.0.1", port), timeout=5))
+
+    class Told:
+        print = staticmethod(ask)
+
+    monkeypatch.setattr("transferflow.cli.serve.errors", Told)
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: [one.close() for one in sockets])
+    _run_server(FastAPI(), "127.0.0.1", 0, "m")
+    assert len(asked) == 1
+    asked[0].close()

@@ -142,3 +142,40 @@ def test_the_index_shows_every_run_without_a_box_that_scrolls(browser, tmp_path,
     tree = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     roles = [node["role"]["value"] for node in tree if not node["ignored"]]
     assert [roles.count(role) for role in ("table", "row", "columnheader", "cell")] == [1, 41, 8, 320]
+
+
+ASK = """
+const done = arguments[arguments.length - 1], [replies, pixels] = arguments;
+window.fetch = async () => {
+  const {status = 200, body, seconds = 0} = replies.shift() || {body: "{}"};
+  if (seconds) await new Promise((end) => setTimeout(end, 1000 * seconds));
+  if (body === undefined) throw new TypeError("Failed to fetch");
+  return new Response(body, {status});
+};
+const image = new File([Uint8Array.from(atob(pixels), (c) => c.charCodeAt(0))], "a.png");
+const later = (n) => new Promise((end) => setTimeout(end, 200 * n)).then(() => ask(image));
+Promise.all(Array.from({length: replies.length}, (_, n) => later(n))).then(() => done([
+  document.getElementById("said").textContent, document.getElementById("answer").hidden]));
+"""
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def answer(**fields):
+    return json.dumps({"model": "models:/m/1", "predictions": [fields]})
+
+
+@pytest.mark.parametrize(
+    ("replies", "said", "is_empty"),
+    [
+        ([{"body": answer(value=4.5)}], "4.5 · models:/m/1", False),
+        ([{"body": answer(width=1, height=1, boxes=[])}], "nothing found · models:/m/1", False),
+        ([{"body": answer(error="no image")}], "no image", True),
+        ([{}], "the server can't be reached", True),
+        ([{"status": 502, "body": "<h1>Bad Gateway</h1>"}], "the server answered 502", True),
+        ([{"body": answer(value=1), "seconds": 0.5}, {"body": answer(value=2)}], "2 · models:/m/1", False),
+    ],
+)
+def test_the_servers_page_says_what_it_found_or_why_not(browser, pages, replies, said, is_empty):
+    """A screen reader hears the answer itself; a server that is gone is said; a late answer is dropped."""
+    open_page(browser, pages / "serve.html", 360)
+    assert browser.execute_async_script(ASK, replies, PIXEL) == [said, is_empty]

@@ -52,7 +52,7 @@ def list_(
     _, keeping = _open(home, tracking_uri)
     found = [
         (version, keeping.measured(version))
-        for model in ([name] if name else keeping.models())
+        for model in ([_model(name)] if name else keeping.models())
         for version in keeping.versions(model)
     ]
     if as_json:
@@ -100,7 +100,7 @@ def promote(
 def rollback(name: Name, reason: Reason = "", home: Home = None, tracking_uri: TrackingUri = None) -> None:
     """Make the version champion that the present one replaced; again, the one before that."""
     _, keeping = _open(home, tracking_uri)
-    _say_champion(*keeping.rollback(name, reason))
+    _say_champion(*keeping.rollback(_model(name), reason))
 
 
 @models.command("delete", epilog=examples("models delete my-model/2 --reason 'trained on leaked images'"))
@@ -118,7 +118,7 @@ def delete(
 def repair(name: Name, home: Home = None, tracking_uri: TrackingUri = None) -> None:
     """Carry out the verdicts of versions that a kill left half registered."""
     _, keeping = _open(home, tracking_uri)
-    settled = keeping.repair(name)
+    settled = keeping.repair(_model(name))
     for version in settled:
         verdict, aliases = version.tags["verdict"], ", ".join(version.aliases) or "no alias"
         output().print(
@@ -133,6 +133,12 @@ def _open(home: Path | None, tracking_uri: str | None) -> tuple[MlflowRegistry, 
 
     context = build_context(home, tracking_uri)
     return context.registry, context.keeping
+
+
+def _model(name: str) -> str:
+    from transferflow.registry.base import parse_model_name
+
+    return parse_model_name(name)
 
 
 def _find(registry: MlflowRegistry, version: str) -> RegisteredVersion:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="What was run.", no_args_is_help=True)
 
 _SHOWN_CHANGES = 2
+_LEAST_WIDTHS = {"name": 12, "when": len("2026-11-27")}
+"""Columns that stay readable where the terminal is narrow: no date is broken, and no short name."""
 
 
 @app.callback()
@@ -98,7 +100,12 @@ def runs_table(runs: Sequence[RunRecord]) -> Table:
 
     table = Table()
     for name in ("name", "version", "when", "metric", "verdict", "trained", "changed"):
-        table.add_column(name, overflow="fold", justify="right" if name in ("version", "trained") else "left")
+        table.add_column(
+            name,
+            overflow="fold",
+            justify="right" if name in ("version", "trained") else "left",
+            min_width=_LEAST_WIDTHS.get(name),
+        )
     for run in runs:
         row = (
             run.name,

@@ -99,7 +99,9 @@ def _run_server(app: FastAPI, host: str, port: int, model: str) -> None:
     )
     server = uvicorn.Server(config)
     try:
-        listening = config.bind_socket()  # before the address is told: port 0 has another number then
+        # Before the address is told: port 0 has another number then, and who asks at once is not turned away.
+        listening = config.bind_socket()
+        listening.listen(config.backlog)
         address = f"http://{_shown(host)}:{listening.getsockname()[1]}/"
         errors().print(printable(f"{model}: {address} (ctrl-C stops it)"))
         server.run(sockets=[listening])

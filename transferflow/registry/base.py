@@ -241,6 +241,11 @@ class ModelRegistry(Protocol):
 
 def parse_reference(text: str) -> tuple[str, str]:
     """Split `name`, `name@alias`, `name/3` or `models:/name@alias` into model and alias or version."""
-    plain = text.removeprefix("models:/")
+    plain = parse_model_name(text)
     model, separator, rest = plain.partition("@") if "@" in plain else plain.partition("/")
     return model, rest if separator else CHAMPION
+
+
+def parse_model_name(text: str) -> str:
+    """The name of a registered model, which may stand after `models:/` as in MLflow."""
+    return text.removeprefix("models:/")

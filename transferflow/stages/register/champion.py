@@ -132,6 +132,8 @@ def _alignment(
     spec: ExperimentSpec, snapshot: DatasetSnapshot, theirs: ExperimentSpec, classes: tuple[str, ...]
 ) -> Callable[[pa.Table], pa.Table] | str:
     """What leads their answers to our classes, or why nothing can."""
+    if theirs.task.kind != spec.task.kind:
+        return f"it was trained for {theirs.task.kind}, not for {spec.task.kind}"
     if theirs.task != spec.task:
         return f"it was trained for {theirs.task.kind} with other settings"
     if theirs.data.channels != spec.data.channels:
