@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transferflow.text import (
+    counted,
     describe_seconds,
     four_digits,
     holds_secret,
@@ -122,3 +123,12 @@ def test_a_measured_value_keeps_its_digits_in_any_unit(value, shown):
 )
 def test_a_time_span_in_words(seconds, words):
     assert describe_seconds(seconds) == words
+
+
+def test_what_is_counted_agrees_with_the_number():
+    assert counted(1, "error") == "1 error"
+    assert [counted(n, "box is", "boxes are") for n in (0, 1, 2000)] == [
+        "0 boxes are",
+        "1 box is",
+        "2,000 boxes are",
+    ]

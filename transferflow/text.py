@@ -43,6 +43,11 @@ def printable(text: str, limit: int | None = None) -> str:
     return _UNUSUAL.sub(_escaped, _cut_blanked(text, limit))
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number with what it counts: `1 image`, `2,000 images`; `many` where an `s` is not enough."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def four_digits(value: float) -> str:
     """A measured value of any unit: four decimals, or four digits where they would be mostly zeros."""
     return f"{value:.4g}" if 0 < abs(value) < 0.01 else f"{value:.4f}"

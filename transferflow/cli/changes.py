@@ -15,7 +15,7 @@ import typer
 
 from transferflow.cli.options import Home
 from transferflow.errors import Problem, SpecError
-from transferflow.text import one_line
+from transferflow.text import counted, one_line
 
 if TYPE_CHECKING:
     from transferflow.spec import ExperimentSpec
@@ -108,7 +108,7 @@ def _time(change: SpecChange, spec: ExperimentSpec | None, context: RunContext) 
         return "; how long training takes is not known here"
     epochs = spec.training.epochs
     minutes = seconds * epochs / 60
-    return f"; training takes about {minutes:.1f} minutes ({epochs} epochs, by the last training)"
+    return f"; training takes about {minutes:.1f} minutes ({counted(epochs, 'epoch')}, by the last training)"
 
 
 def _plain(text: str) -> str:

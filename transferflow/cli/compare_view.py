@@ -16,7 +16,7 @@ from transferflow.registry.gate import ChampionComparison, Compared
 from transferflow.report.sections import Table
 from transferflow.report.tables_page import PagePart
 from transferflow.tasks.rendering.viewable import load_viewable
-from transferflow.text import printable
+from transferflow.text import counted, printable
 
 if TYPE_CHECKING:
     from transferflow.stages.compare import Disagreement, ModelComparison, Pair
@@ -51,7 +51,7 @@ def _parts(found: ModelComparison, pair: Pair) -> list[PagePart]:
     if classes.rows:
         parts.append(PagePart("Classes that changed", "On all test images.", classes))
     if pair.disagreements:
-        lead = f"{pair.disagreeing:,} images differ in {pair.metric}; these most."
+        lead = f"{counted(pair.disagreeing, 'image differs', 'images differ')} in {pair.metric}; these most."
         shown = tuple(map(_picture, pair.disagreements))
         parts.append(PagePart("Images that changed", lead, _image_table(pair), pictures=shown))
     parts.append(PagePart("Spec", lines=pair.spec or ("the same",)))
@@ -111,8 +111,8 @@ def _data_lines(diff: SnapshotDiff) -> tuple[str, ...]:
         "relabelled": diff.relabelled,
         "in another split": diff.moved,
     }
-    found = [f"{len(images):,} images {what}" for what, images in counts.items() if images]
-    return (f"{diff.kept:,} images in both", *found)
+    found = [f"{counted(len(images), 'image')} {what}" for what, images in counts.items() if images]
+    return (f"{counted(diff.kept, 'image')} in both", *found)
 
 
 def without_pictures(parts: Sequence[PagePart]) -> list[PagePart]:

@@ -18,7 +18,7 @@ from transferflow.cli.console import output
 from transferflow.cli.help import examples
 from transferflow.cli.options import Home, Json, Override, Quiet, SpecFile, Verify, naming_the_spec
 from transferflow.errors import DataError
-from transferflow.text import printable
+from transferflow.text import counted, printable
 
 if TYPE_CHECKING:
     from transferflow.data.records import DatasetSnapshot, Finding, Severity, SplitName
@@ -29,6 +29,11 @@ app = typer.Typer(help="Look at a data set before and between trainings.", no_ar
 _SHOWN = 10
 _CLASSES = 20
 _MIN_PREFIX = 6
+_COUNTED: dict[Severity, tuple[str, str]] = {
+    "error": ("error", "errors"),
+    "quarantine": ("file left out", "files left out"),
+    "warning": ("warning", "warnings"),
+}
 _COLOURS: dict[Severity, str] = {"error": "bold red", "quarantine": "yellow", "warning": "cyan"}
 
 
@@ -92,7 +97,7 @@ def check(
         sys.stdout.write(json.dumps(report, indent=2) + "\n")
     else:
         root = shown_root(loaded.data.root, listing.root)
-        output().print(f"{len(listing.records)} images below {printable(root)}")
+        output().print(f"{counted(len(listing.records), 'image')} below {printable(root)}")
         if any(checked.images.values()):
             _print_counts(checked.images, checked.class_counts)
         _print_findings(findings, limit)
@@ -124,7 +129,8 @@ def _print_counts(images: Mapping[SplitName, int], counts: Mapping[SplitName, Ma
         table.add_row(f"  {printable(name)}", *(f"{counts[split][name]:,}" for split in images))
     output().print(table)
     if len(names) > _CLASSES:
-        output().print(f"  … and {len(names) - _CLASSES:,} classes more, none of them rarer; --json has all")
+        more = counted(len(names) - _CLASSES, "class more", "classes more")
+        output().print(f"  … and {more}, none of them rarer; --json has all")
 
 
 def _print_findings(findings: Sequence[Finding], limit: int) -> None:
@@ -143,7 +149,7 @@ def _print_findings(findings: Sequence[Finding], limit: int) -> None:
         if len(group.findings) > limit:
             out.print(f"    … and {len(group.findings) - limit:,} more")
     counts = Counter(finding.severity for finding in findings)
-    out.print("\n" + ", ".join(f"{counts[name]:,} {name}" for name in _COLOURS if counts[name]))
+    out.print("\n" + ", ".join(counted(counts[name], *_COUNTED[name]) for name in _COLOURS if counts[name]))
     longest = max(len(group.findings) for group in groups)
     if longest > limit:
         out.print(f"all of them: --limit {longest}, or --json for machines")
@@ -194,7 +200,7 @@ def find_snapshot(name: str, home: Path | None) -> DatasetSnapshot:
 
 
 def _print_diff(result: SnapshotDiff) -> None:
-    output().print(f"{result.old[:12]} → {result.new[:12]}: {result.kept} images kept")
+    output().print(f"{result.old[:12]} → {result.new[:12]}: {counted(result.kept, 'image')} kept")
     _print_names("added", result.added)
     _print_names("removed", result.removed)
     for title in ("renamed", "edited", "relabelled", "moved"):

@@ -9,7 +9,7 @@ import typer
 
 from transferflow.cli.console import output
 from transferflow.cli.options import Home, Override, Quiet, SpecFile, naming_the_spec
-from transferflow.text import printable
+from transferflow.text import counted, printable
 
 
 def show(
@@ -40,4 +40,4 @@ def show(
     snapshot = load_snapshot(outcome.folder)
     transform = train_transform_of(loaded, snapshot.classes)
     drawn = write_training_sheet(file, loaded, snapshot, transform, images=images, epochs=epochs)
-    output().print(f"wrote {printable(str(file))}: {drawn} images", markup=False)
+    output().print(f"wrote {printable(str(file))}: {counted(drawn, 'image')}", markup=False)

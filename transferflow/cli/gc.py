@@ -9,7 +9,7 @@ import typer
 
 from transferflow.cli.console import output
 from transferflow.cli.options import Home, TrackingUri
-from transferflow.text import printable
+from transferflow.text import counted, printable
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -40,7 +40,7 @@ def gc(
         out.print(printable(f"{kind}/{stage}: {count:,} folder(s), {_bytes(size)}"))
     if found.pages:
         size = sum(page.size for page in found.pages)
-        out.print(f"reports: {len(found.pages):,} file(s), {_bytes(size)}")
+        out.print(f"reports: {counted(len(found.pages), 'file')}, {_bytes(size)}")
     if found.in_use:
         out.print(f"in use, left alone: {len(found.in_use):,}")
     verb = "would be freed" if dry_run else "freed"

@@ -19,7 +19,7 @@ from transferflow.cli.options import Json, Override, Quiet, naming_the_spec
 from transferflow.errors import WeightsError
 from transferflow.spec.load import load_spec
 from transferflow.stages.progress import download_bar, is_watched
-from transferflow.text import printable
+from transferflow.text import counted, printable
 
 if TYPE_CHECKING:
     from transferflow.models.catalog import BackboneInfo, BackboneShape, PublishedWeights
@@ -65,7 +65,9 @@ def list_command(
         _print_indented(0, f"{info.name} ({info.source})  {_measures(shape) if measured else ''}".rstrip())
         _print_weights(info, search.lower().split())
     if not measured:
-        output().print(f"\n{len(found)} models; narrow the list with --search to see sizes and layer groups")
+        output().print(
+            f"\n{counted(len(found), 'model')}; narrow the list with --search to see sizes and layer groups"
+        )
 
 
 @weights.command("fetch", epilog=examples("weights fetch specs/*.yaml"))
@@ -109,7 +111,7 @@ def lock_command(
 
     _for_each(_files(specs, overrides or ()), lock)
     write_lock(path, list(entries.values()))
-    output().print(f"wrote {printable(str(path))}: {len(entries)} files; commit it with the specs")
+    output().print(f"wrote {printable(str(path))}: {counted(len(entries), 'file')}; commit it with the specs")
 
 
 def _files(specs: Sequence[Path], overrides: Sequence[str]) -> Iterator[WeightFile]:

@@ -13,6 +13,7 @@ from transferflow.spec.sections.guide import positive_class
 from transferflow.stages.plan.caching import SUGGESTED_VIEWS, PhaseCache
 from transferflow.stages.plan.compile import Plan
 from transferflow.stages.plan.last_training import LastTraining
+from transferflow.text import counted
 from transferflow.training.job import FreezePhase
 
 _RATES = 4
@@ -144,7 +145,7 @@ def _rates(plan: Plan) -> str:
 
 def _course(plan: Plan) -> str:
     training, schedule, optimizer = plan.spec.training, plan.spec.schedule, plan.spec.optimizer
-    epochs = f"{training.epochs} epoch{'' if training.epochs == 1 else 's'}"
+    epochs = f"{counted(training.epochs, 'epoch')}"
     warm_up = f" after {schedule.warmup_epochs:g} epochs of warm-up" if schedule.warmup_epochs else ""
     return (
         f"{epochs}, {training.batch_size} images a step; {optimizer.kind}, "

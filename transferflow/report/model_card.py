@@ -17,7 +17,7 @@ from transferflow.evaluation.slices import say_worst
 from transferflow.report.beside import say_sets
 from transferflow.report.contents import ReportData
 from transferflow.report.wording import metric_label
-from transferflow.text import one_line
+from transferflow.text import counted, one_line
 
 _WORST_CLASSES = 5
 _LONGEST = 300
@@ -99,7 +99,11 @@ def _data(data: ReportData) -> str:
     counts = ", ".join(f"{count:,} {split}" for split, count in data.data.counts.items())
     classes = ", ".join(f"`{_plain(name)}`" for name in data.classes[:50])
     more = f" and {len(data.classes) - 50:,} more" if len(data.classes) > 50 else ""
-    left_out = f" {data.data.quarantined:,} files were left out." if data.data.quarantined else ""
+    left_out = (
+        f" {counted(data.data.quarantined, 'file was', 'files were')} left out."
+        if data.data.quarantined
+        else ""
+    )
     return (
         f"Images: {counts}.{left_out} Classes ({len(data.classes):,}): {classes}{more}. "
         f"Fingerprint of the snapshot: `{data.lineage.fingerprint}`."
@@ -110,7 +114,7 @@ def _metrics(data: ReportData) -> str:
     rows = ["| metric | value | 95 % interval |", "| --- | --- | --- |"]
     for name, metric in data.evaluation.metrics.items():
         rows.append(f"| {metric_label(name)} | {_value(metric)} |")
-    drawn = f"{data.evaluation.images:,} images; intervals over its {data.evaluation.drawn}."
+    drawn = f"{counted(data.evaluation.images, 'image')}; intervals over its {data.evaluation.drawn}."
     return "\n".join([*rows, "", drawn])
 
 

@@ -8,6 +8,8 @@ from transferflow.limits import MAX_LABEL
 
 _INVISIBLE = dict.fromkeys((0x200B, 0x2060, 0xFEFF, 0x00AD, 0x200E, 0x200F, *range(0x202A, 0x202F)))
 """Characters without a glyph: zero-width space and the like, soft hyphen, marks of direction."""
+_UNSEEN = _INVISIBLE | {0x00A0: " "}
+"""A blank at which no line is broken looks like any other."""
 _QUOTES = "\"'`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a"
 _TWINS = str.maketrans(
     "\u0410\u0412\u0415\u0405\u0406\u0408\u041a\u041c\u041d\u041e\u0420\u0421\u0422\u0423\u0425"
@@ -24,9 +26,10 @@ _JOINERS = "\u200c\u200d"
 def plain_name(text: str) -> str:
     """A name as it is compared: composed (NFC), without blanks at its ends and invisible characters.
 
-    `é` can be one character or two (`e` and an accent), as macOS writes it in file names.
+    `é` can be one character or two (`e` and an accent), as macOS writes it in file names. A blank at which no
+    line is broken is a blank.
     """
-    seen = text.translate(_INVISIBLE)
+    seen = text.translate(_UNSEEN)
     # Marks out of their order are sorted one by one: a page of them would take minutes, and is no name.
     composed = unicodedata.normalize("NFC", seen) if len(seen) <= MAX_LABEL else seen
     return composed.strip().strip(_JOINERS).strip()

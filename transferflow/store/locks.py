@@ -21,6 +21,7 @@ from filelock import LeaseCompromise, OwnerRecord, SoftFileLease, Timeout
 from transferflow.errors import StoreError
 from transferflow.logs import get_logger
 from transferflow.store.file_locks import LEASE_SECONDS, take_file_lock
+from transferflow.text import counted
 
 logger = get_logger("store")
 
@@ -138,4 +139,4 @@ def _host_of(record: OwnerRecord) -> str:
 
 def _since(started: float) -> str:
     minutes = round((time.monotonic() - started) / 60)
-    return f" ({minutes} minutes so far)" if minutes else ""
+    return f" ({counted(minutes, 'minute')} so far)" if minutes else ""

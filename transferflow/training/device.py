@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from transferflow.errors import PlanError
+from transferflow.text import counted
 from transferflow.training.depthwise import DepthwiseInBf16
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -89,7 +90,7 @@ def check_devices(count: int, asked: str, device: torch.device, gpus: int, sync_
             raise PlanError(
                 "this machine has not so many GPUs",
                 where="training.devices",
-                found=f"{count} devices, {gpus} GPU{'' if gpus == 1 else 's'}",
+                found=f"{counted(count, 'device')}, {counted(gpus, 'GPU')}",
                 allowed=f"1 to {gpus}",
             )
         return

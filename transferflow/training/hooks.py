@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from transferflow.logs import get_logger
-from transferflow.text import four_digits
+from transferflow.text import counted, four_digits
 from transferflow.training.job import Hook
 
 logger = get_logger("training")
@@ -56,7 +56,7 @@ class LogHook:
 
     def on_start(self, epochs: int, steps: int, first_epoch: int) -> None:
         self._epochs = epochs
-        logger.info("training: %d epochs of %d steps", epochs - first_epoch, steps)
+        logger.info("training: %s of %s", counted(epochs - first_epoch, "epoch"), counted(steps, "step"))
 
     def on_step(self, epoch: int, step: int, loss: float, lr: float) -> None:
         """Nothing: one line per epoch is enough."""

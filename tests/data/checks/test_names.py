@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from transferflow.data.checks.names import check_names
+from transferflow.data.checks.names import check_groups, check_names
 from transferflow.spec.sections.truth import BoxTruth, LabelTruth
 
 
@@ -30,6 +30,7 @@ def test_few_numbers_and_whole_ones_are_names_of_classes():
         (["1", "1.0"], "error", "are one number:"),
         (["01", "1"], "warning", "are one number but for zeros in front:"),
         (["01", "1", "1.0"], "error", "are one number:"),
+        (["TRUE", "1", "FALSE", "1.0"], "warning", "are one value, as a number and as a word:"),
         (["Cat", "cat"], "warning", "differ in case, blanks or width alone:"),
         (['"cat"', "cat"], "warning", "differ in quotation marks alone:"),
         (["cat", "\u201ccat\u201d"], "warning", "differ in quotation marks alone:"),
@@ -78,3 +79,25 @@ def test_labels_that_are_others_in_a_row(joined, several, hint):
     )
     assert not found(["a", "c", joined], LabelTruth(several=several))
     assert not found(["a", "b", joined], BoxTruth())
+
+
+@pytest.mark.parametrize(
+    ("groups", "severity", "what"),
+    [
+        (["3", "3.0", "4"], "error", "are one number"),
+        (["p1", "P1"], "warning", "differ in case, blanks or width alone"),
+        (["p1", "p 1", "03", "3", None, None], None, ""),
+    ],
+)
+def test_groups_that_are_one_to_a_reader(groups, severity, what):
+    findings = list(check_groups((f"t.csv:{line}", group) for line, group in enumerate(groups, 2)))
+    assert [(f.kind, f.severity, f.where) for f in findings] == (
+        [("similar_groups", severity, "t.csv:3")] if severity else []
+    )
+    assert all(what in f.reason for f in findings)
+
+
+@pytest.mark.parametrize("label", ["-", "?", "#VALUE!"])
+def test_signs_of_a_missing_value(label):
+    (finding,) = found(["cat", "dog", label])
+    assert (finding.kind, finding.where) == ("missing_word", "t.csv:4")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from transferflow.data.checks.numbers import check_numbers
@@ -47,3 +49,11 @@ def test_ordinary_measures_are_none(numbers):
 def test_one_number_teaches_nothing():
     (said,) = found([3, 3.0])
     assert (said.kind, said.severity) == ("one_number", "error")
+
+
+def test_a_number_that_no_measure_of_the_kind_has():
+    (said,) = found([*(20 + n / 7 for n in range(100)), 1e6])
+    assert (said.kind, said.severity, said.where) == ("number_far", "warning", "t.csv:102")
+    assert said.reason.startswith("1 of 101 numbers, such as 1e+06, are further from the others")
+    rng = random.Random(0)
+    assert not found([rng.lognormvariate(0, 2) for _ in range(1000)])

@@ -299,3 +299,41 @@ def test_numbers_are_read_and_what_is_none_is_left_out(root, list_data):
     ]
     assert "the column 'age' holds 'n/a', which is no number" in listing.findings[0].reason
     assert listing.findings[-1].reason.endswith("which is no number: decimals have a point")
+
+
+def test_a_list_of_labels_where_an_image_has_one(root, list_data):
+    pq.write_table(
+        pa.table({"path": ["img/a.png", "img/b.png"], "label": [["cat"], ["cat", "dog"]]}), root / "t.parquet"
+    )
+    listing = list_data(root, format="parquet", file="t.parquet")
+    assert [record.labels for record in listing.records] == [("cat",)]
+    (bad,) = listing.findings
+    assert (bad.severity, bad.where) == ("error", "t.parquet:3")
+    assert "holds 2 values, where one is expected" in bad.reason
+
+
+@pytest.mark.parametrize("name", ["Group", "GROUP"])
+def test_a_group_column_in_capitals_keeps_images_together(root, list_data, name):
+    (root / "t.csv").write_text(f"path,label,Patient,{name}\nimg/a.png,x,1,g1\nimg/b.png,y,2,g1\n")
+    listing = list_data(root, format="csv", file="t.csv")
+    assert [record.group for record in listing.records] == ["g1", "g1"]
+    assert [finding.kind for finding in listing.findings] == ["group_column"]
+
+
+def test_thousands_are_no_decimals(root, list_data):
+    (root / "t.csv").write_text('path,label\nimg/a.png,"1,100"\nimg/b.png,2\n')
+    listing = list_data(root, "regression", format="csv", file="t.csv")
+    assert listing.findings[0].reason.endswith("thousands have no separator, and decimals a point")
+
+
+def test_a_path_as_addresses_write_it(root, list_data, paint):
+    paint(root / "img" / "a b.png")
+    (root / "t.csv").write_text("path,label\nimg/a%20b.png,x\n")
+    assert "it lies at 'img/a b.png'" in list_data(root, format="csv", file="t.csv").findings[0].reason
+
+
+def test_a_blank_that_breaks_no_line_is_a_blank(root, list_data):
+    (root / "t.csv").write_text("path,label\nimg/a.png,big cat\nimg/b.png,big\u00a0cat\n")
+    listing = list_data(root, format="csv", file="t.csv")
+    assert listing.classes == ("big cat",)
+    assert [finding.kind for finding in listing.findings] == ["spellings"]

@@ -63,7 +63,7 @@ def sets(voc, list_data):
 
 
 @pytest.mark.parametrize(
-    "spell", ["{}", "{}.png", "{}.jpg", "{}.xml", "{} 1", "{}  -1", "./{}", "JPEGImages/{}.png"]
+    "spell", ["{}", "{}.png", "{}.jpg", "{}.xml", "{} 1", "{}  -1", "{}\t0", "./{}", "JPEGImages/{}.png"]
 )
 def test_image_sets_say_the_split(sets, spell):
     lists = {"train": ["a", "b"], "val": ["c"], "test": ["d"]}

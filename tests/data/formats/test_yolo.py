@@ -61,6 +61,8 @@ def test_names_in_a_text_file(yolo, list_data):
     [
         ("names: []", "names no classes"),
         ("names: [a, a]", "a class twice"),
+        ("nc: 3\nnames: [a, b]", r"data\.yaml:1: `nc` and `names` do not agree\n.*nc: 3, and 2 names"),
+        ("nc: 1\nnames: {0: a, 1: b}", "do not agree"),
         ("names: [a", "not YAML"),
         ("x: &a [*a]\n", "inside its own anchor"),
         ("", "names no classes"),
@@ -445,3 +447,22 @@ def test_a_folder_of_labels_that_leaves_the_root(yolo, list_data, tmp_path_facto
     (root / "labels").symlink_to(outside)
     (first, *_) = list_data(root, "detection", format="yolo").findings
     assert (first.kind, first.where) == ("outside_root", "labels/a.txt")
+
+
+def test_an_empty_line_among_the_names_would_move_all_others(yolo, list_data):
+    root = yolo({"a": "1 .5 .5 .1 .1"})
+    (root / "classes.txt").write_text("cat\n\ndog\n\n")
+    with pytest.raises(DataError, match=r"classes\.txt:2: a line of the class names is empty"):
+        list_data(root, "detection", format="yolo", names="classes.txt")
+
+
+def test_another_list_of_names_beside_the_labels(yolo, list_data):
+    root = yolo({"a": "1 .5 .5 .1 .1"}, "nc: 6\nnames: {0: cat, 1: dog, 5: cow}\n")
+    listing = list_data(root, "detection", format="yolo")
+    assert not listing.findings
+    (root / "labels" / "classes.txt").write_text("dog\ncat\n")
+    (found,) = list_data(root, "detection", format="yolo").findings
+    assert (found.kind, found.severity, found.where) == ("other_names", "warning", "labels/classes.txt:1")
+    assert "it calls the class 0 'dog', and data.yaml calls it 'cat'" in found.reason
+    (root / "labels" / "classes.txt").write_text("cat\ndog\n")
+    assert not list_data(root, "detection", format="yolo").findings

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from transferflow.data.checks.box_layout import BoxLayout
 from transferflow.data.files.boxes import FRACTIONS, Seen, box_source
 from transferflow.data.records import Box, Finding, Record, Severity
+from transferflow.text import counted
 
 _MANY = 0.5
 _LEAST = 10
@@ -20,6 +21,14 @@ _CONVERT = (
     "in Python, with the file in `c`: "
     """`s = {i["id"]: [i["width"], i["height"]] * 2 for i in c["images"]}; """
     """[a.update(bbox=[v * f for v, f in zip(a["bbox"], s[a["image_id"]])]) for a in c["annotations"]]`"""
+)
+_EQUAL = (
+    "box stands there a second time, and is left out",
+    "boxes stand there a second time, and are left out",
+)
+_TORN = (
+    "box has the very place of a box of another class",
+    "boxes have the very place of a box of another class",
 )
 _PLACES = 3
 """Digits of a pixel to which two boxes are compared."""
@@ -117,13 +126,14 @@ def drop_equal_boxes(records: Sequence[Record]) -> tuple[list[Record], list[Find
             boxes.append(box)
         kept.append(record if len(boxes) == len(record.boxes) else replace(record, boxes=tuple(boxes)))
     return kept, [
-        *_said("equal_boxes", equal, "stand there a second time, and are left out"),
-        *_said("conflicting_boxes", torn, "have the very place of a box of another class"),
+        *_said("equal_boxes", equal, _EQUAL),
+        *_said("conflicting_boxes", torn, _TORN),
     ]
 
 
-def _said(kind: str, boxes: Sequence[tuple[Record, Box]], what: str) -> Iterator[Finding]:
+def _said(kind: str, boxes: Sequence[tuple[Record, Box]], what: tuple[str, str]) -> Iterator[Finding]:
+    """`what`: words for one box, and for several."""
     if boxes:
         record, box = boxes[0]
-        reason = f"{len(boxes)} boxes {what} (the first: {box.label!r} in {record.path})"
+        reason = f"{counted(len(boxes), *what)} (the first: {box.label!r} in {record.path})"
         yield Finding(kind, "warning", box_source(record, box), reason)

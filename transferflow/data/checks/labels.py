@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from transferflow.data.checks.inspected import Inspected
 from transferflow.data.checks.mask_coding import values_note
-from transferflow.data.checks.names import SUGGESTED, check_names, short
+from transferflow.data.checks.names import SUGGESTED, check_groups, check_names, short
 from transferflow.data.checks.split_sizes import check_shares
 from transferflow.data.records import SPLITS, Finding, Listing, Severity, SplitName, about
 from transferflow.data.split import cut_splits
@@ -98,6 +98,7 @@ def _check_listed_names(truth: Truth, listing: Listing) -> list[Finding]:
     """Check the labels that a listing has; those of masks are not known yet."""
     labelled = [(r.source or r.path, r.labels or tuple(b.label for b in r.boxes)) for r in listing.records]
     findings = list(check_names(truth, listing.classes, labelled))
+    findings += check_groups((record.source or record.path, record.group) for record in listing.records)
     if not isinstance(truth, LabelTruth):
         return findings
     used = {label for _, labels in labelled for label in labels}

@@ -11,6 +11,7 @@ from transferflow.data.files.boxes import Seen
 from transferflow.data.formats.mask_coding import show_colour
 from transferflow.data.formats.masks import MaskFiles
 from transferflow.data.records import Finding, Record
+from transferflow.text import counted
 
 _SHOWN = 20
 _FEW = 3
@@ -86,7 +87,7 @@ def _unknown_findings(reader: MaskFiles, unknown: Counter[int], first: Mapping[i
     allowed = _allowed(reader)
     findings = []
     for value, count in unknown.most_common(_SHOWN):
-        reason = f"{reader.show(value)} is in {count} masks, and is no class; allowed: {allowed}"
+        reason = f"{reader.show(value)} is in {counted(count, 'mask')}, and is no class; allowed: {allowed}"
         findings.append(Finding("mask_value", "error", first[value], reason))
     if len(unknown) > _SHOWN:
         reason = f"{len(unknown)} values are no classes; {_SHOWN} are listed"

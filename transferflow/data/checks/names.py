@@ -11,13 +11,15 @@ from transferflow.data.records import Finding, Severity
 from transferflow.spec.class_names import alike_key, look_key, plain_name, unquoted
 from transferflow.spec.sections.truth import LabelTruth, MaskTruth, Truth
 from transferflow.spec.wording import did_you_mean
+from transferflow.text import counted
 
 SUGGESTED = 100
 """Findings for which a near name is looked for; nobody reads so many."""
 _DECIMAL = re.compile(r"[-+]?\d*\.\d+")
 _MANY_NUMBERS = 10
 _WHOLE = re.compile(r"(?P<sign>-?)0*(?P<digits>[0-9]+)(\.0+)?")
-_MISSING = frozenset({"nan", "null", "nat", "n/a", "#n/a", "<na>"})
+_MISSING = frozenset({"nan", "null", "nat", "n/a", "#n/a", "<na>", "-", "--", "?", "#value!", "#ref!"})
+_TRUTH = {"true": "1", "false": "0"}
 _SEPARATORS = "|;,"
 """What stands between several labels in one cell."""
 
@@ -47,7 +49,8 @@ def check_names(
         yield from _joined(truth, counts, first)
     for label in sorted(counts):
         if label.casefold() in _MISSING:
-            reason = f"the label {label!r} ({counts[label]} times) is a class, and reads like a missing value"
+            times = counted(counts[label], "time")
+            reason = f"the label {label!r} ({times}) is a class, and reads like a missing value"
             yield Finding("missing_word", "warning", first[label], reason)
     measured = [label for label in counts if _DECIMAL.fullmatch(label)]
     if isinstance(truth, LabelTruth) and len(measured) > _MANY_NUMBERS and len(measured) > len(counts) / 2:
@@ -61,6 +64,32 @@ def check_names(
         yield Finding("one_class", "error", "data.classes", reason)
 
 
+def check_groups(groups: Iterable[tuple[str, str | None]]) -> Iterator[Finding]:
+    """Find groups that are one to a reader, and two to the split: their images may stand on both sides of it.
+
+    Args:
+        groups: Place and group of each image.
+    """
+    first: dict[str, str] = {}
+    for place, group in groups:
+        if group is not None:
+            first.setdefault(group, place)
+    alike = defaultdict(list)
+    for group in first:
+        alike[alike_key(_decimal_free(group))].append(group)
+    for same in (groups for groups in alike.values() if len(groups) > 1):
+        shown = ", ".join(map(repr, same))
+        is_one = len(set(map(_decimal_free, same))) == 1
+        what = "are one number" if is_one else "differ in case, blanks or width alone"
+        reason = f"groups that {what}, and are split apart: {shown}; if they are one, write them alike"
+        yield Finding("similar_groups", "error" if is_one else "warning", first[same[1]], reason)
+
+
+def _decimal_free(name: str) -> str:
+    """A whole number without decimals of zero; zeros in front stay, as they may tell ids apart."""
+    return name.partition(".")[0] if _number(name) else name
+
+
 def short(names: Sequence[str]) -> str:
     """The first of many names."""
     return ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
@@ -71,7 +100,9 @@ def _unknown(
 ) -> Iterator[Finding]:
     looks = {look_key(name): name for name in classes}
     for number, label in enumerate(sorted(set(counts) - set(classes))):
-        reason = f"label {label!r} is not among the classes ({counts[label]} times): {short(classes)}"
+        reason = (
+            f"label {label!r} is not among the classes ({counted(counts[label], 'time')}): {short(classes)}"
+        )
         near = did_you_mean(label, classes) if number < SUGGESTED else ""
         twin = looks.get(look_key(label))
         if twin is not None and not label.isascii() and alike_key(label) != alike_key(twin):
@@ -83,7 +114,8 @@ def _similar(counts: Mapping[str, int], first: Mapping[str, str]) -> Iterator[Fi
     """Labels that are one to a reader, and two to a program."""
     alike = defaultdict(list)
     for label in sorted(counts):
-        alike[look_key(_number(label) or label)].append(label)
+        plain = _TRUTH.get(label.casefold()) or _number(label) or label
+        alike[look_key(plain)].append(label)
     for same in (labels for labels in alike.values() if len(labels) > 1):
         severity, what = _likeness(same)
         shown = ", ".join(f"{label!r} ({counts[label]})" for label in same)
@@ -96,7 +128,10 @@ def _likeness(same: Sequence[str]) -> tuple[Severity, str]:
         if len({label.partition(".")[0] for label in same}) < len(same):
             return "error", "are one number"  # 1 and 1.0, as tables write the same column
         return "warning", "are one number but for zeros in front"
-    if len({alike_key(label) for label in same}) == 1:
+    words = {alike_key(label) for label in same}
+    if len(words) > 1 and words & _TRUTH.keys():
+        return "warning", "are one value, as a number and as a word"
+    if len(words) == 1:
         return "warning", "differ in case, blanks or width alone"
     if len({alike_key(unquoted(label)) for label in same}) == 1:
         return "warning", "differ in quotation marks alone"
@@ -115,7 +150,8 @@ def _joined(truth: LabelTruth, counts: Mapping[str, int], first: Mapping[str, st
         found = [label for label in counts if mark in label and _parts_known(label, mark, counts)]
         if not found:
             continue
-        reason = f"{len(found)} labels are others in a row, such as {found[0]!r}, and count as classes"
+        count = counted(len(found), "label is", "labels are")
+        reason = f"{count} others in a row, such as {found[0]!r}, which would be a class"
         if truth.several:
             hint = f"set data.label_separator: {mark!r}"
         else:

@@ -14,6 +14,9 @@ _CODES = frozenset({-32768.0, 32767.0, 65535.0, -2147483648.0, 2147483647.0})
 _BULK = 0.01
 """Share of the images above which one odd number is no slip."""
 _LEAST = 3
+_FAR = 1000
+"""Spans of the middle half that even a lognormal measure does not reach."""
+_LEAST_FAR = 20
 _VARIED = 10
 """Different numbers above which what is learned is a measure, not a few steps such as -1, 0, 1."""
 
@@ -43,6 +46,24 @@ def check_numbers(labelled: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Fin
             "rows out"
         )
         yield Finding("number_code", severity, first[number], reason)
+    yield from _check_far(counts, first)
+
+
+def _check_far(counts: Counter[float], first: Mapping[float, str]) -> Iterator[Finding]:
+    """Few numbers that no measure of the kind has: slips, or another unit."""
+    numbers = sorted(counts.elements())
+    total = len(numbers)
+    low, middle, high = (numbers[total * part // 4] for part in (1, 2, 3))
+    far = [n for n in counts if abs(n - middle) > _FAR * (high - low) and n not in _stand_ins(counts)]
+    if total < _LEAST_FAR or low == high or not far:
+        return
+    worst = max(far, key=lambda number: abs(number - middle))
+    reason = (
+        f"{sum(counts[n] for n in far)} of {total} numbers, such as {worst:g}, are further from the others "
+        f"than a thousand times what the middle half of all spans ({low:g} to {high:g}): a slip, or another "
+        "unit?"
+    )
+    yield Finding("number_far", "warning", first[worst], reason)
 
 
 def _stand_ins(counts: Mapping[float, int]) -> list[float]:

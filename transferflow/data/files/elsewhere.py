@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from transferflow.data.files.paths import IMAGE_SUFFIXES, is_hidden, is_unicode
 
@@ -37,7 +38,9 @@ class Elsewhere:
             self._by_stem = _index(self._root)
         wanted = PurePosixPath(text.replace("\\", "/"))
         names = [wanted.name] if wanted.suffix.lower() not in IMAGE_SUFFIXES else [wanted.stem, wanted.name]
-        near = [path for name in names for path in self._by_stem.get(_plain(name), ())]
+        if "%" in wanted.name:  # as addresses write blanks
+            names += map(unquote, names)
+        near = [path for name in dict.fromkeys(names) for path in self._by_stem.get(_plain(name), ())]
         exact = [path for path in near if _plain(PurePosixPath(path).name) == _plain(wanted.name)] or near
         if not exact:
             return ""

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from transferflow.data.records import SPLITS, Finding, Listing, Record, SplitName
 from transferflow.spec.class_names import plain_name
+from transferflow.text import counted
 
 SPLIT_WORDS: dict[str, SplitName] = {
     "train": "train",
@@ -126,7 +127,7 @@ def unread_folders(names: Mapping[str, int]) -> list[Finding]:
     alike = {name: split for name in names if (split := looks_like(name)) is not None}
     if len(set(alike.values())) < 2:
         return []
-    shown = ", ".join(f"{name} ({names[name]} images)" for name in list(alike)[:6])
+    shown = ", ".join(f"{name} ({counted(names[name], 'image')})" for name in list(alike)[:6])
     reason = f"folders are named like splits, but not read as such: {shown}; call them train, val and test"
     return [Finding("unread_split", "error", next(iter(alike)), reason)]
 

@@ -22,9 +22,10 @@ _PATIENT_WORDS = frozenset(
 )
 
 
-def patient_names(names: Iterable[str]) -> list[str]:
-    """Those of some columns or entries that name a patient, in their order."""
-    return [name for name in names if _letters(name) in _PATIENT_WORDS]
+def group_names(names: Iterable[str]) -> list[str]:
+    """Columns or entries that group images: `group` comes first, then `Group`, then those of patients."""
+    found = [name for name in names if _letters(name) in {_GROUP, *_PATIENT_WORDS}]
+    return sorted(found, key=lambda name: (name != _GROUP, _letters(name) != _GROUP))
 
 
 def _letters(name: str) -> str:
@@ -33,9 +34,8 @@ def _letters(name: str) -> str:
 
 
 def decide_group_name(names: Iterable[str]) -> str | None:
-    """Column or entry that groups images when the spec names none: `group`, or else the patient's."""
-    known = list(dict.fromkeys(names))
-    return _GROUP if _GROUP in known else next(iter(patient_names(known)), None)
+    """Column or entry that groups images when the spec names none: see `group_names`."""
+    return next(iter(group_names(dict.fromkeys(names))), None)
 
 
 def group_finding(name: str, where: str) -> Finding:

@@ -20,6 +20,7 @@ from transferflow.data.records import Finding, Listing, Record, SplitName
 from transferflow.errors import DataError
 from transferflow.spec.class_names import plain_name
 from transferflow.spec.sections.data import ImageFolderData
+from transferflow.text import counted
 
 _DERIVED = ("_mask", "_label", "_gt", "_seg", "_thumb", "_thumbnail")
 
@@ -52,7 +53,7 @@ def _no_class_folder(root: Path, scan: Scan) -> DataError:
     return DataError(
         "no image stands in a class folder",
         where="data.root",
-        found=f"{root}: {len(scan.files)} images in no folder; folders: {folders}{scan.others}",
+        found=f"{root}: {counted(len(scan.files), 'image')} in no folder; folders: {folders}{scan.others}",
         allowed="root/CLASS/image.jpg, or root/train/CLASS/image.jpg with val and test beside train",
         hint=hint,
     )
@@ -131,10 +132,14 @@ def _one_folder(records: Sequence[Record], depth: int) -> list[Finding]:
 def _layout_findings(scan: Scan, loose: Sequence[str], beside: Sequence[str]) -> list[Finding]:
     found = []
     if loose:
-        reason = f"{len(loose)} images stand in no class folder and are left out"
+        reason = (
+            f"{counted(len(loose), 'image in no class folder is', 'images in no class folder are')} left out"
+        )
         found.append(Finding("no_class_folder", "warning", loose[0], reason))
     if beside:
-        reason = f"{len(beside)} images stand beside the train/val/test folders and are left out"
+        where = "beside the train/val/test folders"
+        stand = f"image stands {where} and is", f"images stand {where} and are"
+        reason = f"{counted(len(beside), *stand)} left out"
         found.append(Finding("no_split_folder", "warning", beside[0], reason))
     if scan.ignored:
         counts = ", ".join(f"{count} {suffix}" for suffix, count in sorted(scan.ignored.items()))

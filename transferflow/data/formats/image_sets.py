@@ -13,6 +13,7 @@ from transferflow.data.records import Finding, SplitName
 from transferflow.errors import DataError
 from transferflow.limits import MAX_TEXT_BYTES
 from transferflow.store import read_bounded
+from transferflow.text import counted
 
 FOLDERS = ("ImageSets/Main", "ImageSets")
 _TRAINVAL = "trainval"
@@ -84,9 +85,8 @@ def _unread(root: Path) -> Iterator[Finding]:
         path.relative_to(root).as_posix() for path in (root / "ImageSets").glob("*/*.[tT][xX][tT]")
     )
     if lists:
-        reason = (
-            f"{len(lists)} lists are not read: only those of ImageSets/Main say the split, by their names"
-        )
+        count = counted(len(lists), "list is", "lists are")
+        reason = f"{count} not read: only those of ImageSets/Main say the split, by their names"
         yield Finding("unread_lists", "warning", lists[0], reason)
 
 
@@ -115,8 +115,8 @@ def _lines(file: Path, where: str) -> Iterator[tuple[int, str]]:
 
 def _keys(text: str, folders: Sequence[str]) -> Iterator[str]:
     """What a line may mean, the plainest first."""
-    name, _, flag = text.rpartition(" ")
-    for choice in (text, name.strip()) if name and flag in _FLAGS else (text,):
+    name, *flags = text.rsplit(maxsplit=1)
+    for choice in (text, name) if flags and flags[0] in _FLAGS else (text,):
         path = PurePosixPath(choice.replace("\\", "/").removeprefix("./"))
         for plain in (path, *(path.relative_to(f) for f in folders if path.is_relative_to(f))):
             yield plain.as_posix()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from transferflow.data.formats.exact import show_value
 from transferflow.limits import MAX_OUTLINE, MAX_PIXELS
+from transferflow.text import counted
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -55,7 +56,7 @@ def _corner_problem(polygon: object) -> str | None:
     if len(polygon) % 2:
         return f"a polygon has {len(polygon)} numbers, which are no pairs of x and y"
     if len(polygon) < 6:
-        return f"a polygon has {len(polygon) // 2} corners; three or more are needed"
+        return f"a polygon has {counted(len(polygon) // 2, 'corner')}; three or more are needed"
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from transferflow.data.files.fence import Fence
 from transferflow.data.files.members import Members, Refusal, require_file
 from transferflow.data.formats.bounds import require_few
 from transferflow.data.formats.folders import SPLIT_WORDS, split_of
-from transferflow.data.formats.groups import patient_names
+from transferflow.data.formats.groups import group_names
 from transferflow.data.formats.spellings import Spellings
 from transferflow.data.formats.split_columns import UnreadColumns
 from transferflow.data.formats.table_file import Line, TableFile, open_csv, open_parquet
@@ -21,6 +22,8 @@ from transferflow.spec.class_names import plain_name
 from transferflow.spec.sections.data import Columns, DicomData, TableData
 from transferflow.spec.sections.truth import Truth
 
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+
 
 def list_table(data: TableData, truth: Truth, fence: Fence) -> Listing:
     """List the rows of a CSV or Parquet table; labels stay the text they are.
@@ -29,7 +32,11 @@ def list_table(data: TableData, truth: Truth, fence: Fence) -> Listing:
         DataError: If the table is missing, is not readable, or lacks a column.
     """
     file = require_file(fence, data.file, "data.file")
-    table = open_csv(file) if data.format == "csv" else open_parquet(file, data.label_separator)
+    table = (
+        open_csv(file)
+        if data.format == "csv"
+        else open_parquet(file, data.label_separator if truth.several else None)
+    )
     return list_rows(data, truth, fence, file, table)
 
 
@@ -60,7 +67,7 @@ def list_rows(
 
 
 def decide_columns(data: TableData | DicomData, table: TableFile, name: str) -> Columns:
-    """Decide which columns hold what; a column of patients is the group unless another one is named.
+    """Decide which columns hold what; `Group`, or patients, are the group unless another one is named.
 
     Rows are read only where the labels are not found.
 
@@ -68,11 +75,11 @@ def decide_columns(data: TableData | DicomData, table: TableFile, name: str) -> 
         DataError: If a column that is needed is not there.
     """
     columns, group_by, header = data.columns, data.split.group_by, table.header
-    patients = patient_names(header)
+    groups = group_names(header)
     if group_by is not None:
         columns = columns.model_copy(update={"group": group_by})
-    elif columns.group not in header and patients:
-        columns = columns.model_copy(update={"group": patients[0]})
+    elif columns.group not in header and groups:
+        columns = columns.model_copy(update={"group": groups[0]})
     for key, column in _needed_columns(data).items():
         if column not in header:
             raise DataError(
@@ -176,7 +183,9 @@ class _RowReader:
             return Finding("no_label", "quarantine", where, f"the column {columns.label!r} is empty")
         if self._is_number and not is_number(labels[0]):
             reason = f"the column {columns.label!r} holds {labels[0]!r}, which is no number"
-            if is_number(labels[0].replace(",", ".", 1)):
+            if _THOUSANDS.fullmatch(labels[0]):
+                reason += ": thousands have no separator, and decimals a point"
+            elif is_number(labels[0].replace(",", ".", 1)):
                 reason += ": decimals have a point"
             return Finding("no_number", "quarantine", where, reason)
         group = plain_name(cells.get(columns.group, "")) or None

@@ -16,11 +16,13 @@ import pyarrow.parquet as pq
 from transferflow.data.formats.exact import InexactError, exact_text
 from transferflow.errors import DataError
 from transferflow.limits import MAX_CELL, MAX_COLUMNS
+from transferflow.text import counted
 
 _DELIMITERS = (",", ";", "\t")
 _CSV = frozenset({".csv", ".tsv", ".txt"})
 _BATCH = 2_000
 _SHOWN = 10
+_SEVERAL = "holds {} values, where one is expected; several labels of an image take multilabel: true"
 _PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError)
 """What is raised for damage of every kind; text that is no UTF-8 is a ValueError."""
 
@@ -77,7 +79,7 @@ def _line(number: int, header: list[str], cells: list[str]) -> Line:
     if len(cells) > len(header):
         cells = [*cells[: len(header)], *_without_empty_end(cells[len(header) :])]
     if len(cells) != len(header):
-        problem = f"the row has {len(cells)} cells and the header has {len(header)}"
+        problem = f"the row has {counted(len(cells), 'cell')} and the header has {len(header)}"
     return Line(number, dict(zip(header, cells, strict=False)), problem)
 
 
@@ -149,8 +151,10 @@ def _check_columns(header: Sequence[str], file: Path) -> None:
         )
 
 
-def open_parquet(file: Path, separator: str) -> TableFile:
+def open_parquet(file: Path, separator: str | None) -> TableFile:
     """Open a Parquet file; values come as text (true/false for booleans), lists joined by `separator`.
+
+    Without a separator, a list of several values can't be read.
 
     Raises:
         DataError: If it is not Parquet, now or while the rows are read.
@@ -166,7 +170,7 @@ def open_parquet(file: Path, separator: str) -> TableFile:
 
 
 def _parquet_lines(
-    file: Path, separator: str, texts: Sequence[str], wanted: Collection[str]
+    file: Path, separator: str | None, texts: Sequence[str], wanted: Collection[str]
 ) -> Iterator[Line]:
     """Rows of the wanted columns; others may hold the very images.
 
@@ -199,13 +203,15 @@ def _no_parquet(file: Path, error: Exception) -> DataError:
     return DataError("the table can't be read as Parquet", where=str(file), found=str(error), hint=hint)
 
 
-def _parquet_line(number: int, row: Mapping[str, object], separator: str) -> Line:
+def _parquet_line(number: int, row: Mapping[str, object], separator: str | None) -> Line:
     cells: dict[str, str] = {}
     unreadable: dict[str, str] = {}
     for name, value in row.items():
         try:
             parts = value if isinstance(value, list) else [value]
-            cells[name] = separator.join(map(exact_text, parts))
+            if separator is None and len(parts) > 1:
+                raise InexactError(_SEVERAL.format(len(parts)))
+            cells[name] = (separator or "").join(map(exact_text, parts))
         except InexactError as error:
             cells[name], unreadable[name] = "", f"the cell {name!r} {error}"
     return Line(number, cells, unreadable=unreadable)

@@ -22,6 +22,7 @@ from transferflow.errors import DataError
 from transferflow.limits import MAX_LABEL_FILE_BYTES
 from transferflow.spec.sections.data import VocData
 from transferflow.store import read_bounded
+from transferflow.text import counted
 
 
 def list_voc(data: VocData, fence: Fence) -> Listing:
@@ -161,9 +162,8 @@ class _Reader:
     def stale_names(self) -> Iterator[Finding]:
         """Files whose `filename` names another image than their own."""
         if self._stale:
-            reason = (
-                f"`filename` of {len(self._stale)} files names another image: that of their own name is taken"
-            )
+            count = counted(len(self._stale), "file")
+            reason = f"`filename` of {count} names another image: that of their own name is taken"
             yield Finding("stale_filename", "warning", self._stale[0], reason)
 
     def unlabelled(self, unlisted: Sequence[str]) -> Iterator[Finding]:
@@ -173,5 +173,6 @@ class _Reader:
             taken.update(self._partners.of(key_of(file, self._annotations)))
         rest = sorted(set(self._files) - taken)
         if rest:
-            reason = f"{len(rest)} images have no annotation that can be used and are left out"
+            what = "no annotation that can be used and"
+            reason = f"{counted(len(rest), f'image has {what} is', f'images have {what} are')} left out"
             yield Finding("no_annotation", "warning", rest[0], reason)

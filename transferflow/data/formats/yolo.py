@@ -9,6 +9,7 @@ from transferflow.data.files.boxes import FRACTIONS, bad_boxes_finding
 from transferflow.data.files.fence import Fence
 from transferflow.data.files.members import Members, Refusal, require_file
 from transferflow.data.formats.pairing import shared_finding
+from transferflow.data.formats.yolo_classes import other_names
 from transferflow.data.formats.yolo_images import YoloImages, find_yolo_images
 from transferflow.data.formats.yolo_labels import find_label_file, label_paths, orphan_labels
 from transferflow.data.formats.yolo_lines import LabelLine, Shape, decide_shape, parse_line, read_box
@@ -18,6 +19,7 @@ from transferflow.errors import DataError
 from transferflow.limits import MAX_LABEL_FILE_BYTES
 from transferflow.spec.sections.data import YoloData
 from transferflow.store import read_bounded
+from transferflow.text import counted
 
 
 def list_yolo(data: YoloData, fence: Fence) -> Listing:
@@ -51,6 +53,7 @@ def list_yolo(data: YoloData, fence: Fence) -> Listing:
     shape = data.shapes or labels.shape()
     records = list(labels.records(shape))
     findings = [*images.findings, *labels.findings, *labels.say(shape)]
+    findings += other_names(root, data.names, names.names, labels.files.values())
     findings += orphan_labels(fence, list(labels.files.values()), images.folder, data)
     return Listing(root, data.classes or tuple(names.names.values()), tuple(records), tuple(findings))
 
@@ -122,7 +125,8 @@ class _Labels:
     def say(self, shape: Shape) -> Iterator[Finding]:
         """Images without labels, and lines that hold more than a box."""
         if self.without:
-            reason = f"{len(self.without)} images have no label file: taken as images without objects"
+            count = counted(len(self.without), "image has", "images have")
+            reason = f"{count} no label file: taken as images without objects"
             yield Finding("no_annotation", "warning", self.without[0], reason)
         long = [self.files[p] for p, lines in self._lines.items() for line in lines if len(line.values) > 5]
         if long:

@@ -14,6 +14,7 @@ from transferflow.spec.class_names import plain_name
 from transferflow.spec.yaml.reader import read_yaml
 from transferflow.spec.yaml.tree import ListNode, MapNode, Node, ScalarNode, is_index
 from transferflow.store import read_bounded
+from transferflow.text import counted
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ def load_yolo_names(file: Path, name: str) -> YoloNames:
     except UnicodeDecodeError as error:
         raise DataError("the file of class names is not UTF-8 text", where=name) from error
     if file.suffix.lower() not in (".yaml", ".yml"):
-        lines = [line.strip() for line in text.splitlines()]
-        return YoloNames(_checked(dict(enumerate(line for line in lines if line)), name))
+        return YoloNames(_checked(dict(enumerate(read_lines_of_names(text, name))), name))
     entries = _entries_of(_read_tree(text, name))
     names = entries.get("names")
     found: dict[int, str] = {}
@@ -71,6 +71,7 @@ def load_yolo_names(file: Path, name: str) -> YoloNames:
         found = {number: _text(node, name) for number, node in enumerate(names.items)}
     elif isinstance(names, MapNode):
         found = {int(key): _text(node, name) for key, node in _entries_of(names).items() if is_index(key)}
+    _require_count(entries.get("nc"), found, name)
     base = entries.get("path")
     folder = base.raw if isinstance(base, ScalarNode) else ""
     splits = (
@@ -81,6 +82,35 @@ def load_yolo_names(file: Path, name: str) -> YoloNames:
     )
     ordered = sorted(splits, key=lambda entry: SPLITS.index(entry.split))
     return YoloNames(_checked(found, name), tuple(ordered), _keypoints(entries.get("kpt_shape"), name))
+
+
+def read_lines_of_names(text: str, name: str) -> list[str]:
+    """Names, one a line; blank lines at the end do not count.
+
+    Raises:
+        DataError: If a line before them is empty: the number of a class is that of its line, from 0.
+    """
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    if "" in lines:
+        raise DataError(
+            "a line of the class names is empty",
+            where=f"{name}:{lines.index('') + 1}",
+            hint="the number of a class is that of its line, counted from 0: delete the line if the labels "
+            "do not count it, else write a name there",
+        )
+    return lines
+
+
+def _require_count(node: Node | None, names: Mapping[int, str], name: str) -> None:
+    if not isinstance(node, ScalarNode) or not names:
+        return
+    if not is_index(node.raw) or int(node.raw) not in (len(names), max(names) + 1):
+        raise DataError(
+            "`nc` and `names` do not agree",
+            where=f"{name}:{node.place.line}",
+            found=f"nc: {node.raw}, and {counted(len(names), 'name')}",
+            hint="complete `names`, or correct or delete `nc`",
+        )
 
 
 def _read_tree(text: str, name: str) -> Node | None:

@@ -20,6 +20,7 @@ from transferflow.cpus import usable_cpus
 from transferflow.data.transforms.sample import Resized
 from transferflow.logs import get_logger
 from transferflow.store.shards import Blob, Bytes, Note, Shards, shards_to_fill
+from transferflow.text import counted
 
 logger = get_logger("data")
 
@@ -89,7 +90,7 @@ def build_cache(
             return None
         lacking = {key: at for at, key in enumerate(keys) if key not in shards}
         if lacking:
-            logger.info("decoding %d images once", len(lacking))
+            logger.info("decoding %s once", counted(len(lacking), "image"))
             _fill(shards, lacking, decode)
         return DecodedCache(shards)
 

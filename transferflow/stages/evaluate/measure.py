@@ -25,6 +25,7 @@ from transferflow.tasks.build import build_task
 from transferflow.tasks.calibration import tell_calibration
 from transferflow.tasks.decisions import tell_decision
 from transferflow.tasks.slices import measure_slices
+from transferflow.text import counted
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def measure(given: Measuring, folder: Path) -> None:
         raise EvaluationError(
             "there are no test images", where="data.split.test", hint="give the test split a share or files"
         )
-    logger.info("evaluate: %d test images", snapshot.counts["test"])
+    logger.info("evaluate: %s", counted(snapshot.counts["test"], "test image"))
     found = predict_split(spec, context, snapshot, given.model, folder / MASKS)
     pq.write_table(found.table, folder / PREDICTIONS)
     task, resamples, seed = build_task(spec), spec.evaluation.bootstrap, spec.training.seed

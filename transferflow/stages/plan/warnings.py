@@ -9,6 +9,7 @@ from transferflow.spec import ExperimentSpec
 from transferflow.spec.deciding import trains_nothing
 from transferflow.spec.sections.freeze import FreezeNone
 from transferflow.stages.plan.facts import ModelFacts
+from transferflow.text import counted
 
 SMALL_DATA = 2000
 
@@ -35,7 +36,7 @@ def collect_warnings(
 def _few_images(spec: ExperimentSpec, images: Mapping[str, int]) -> Iterator[str]:
     for split in ("val", "test"):
         if 0 < images.get(split, 0) < 30:
-            yield f"only {images[split]} {split} images: the metrics will have wide intervals"
+            yield f"only {counted(images[split], f'{split} image')}: the metrics will have wide intervals"
     train = images.get("train", 0)
     fine_tunes = spec.task.traits.small_data_freezes and isinstance(spec.freeze, FreezeNone)
     fine_tunes = fine_tunes and not trains_nothing(spec)

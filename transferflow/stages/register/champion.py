@@ -31,6 +31,7 @@ from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.build import build_task
 from transferflow.tasks.bundle import load_bundle
 from transferflow.tasks.paired_tests import PairedTest, delong_test, mcnemar_test
+from transferflow.text import counted
 
 _RESAMPLES_BEYOND = 40
 """Resamples that should lie beyond each end of an interval, so that its end is no single resample's."""
@@ -123,9 +124,9 @@ def _note(name: str, known: frozenset[str] | None, kept: int) -> str:
         return f"which images {name} was trained on is not known here: its snapshot is not in this home"
     if not known:
         return ""
-    return (
-        f"{len(known)} test images that {name} was trained on are left out of the comparison: {kept} are left"
-    )
+    was = f"that {name} was trained on"
+    count = counted(len(known), f"test image {was} is", f"test images {was} are")
+    return f"{count} left out of the comparison: {kept} are left"
 
 
 def _alignment(

@@ -18,7 +18,7 @@ from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.progress import logger
 from transferflow.stages.told import tell_inputs
 from transferflow.stages.train.key import complete_train_inputs
-from transferflow.text import four_digits
+from transferflow.text import counted, four_digits
 
 
 def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> StageOutcome:
@@ -100,6 +100,6 @@ def describe_kept(spec: ExperimentSpec, history: Mapping[str, Any]) -> str:
     stopping = spec.training.early_stopping
     if not history["stopped_early"] or stopping is None:
         return kept
-    planned = f"{spec.training.epochs} epochs were allowed"
-    worse = f"{stopping.patience} epoch{'' if stopping.patience == 1 else 's'} that did no better"
+    planned = f"{counted(spec.training.epochs, 'epoch was', 'epochs were')} allowed"
+    worse = f"{counted(stopping.patience, 'epoch')} that did no better"
     return f"{kept}; stopped early, after {worse} ({planned})"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from transferflow.text import describe_seconds
+from transferflow.text import counted, describe_seconds
 from transferflow.training.job import FreezePhase
 from transferflow.training.preflight.contents import Check
 
@@ -52,9 +52,8 @@ def check_time(pace: Pace, spans: Sequence[tuple[int, int]], *, is_cached: bool)
     per_epoch, whole = max(pace.epoch_seconds()), training_seconds(pace, spans)
     step = max(pace.step_seconds) + pace.load_seconds
     epochs = spans[-1][1]
-    plural = "" if epochs == 1 else "s"
     found = (
         f"{step:.2g} s a step: {describe_seconds(per_epoch)} an epoch of {pace.steps}, "
-        f"{describe_seconds(whole)} for {epochs} epoch{plural} at most, besides validation"
+        f"{describe_seconds(whole)} for {counted(epochs, 'epoch')} at most, besides validation"
     )
     return Check("time", f"{found}; less where activations are cached" if is_cached else found)
