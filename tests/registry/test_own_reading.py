@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from transferflow.errors import RegistryError
 from transferflow.registry.gate import Verdict, VerdictKind
 from transferflow.registry.mlflow_versions import look_up
 from transferflow.registry.own_reading import look_up_own, reads_well
@@ -72,3 +73,29 @@ def test_a_damaged_database_does_not_read_well(filled):
     _, folder = filled
     (folder / "mlflow.db").write_bytes(b"no database" * 1000)
     assert not reads_well(folder)
+
+
+def _change(folder, statement):
+    with closing(sqlite3.connect(folder / "mlflow.db")) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute(statement)
+
+
+@pytest.mark.parametrize("value", ["'abc'", "x'ff01'", "1.5", "-1", "99"])
+def test_an_alias_that_leads_nowhere_is_none_and_can_be_set_again(filled, value):
+    registry, folder = filled
+    _change(folder, f"UPDATE registered_model_aliases SET version = {value} WHERE alias = 'champion'")
+    assert registry.champion("chest-xray") is None
+    assert [version.aliases for version in registry.versions("chest-xray")] == [
+        ("challenger",),
+        ("reference",),
+    ]
+    registry.promote(registry.find("chest-xray", "1"), "by hand")
+    assert registry.champion("chest-xray").version == 1
+
+
+def test_a_version_that_is_no_number_is_an_error_of_the_registry(registry, make_entry):
+    registry.register(make_entry(key="a1"), PROMOTE, None)
+    _change(registry._folder, "UPDATE model_versions SET version = 'two'")
+    with pytest.raises(RegistryError, match=r"refused or did not answer\n.*'two'"):
+        registry.versions("chest-xray")

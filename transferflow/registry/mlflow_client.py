@@ -26,6 +26,8 @@ _SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
+_ODD = (ValueError, TypeError)
+"""What MLflow raises about values of another type than it has written."""
 CHECK_SERVER = "check the tracking URI (`--tracking-uri` or MLFLOW_TRACKING_URI) and that its server runs"
 
 
@@ -62,7 +64,7 @@ def answered(location: str, hint: str = CHECK_SERVER, place: Path | None = None)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     try:
         yield
-    except (MlflowException, RequestException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+    except (MlflowException, RequestException, SQLAlchemyError, sqlite3.Error, OSError, *_ODD) as error:
         fault = machine_error(error, place)
         if fault is not None:
             raise fault from error

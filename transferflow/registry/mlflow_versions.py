@@ -56,8 +56,8 @@ def look_up(client: MlflowClient, model: str, alias_or_version: str) -> Register
 def aliased(client: MlflowClient, model: str, alias: str) -> RegisteredVersion | None:
     """The version with this alias, or `None` when there is none (or no such model)."""
     registered = registered_model(client, model)
-    number = registered.aliases.get(alias) if registered else None
-    return version_of(client, model, str(number)) if number is not None else None
+    number = str(registered.aliases.get(alias, "")) if registered else ""
+    return version_of(client, model, number) if number.isdecimal() else None
 
 
 def experiment_of(client: MlflowClient, model: str, artifacts: str | None) -> str:
@@ -108,7 +108,8 @@ def all_versions(client: MlflowClient, model: str) -> list[RegisteredVersion]:
     registered = registered_model(client, model)
     aliases: dict[int, list[str]] = {}
     for alias, number in (registered.aliases if registered else {}).items():
-        aliases.setdefault(int(number), []).append(alias)
+        if str(number).isdecimal():  # it may have been written by hand, and leads nowhere then
+            aliases.setdefault(int(number), []).append(alias)
     found = []
     page = client.search_model_versions(f"name='{model}'")
     found += [*page]

@@ -45,8 +45,8 @@ def look_up_own(folder: Path, model: str, alias_or_version: str) -> RegisteredVe
         rows = connection.execute(
             "SELECT alias, version FROM registered_model_aliases WHERE workspace = ? AND name = ?", place
         )
-        aliases = {str(alias): int(version) for alias, version in rows}
-        named = str(aliases.get(alias_or_version, alias_or_version))
+        aliases = {str(alias): str(version) for alias, version in rows}
+        named = aliases.get(alias_or_version, alias_or_version)
         if not named.isdecimal() or len(named) > _DIGITS:
             return None
         number = int(named)
@@ -66,7 +66,7 @@ def look_up_own(folder: Path, model: str, alias_or_version: str) -> RegisteredVe
         model=model,
         version=number,
         run_id=str(found[0] or ""),
-        aliases=tuple(sorted(alias for alias, version in aliases.items() if version == number)),
+        aliases=tuple(sorted(alias for alias, version in aliases.items() if version == str(number))),
         tags=ours,
         created=False,
     )

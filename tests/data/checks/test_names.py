@@ -30,7 +30,7 @@ def test_few_numbers_and_whole_ones_are_names_of_classes():
         (["1", "1.0"], "error", "are one number:"),
         (["01", "1"], "warning", "are one number but for zeros in front:"),
         (["01", "1", "1.0"], "error", "are one number:"),
-        (["TRUE", "1", "FALSE", "1.0"], "warning", "are one value, as a number and as a word:"),
+        (["TRUE", "1", "1.0"], "warning", "are one value, as a number and as a word:"),
         (["Cat", "cat"], "warning", "differ in case, blanks or width alone:"),
         (['"cat"', "cat"], "warning", "differ in quotation marks alone:"),
         (["cat", "\u201ccat\u201d"], "warning", "differ in quotation marks alone:"),
@@ -74,7 +74,7 @@ def test_an_unknown_label_of_other_letters_says_so():
 def test_labels_that_are_others_in_a_row(joined, several, hint):
     (finding,) = found(["a", "b", joined], LabelTruth(several=several))
     assert (finding.kind, finding.severity, finding.where) == ("joined_labels", "warning", "t.csv:4")
-    assert finding.reason == f"1 labels are others in a row, such as {joined!r}, and count as classes: " + (
+    assert finding.reason == f"1 label is others in a row, such as {joined!r}, which would be a class: " + (
         hint if several else f"several labels of an image take {hint}"
     )
     assert not found(["a", "c", joined], LabelTruth(several=several))

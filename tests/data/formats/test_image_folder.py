@@ -114,7 +114,7 @@ def test_no_images_says_where_it_looked(tmp_path, list_data):
 
 def test_a_flat_folder_is_told_what_says_the_labels(tmp_path, paint, list_data):
     paint(tmp_path / "cat" / "a.png")
-    with pytest.raises(DataError, match="1 images in no folder; folders: none") as error:
+    with pytest.raises(DataError, match="1 image in no folder; folders: none") as error:
         list_data(tmp_path / "cat", format="image_folder")
     hint = error.value.problems[0].hint
     assert f"the folder above, {tmp_path}" in hint

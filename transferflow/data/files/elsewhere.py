@@ -39,7 +39,7 @@ class Elsewhere:
         wanted = PurePosixPath(text.replace("\\", "/"))
         names = [wanted.name] if wanted.suffix.lower() not in IMAGE_SUFFIXES else [wanted.stem, wanted.name]
         if "%" in wanted.name:  # as addresses write blanks
-            names += map(unquote, names)
+            names = [*names, *map(unquote, names)]
         near = [path for name in dict.fromkeys(names) for path in self._by_stem.get(_plain(name), ())]
         exact = [path for path in near if _plain(PurePosixPath(path).name) == _plain(wanted.name)] or near
         if not exact:
