@@ -4,10 +4,12 @@ import os
 import pickle
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
 
 import pytest
 
@@ -181,6 +183,17 @@ def test_a_version_from_elsewhere_is_refused(registry, make_entry, tmp_path):
     (registry.bundle(made) / "model.json").unlink()
     with pytest.raises(RegistryError, match=r"model\.json is missing"):
         registry.bundle(made)
+
+
+def test_a_version_whose_source_was_turned_to_another_training_is_never_served(registry, make_entry):
+    first = registry.register(make_entry(key="a1"), PROMOTE, None)
+    other = registry.register(make_entry(key="a2", tags={"train_key": "u" * 64}), HOLD, first)
+    source = f"runs:/{first.run_id}/bundle"
+    with closing(sqlite3.connect(registry._folder / "mlflow.db")) as database, database:
+        database.execute("UPDATE model_versions SET source = ?, storage_location = ?", (source, source))
+    assert registry.bundle(first).is_dir()
+    with pytest.raises(RegistryError, match="another training"):
+        registry.bundle(other)
 
 
 def _flip(path):

@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 from transferflow.errors import RegistryError, StoreError
 from transferflow.logs import get_logger
 from transferflow.registry.base import RegisteredVersion
-from transferflow.registry.mlflow_run import BUNDLE
+from transferflow.registry.mlflow_run import BUNDLE, TAG_PREFIX
 from transferflow.store import ArtifactStore, digest, folder_beside, write_atomic
 from transferflow.tasks.bundle_files import read_description
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = get_logger("registry")
 
+_TRAINED = "train_key"
 _OUR_SOURCE = re.compile(r"runs:/([A-Za-z0-9][\w-]{0,255})/bundle")
 
 
@@ -30,12 +31,16 @@ def run_of(client: MlflowClient, version: RegisteredVersion, location: str) -> s
     """Id of the run that keeps the version's bundle.
 
     Raises:
-        RegistryError: If the version is not one of transferflow's.
+        RegistryError: If the version is not one of transferflow's, or the run is that of another training.
     """
     source = str(client.get_model_version(version.model, str(version.version)).source)
     match = _OUR_SOURCE.fullmatch(source)
     if match is None:
         raise no_bundle(version, location, f"its source is {source!r}")
+    made, kept = version.tags.get(_TRAINED), client.get_run(match[1]).data.tags.get(TAG_PREFIX + _TRAINED)
+    if made and kept and made != kept:
+        hint = "register it again: `transferflow run SPEC` with the spec that it came from"
+        raise no_bundle(version, location, f"its source {source!r} is of another training", hint)
     return match[1]
 
 
@@ -76,7 +81,7 @@ def mend_bundle(folder: Path, version: RegisteredVersion, home: Path) -> bool:
     Returns:
         Whether it could be done.
     """
-    trained = ArtifactStore(home).find("train", version.tags.get("train_key", "none"))
+    trained = ArtifactStore(home).find("train", version.tags.get(_TRAINED, "none"))
     if trained is None:
         return False
     logger.warning("registry: the bundle of %s is damaged and is written anew", version.uri)
