@@ -35,6 +35,7 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed, Failed
 from transferflow.errors import TransferflowError
 from transferflow.spec.load import load_spec
 from transferflow.spec.sections.evaluation import Deployment
+from transferflow.text import counted
 
 from .deployment_changes import folder_of
 from .homes import home_of
@@ -181,7 +182,8 @@ def _state_after(verb: Verb, facts: RunFacts) -> State[Any]:
         case "cancel":
             return Cancelled(message="cancelled; its process is gone")
         case "fail":
-            return Failed(message=f"{cause}, {facts.starts} times (deployment.retries: {facts.retries})")
+            times = counted(facts.starts, "time")
+            return Failed(message=f"{cause}, {times} (deployment.retries: {facts.retries})")
         case _:
             message = f"{cause}; it goes on from its checkpoint, start {facts.starts + 1}"
             return AwaitingRetry(scheduled_time=datetime.now(UTC), message=message)

@@ -99,7 +99,7 @@ def test_a_run_that_dies_too_often_fails_with_the_cause(client, dead_run):
     state = client.read_flow_run(run.id).state
     assert state.type is StateType.FAILED
     assert "ended without a word" in state.message
-    assert "1 times (deployment.retries: 0)" in state.message
+    assert "1 time (deployment.retries: 0)" in state.message
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ def test_contents_that_size_and_time_do_not_tell(build_spec, colour_folder, tmp_
     verifying = RunContext(tmp_path / "home", verify=True)
     with caplog.at_level(logging.WARNING, "transferflow"):
         verified = prepare(spec, verifying)
-    assert caplog.text.count("1 files have other contents than the snapshot, such as red/00.png") == 1
+    assert caplog.text.count("1 file has other contents than the snapshot, such as red/00.png") == 1
     assert not verified.reused
     assert verified.summary["fingerprint"] != first.summary["fingerprint"]
     assert _split_of(verified) == _split_of(first)

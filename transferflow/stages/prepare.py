@@ -26,6 +26,7 @@ from transferflow.stages.progress import file_bar, logger
 from transferflow.stages.slices import require_known_slices
 from transferflow.stages.told import tell_inputs
 from transferflow.store import Artifact
+from transferflow.text import counted
 
 InspectIn = Callable[[Path], Inspect]
 """An inspection that keeps what it found in a folder until the snapshot is there."""
@@ -84,8 +85,8 @@ def _is_trusted(context: RunContext, said: set[Path], artifact: Artifact) -> boo
     if changed and artifact.path not in said:
         said.add(artifact.path)  # it is looked at again once the key is ours
         logger.warning(
-            "prepare: %d files have other contents than the snapshot, such as %s: it is made anew",
-            len(changed),
+            "prepare: %s other contents than the snapshot, such as %s: it is made anew",
+            counted(len(changed), "file has", "files have"),
             changed[0],
         )
     return not changed

@@ -116,12 +116,12 @@ def test_trainval(sets, lists, expected):
 def test_an_image_has_one_split(sets, other):
     _, found = sets("abcd", train=["a", "b"], **{other: ["b", "c"]})
     assert found["two_splits"].severity == "error"
-    assert found["two_splits"].reason.startswith(f"1 names of {other} are in train too")
+    assert found["two_splits"].reason.startswith(f"1 name of {other} is in train too")
 
 
 def test_trainval_and_test_have_nothing_in_common(sets):
     _, found = sets("abcd", trainval=["a", "b"], test=["b"])
-    assert found["two_splits"].reason.startswith("1 names of trainval are in test too")
+    assert found["two_splits"].reason.startswith("1 name of trainval is in test too")
 
 
 def test_lists_of_other_kinds_are_said(sets):

@@ -355,7 +355,7 @@ def test_bad_lines_of_lists(lists, list_data, tmp_path_factory, paint):
         ("train.txt:6", "not_a_file", "quarantine"),
         ("val.txt:2", "two_splits", "error"),
     ]
-    assert "1 names of val are in train too (the first: images/a.png, train.txt:1)" in (
+    assert "1 name of val is in train too (the first: images/a.png, train.txt:1)" in (
         listing.findings[-1].reason
     )
 

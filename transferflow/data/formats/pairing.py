@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from transferflow.data.records import Finding
+from transferflow.text import counted
 
 
 def key_of(file: str, folder: str) -> str:
@@ -73,5 +74,6 @@ def two_splits_finding(where: str, count: int, other: str, one: str, first: str,
         first: The first of them.
         place: Where the first list names it.
     """
-    reason = f"{count} names of {other} are in {one} too (the first: {first}, {place})"
+    said = counted(count, f"name of {other} is", f"names of {other} are")
+    reason = f"{said} in {one} too (the first: {first}, {place})"
     return Finding("two_splits", "error", where, f"{reason}: an image has one split")
