@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _POSSESSIVE = "'s"
 _LEAST_DIFFERENCE = 5e-5
 """What is less is 0 in four digits."""
+_LONGEST_WORD = 12
+"""Letters of a heading's word that are not broken, however narrow the terminal is."""
 
 
 def comparison_facts(found: ModelComparison) -> dict[str, str]:
@@ -140,7 +142,11 @@ def _terminal_table(table: Table) -> TerminalTable:
     shown = TerminalTable()
     for number, name in enumerate(table.head):
         is_number = number in table.numeric
-        shown.add_column(printable(name), overflow="fold", justify="right" if is_number else "left")
+        # Where the terminal is narrow the cells are folded, and not the words of the head.
+        least = min(_LONGEST_WORD, max(map(len, printable(name).split()), default=0))
+        shown.add_column(
+            printable(name), overflow="fold", justify="right" if is_number else "left", min_width=least
+        )
     for row in table.rows:
         shown.add_row(*map(printable, row))
     return shown
