@@ -17,7 +17,7 @@ from transferflow.stages.evaluate.stage import read_evaluation
 from transferflow.stages.outcome import StageOutcome
 from transferflow.stages.plan.compile import Plan, compile_plan
 from transferflow.stages.run import run_plan
-from transferflow.tasks.bundle import load_bundle
+from transferflow.tasks.bundle import load_for_answers
 from transferflow.training.device import pick_device
 
 
@@ -126,7 +126,9 @@ def load_model(
         PlanError: If there is no such device.
     """
     chosen = pick_device(device)
-    return Model(load_bundle(find_bundle(str(model), build_context(_folder(home), tracking_uri)), chosen))
+    return Model(
+        load_for_answers(find_bundle(str(model), build_context(_folder(home), tracking_uri)), chosen)
+    )
 
 
 def _spec_of(spec: ExperimentSpec | Path | str) -> ExperimentSpec:

@@ -30,7 +30,7 @@ def measured(load, tmp_path):
         model = parts.model.eval()
         losses, masks = task.build_losses(snapshot), tmp_path / "masks"
         fp32 = Arithmetic("fp32", torch.contiguous_format)
-        shown = ValidationInputs(images, model, None, fp32, torch.device("cpu"))
+        shown = ValidationInputs(images, model, None, None, fp32, torch.device("cpu"))
         measure = task.build_measure(snapshot, read_rows(snapshot, "val"), "")
         values = build_validation(measure, losses, shown, masks, ALONE)(model)
         return values, task.predict(model, images.inputs(snapshot.classes, tmp_path / "m")), images, model

@@ -13,7 +13,7 @@ from transferflow.errors import DataError
 from transferflow.inference.model import answer_images
 from transferflow.limits import MAX_REQUEST_IMAGES
 from transferflow.serving.as_json import answer_json, from_base64
-from transferflow.tasks.bundle import Bundle, load_bundle
+from transferflow.tasks.bundle import Bundle, load_for_answers
 from transferflow.training.device import pick_device
 
 
@@ -77,4 +77,4 @@ def _load_pyfunc(data_path: str) -> ImageModel:
     Args:
         data_path: Folder of the bundle.
     """
-    return ImageModel(load_bundle(Path(data_path), pick_device("auto")))
+    return ImageModel(load_for_answers(Path(data_path), pick_device("auto")))

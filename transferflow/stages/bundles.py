@@ -8,7 +8,7 @@ from transferflow.errors import RegistryError
 from transferflow.registry.base import parse_reference
 from transferflow.registry.names import is_reference
 from transferflow.stages.context import RunContext
-from transferflow.tasks.bundle import Bundle, load_bundle
+from transferflow.tasks.bundle import Bundle, load_for_answers
 from transferflow.tasks.bundle_files import DESCRIPTION
 from transferflow.training.device import pick_device
 
@@ -51,4 +51,4 @@ def identify_model(model: str, context: RunContext) -> str:
 
 def open_model(model: str, context: RunContext) -> Bundle:
     """Load the model that `find_bundle` resolves, on the best device there is."""
-    return load_bundle(find_bundle(model, context), pick_device("auto"))
+    return load_for_answers(find_bundle(model, context), pick_device("auto"))

@@ -1,8 +1,7 @@
 """What a vision task must bring; one module per task does.
 
 A task is asked by four sides, and each sees the protocol that it needs: training, measuring, the report, and
-`predict`. It is built from the sections of the spec that it reads (`tasks.build`), so that no method asks for
-a spec.
+`predict`. It is built from the sections of the spec that it reads (`tasks.build`): no method asks for a spec.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from transferflow.tasks.answers import Prediction
 from transferflow.tasks.graphs import Graph
 from transferflow.tasks.losses import Losses
 from transferflow.tasks.tiling import TilePredictions
+from transferflow.training.device import image_layout
 
 if TYPE_CHECKING:
     from transferflow.data.transforms.evaluation import EvalTransform
@@ -52,7 +52,8 @@ class ModelParts:
 
 def ask_model(model: nn.Module, batch: Batch) -> Any:  # noqa: ANN401 - as the model nests its outputs
     """What a model makes of a batch's images, on its device and in float32."""
-    return model(batch.to(next(model.parameters()).device).shown)
+    device = next(model.parameters()).device
+    return model(batch.to(device, image_layout(device)).shown)
 
 
 @dataclass(frozen=True)

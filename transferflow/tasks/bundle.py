@@ -17,11 +17,13 @@ from torch import nn
 from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.errors import DataError, StoreError
 from transferflow.limits import MAX_LABEL
+from transferflow.models.cut.folding import apply_folds, find_folds
 from transferflow.models.layers import LayerGroup
 from transferflow.spec import ExperimentSpec
 from transferflow.store import write_atomic
 from transferflow.tasks.build import build_parts
 from transferflow.tasks.bundle_files import WEIGHTS, read_description, write_description
+from transferflow.training.device import image_layout
 
 _CLASSES = TypeAdapter(tuple[Annotated[str, Field(min_length=1, max_length=MAX_LABEL)], ...])
 _SCORE = TypeAdapter(Annotated[float, Field(ge=0, le=1)] | None)
@@ -100,6 +102,22 @@ def load_bundle(folder: Path, device: torch.device | str = "cpu") -> Bundle:
             hint="it may have been trained with another version of transferflow or of a backbone's library",
         ) from error
     return Bundle(spec, classes, transform, parts.model.to(device).eval(), parts.groups, min_score)
+
+
+def load_for_answers(folder: Path, device: torch.device) -> Bundle:
+    """Load a bundle whose model answers as quickly as the device lets it, and is good for nothing else.
+
+    It is laid out as in training, and its batch norm is folded (`models.cut.folding`): the same answers up to
+    rounding, by other tensors than those in the bundle.
+
+    Raises:
+        StoreError: See `load_bundle`.
+    """
+    bundle = load_bundle(folder, device)
+    model, transform = bundle.model, bundle.transform
+    apply_folds(model, find_folds(model, (transform.channels, *transform.image_size)))
+    model.to(memory_format=image_layout(device))
+    return bundle
 
 
 def _require_finite(model: nn.Module) -> None:

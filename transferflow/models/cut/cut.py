@@ -61,6 +61,19 @@ class Played:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """A convolution and the batch norm behind it, which can compute as one.
+
+    Attributes:
+        conv: Path of the convolution in the model.
+        norm: Path of the batch norm.
+    """
+
+    conv: str
+    norm: str
+
+
+@dataclass(frozen=True)
 class Cut:
     """A model in two parts.
 
@@ -68,11 +81,13 @@ class Cut:
         calls: Calls of the prefix, outermost modules only, in the order in which they end.
         operations: Floating-point operations of the prefix for one image.
         all_operations: Those of the whole forward pass; of a detector, of its backbone and neck.
+        folds: What the prefix computes as one, see `folding`.
     """
 
     calls: tuple[Played, ...]
     operations: int
     all_operations: int
+    folds: tuple[Fold, ...] = ()
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:

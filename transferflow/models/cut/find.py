@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.flop_counter import flop_registry
 
-from transferflow.models.cut.cut import Constant, Cut, Kept, Played, Uncut, Unused
+from transferflow.models.cut.cut import Constant, Cut, Fold, Kept, Played, Uncut, Unused
 from transferflow.models.cut.entry import compute_features
+from transferflow.models.cut.folding import FoldWatch
 from transferflow.models.cut.playback import answered_calls
+from transferflow.models.cut.shapes import copy_to_meta
 from transferflow.models.layers import is_batch_norm
 
 _IMAGES = 13
@@ -37,12 +38,12 @@ def find_cut(model: nn.Module, shape: tuple[int, int, int]) -> Cut | Uncut:
         `Uncut` where a layer that trains sees the images, or the model can't be computed on shapes alone.
     """
     images = torch.empty(_IMAGES, *shape, device="meta")
-    watch = _Watch()
+    watch, pairs = _Watch(), FoldWatch()
     try:
-        shapes = _on_meta(model)
+        shapes = copy_to_meta(model)
         with torch.enable_grad():
-            with watch.over(shapes), _operations(watch):
-                compute_features(shapes, images)
+            with pairs.over(shapes), watch.over(shapes), _operations(watch):
+                outputs = compute_features(shapes, images)
             found = watch.outermost()
             needed, sees_images = _needed(shapes, images, found)
     except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
@@ -52,24 +53,7 @@ def find_cut(model: nn.Module, shape: tuple[int, int, int]) -> Cut | Uncut:
         return Uncut("a layer that trains, or depends on the rest of the batch, comes first")
     if sees_images or not needed:
         return Uncut("a layer that trains sees the images")
-    return _cut(watch, found, needed)
-
-
-def _on_meta(model: nn.Module) -> nn.Module:
-    """A copy that holds shapes alone; it is one because some models keep what they have computed (CoaT)."""
-    copies: dict[int, object] = {}
-    for module in model.modules():
-        for tensor in [
-            *module.parameters(recurse=False),
-            *module.buffers(recurse=False),
-            *vars(module).values(),
-        ]:
-            if isinstance(tensor, Tensor):
-                empty = torch.empty_like(tensor, device="meta", requires_grad=False)
-                copies[id(tensor)] = (
-                    nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
-                )
-    return copy.deepcopy(model, copies)
+    return _cut(watch, found, needed, pairs.found(outputs))
 
 
 @dataclass(frozen=True)
@@ -204,7 +188,12 @@ def _needed(
     return {key for key, is_reached in zip(leaves, reached, strict=False) if is_reached}, reached[-1]
 
 
-def _cut(watch: _Watch, found: Mapping[tuple[str, int], _Ended], needed: set[tuple[str, int, int]]) -> Cut:
+def _cut(
+    watch: _Watch,
+    found: Mapping[tuple[str, int], _Ended],
+    needed: set[tuple[str, int, int]],
+    folds: Sequence[Fold],
+) -> Cut:
     calls = []
     last = 0
     for (path, number), ended in found.items():
@@ -213,7 +202,9 @@ def _cut(watch: _Watch, found: Mapping[tuple[str, int], _Ended], needed: set[tup
         calls.append(Played(path, number, values, form))
         if calls[-1].is_kept:
             last = ended.operations
-    return Cut(tuple(calls), last // _IMAGES, watch.operations // _IMAGES)
+    inside = tuple(f"{call.path}." for call in calls)
+    mine = tuple(f for f in folds if all(f"{path}.".startswith(inside) for path in (f.conv, f.norm)))
+    return Cut(tuple(calls), last // _IMAGES, watch.operations // _IMAGES, mine)
 
 
 def _value(leaf: object, is_needed: bool) -> Kept | Unused | Constant:

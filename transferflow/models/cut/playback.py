@@ -17,13 +17,28 @@ def answered_calls(model: nn.Module, answers: Mapping[tuple[str, int], object]) 
         model: Whose modules are called.
         answers: What a call returns, by the module's path and the call's number in the pass, from 0.
     """
+    forwards: dict[str, Any] = {}
+    for path in dict.fromkeys(path for path, _ in answers):
+        mine = {number: output for (name, number), output in answers.items() if name == path}
+        forwards[path] = _Playback(model.get_submodule(path).forward, mine)
+    with replaced_forwards(model, forwards):
+        yield
+
+
+@contextmanager
+def replaced_forwards(model: nn.Module, forwards: Mapping[str, Any]) -> Iterator[None]:
+    """Let modules compute by another function within the block; their hooks are called all the same.
+
+    Args:
+        model: Whose modules they are.
+        forwards: What is called in place of a module's `forward`, by the module's path.
+    """
     before: list[tuple[nn.Module, Any]] = []
     try:
-        for path in dict.fromkeys(path for path, _ in answers):
+        for path, forward in forwards.items():
             module = model.get_submodule(path)
             before.append((module, module.__dict__.get("forward")))
-            mine = {number: output for (name, number), output in answers.items() if name == path}
-            module.__dict__["forward"] = _Playback(module.forward, mine)
+            module.__dict__["forward"] = forward
         yield
     finally:
         for module, forward in before:

@@ -27,7 +27,8 @@ from transferflow.stages.train.job import activation_room
 from transferflow.stages.train.settings import cache_setting, loop_settings
 from transferflow.stages.train.validation_inputs import ValidationInputs
 from transferflow.tasks.build import build_parts
-from transferflow.training.activations.job import build_cached_loader
+from transferflow.training.activations.cache import CachedLoader
+from transferflow.training.activations.job import build_frozen_part
 from transferflow.training.device import pick_device
 from transferflow.training.loop.build import arithmetic_of
 
@@ -86,12 +87,13 @@ def _of_split(
     kept = set(range(len(rows)) if split == "test" else pick_evenly(range(len(rows)), MOST_IMAGES))
     logger.info("evaluate: features of %d %s images for the baselines", len(rows), split)
     settings = loop_settings(spec)
-    cached = None
+    frozen, cached = build_frozen_part(model, settings, images.loader), None
     if cache_setting(spec) != "off":
-        room = activation_room(spec, context)
-        cached = build_cached_loader(model, settings, images.loader, room, views=1, lasts=lambda _: 2)
+        cached = CachedLoader(
+            images.loader, activation_room(spec, context), frozen, views=1, lasts=lambda _: 2
+        )
     device = pick_device(settings.device)
-    shown = ValidationInputs(images, model, cached, arithmetic_of(model, settings, device), device)
+    shown = ValidationInputs(images, model, frozen, cached, arithmetic_of(model, settings, device), device)
     found, place = [np.zeros((0, model.backbone.num_features), np.float32)], 0
     with tempfile.TemporaryDirectory() as folder:
         inputs = shown.inputs(model, Path(folder), (0, len(images.loader)))

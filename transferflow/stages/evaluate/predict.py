@@ -11,7 +11,7 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.split_images import build_split_images
 from transferflow.tasks.base import SplitPredictions
 from transferflow.tasks.build import build_task
-from transferflow.tasks.bundle import load_bundle
+from transferflow.tasks.bundle import load_for_answers
 from transferflow.training.device import pick_device
 
 
@@ -20,6 +20,6 @@ def predict_split(
 ) -> SplitPredictions:
     """Predict the snapshot's test images with the bundle in `model`, through the bundle's own transform."""
     keep_freed_memory()
-    bundle = load_bundle(model, pick_device(spec.training.device))
+    bundle = load_for_answers(model, pick_device(spec.training.device))
     images = build_split_images(spec, snapshot, "test", bundle.transform, context.decoded_images)
     return images.predict(build_task(bundle.spec), bundle.model, bundle.classes, masks)

@@ -11,7 +11,7 @@ from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.snapshot.pixels import read_image
 from transferflow.inference.model import answer_images
 from transferflow.spec import ExperimentSpec
-from transferflow.tasks.bundle import load_bundle
+from transferflow.tasks.bundle import load_for_answers
 from transferflow.tasks.bundle_files import WEIGHTS
 from transferflow.training.device import pick_device
 
@@ -31,7 +31,7 @@ def measure_latency(spec: ExperimentSpec, snapshot: DatasetSnapshot, bundle: Pat
         snapshot: Whose test images are taken, one after the other.
         bundle: The model.
     """
-    loaded = load_bundle(bundle, pick_device(spec.training.device))
+    loaded = load_for_answers(bundle, pick_device(spec.training.device))
     rows = read_rows(snapshot, "test")[:_MEASURED]
     pixels = [read_image(row, spec.data.channels, spec.data.intensity) for row in rows]
     times = []

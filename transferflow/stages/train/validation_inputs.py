@@ -16,7 +16,8 @@ from transferflow.stages.split_images import SplitImages
 from transferflow.tasks.base import PredictionInputs
 from transferflow.training.activations.cache import CachedLoader
 from transferflow.training.activations.decide import Setting
-from transferflow.training.activations.job import build_cached_loader
+from transferflow.training.activations.frozen import FrozenPart
+from transferflow.training.activations.job import build_frozen_part
 from transferflow.training.activations.room import Room
 from transferflow.training.device import Arithmetic, pick_device
 from transferflow.training.job import FreezeSchedule, LoopSettings
@@ -30,6 +31,7 @@ class ValidationInputs:
     Attributes:
         images: The validation split.
         trained: The model that is trained; what is measured may be its moving average.
+        frozen: What computes the frozen part; `None`: images have their own shapes, and the model does.
         cached: Gives activations in place of images; `None`: none are kept.
         arithmetic: Precision and layout of the forward pass.
         device: Where the model is.
@@ -37,6 +39,7 @@ class ValidationInputs:
 
     images: SplitImages
     trained: nn.Module
+    frozen: FrozenPart | None
     cached: CachedLoader | None
     arithmetic: Arithmetic
     device: torch.device
@@ -61,7 +64,7 @@ class ValidationInputs:
     def ask(self, model: nn.Module, batch: Batch) -> Any:  # noqa: ANN401 - as the model nests its outputs
         """A model's outputs for a batch."""
         here = batch.to(self.device, self.arithmetic.memory_format)
-        playing = nullcontext() if self.cached is None else self.cached.ready(model, here)
+        playing = nullcontext() if self.frozen is None else self.frozen.ready(model, here)
         with playing, self.arithmetic.forward_pass(self.device):
             return model(here.shown)
 
@@ -107,10 +110,10 @@ def build_validation_inputs(
     device = pick_device(settings.device)
     starts = [*(phase.first_epoch for phase in freeze.phases), settings.epochs]
     longest = max(end - start for start, end in pairwise(starts))
-    cached = None
-    if setting != "off" and not images.loader.keeps_shape:
-        cached = build_cached_loader(
-            model, settings, images.loader, room, views=1, lasts=lambda epoch: longest
-        )
     arithmetic = arithmetic_of(model, settings, device)
-    return ValidationInputs(images, model, cached, arithmetic, device)
+    if images.loader.keeps_shape:
+        return ValidationInputs(images, model, None, None, arithmetic, device)
+    frozen, cached = build_frozen_part(model, settings, images.loader), None
+    if setting != "off":
+        cached = CachedLoader(images.loader, room, frozen, views=1, lasts=lambda epoch: longest)
+    return ValidationInputs(images, model, frozen, cached, arithmetic, device)

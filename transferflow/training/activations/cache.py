@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -15,13 +14,12 @@ from transferflow.data.loading.dataset import Key
 from transferflow.data.loading.loader import Loader
 from transferflow.logs import get_logger
 from transferflow.models.cut.cut import Cut, Uncut
-from transferflow.models.cut.run import Activations, compute_prefix, played_back
 from transferflow.store.shards import Blob
 from transferflow.training.activations.decide import decide_pays
+from transferflow.training.activations.frozen import FrozenPart
 from transferflow.training.activations.packing import pack, rows_of, stack, unpack
-from transferflow.training.activations.point import Point, PointFinder, name_of
+from transferflow.training.activations.point import Point, name_of
 from transferflow.training.activations.room import Blobs, Room
-from transferflow.training.device import Arithmetic
 
 logger = get_logger("training")
 
@@ -42,10 +40,9 @@ class CachedLoader:
         self,
         images: Loader,
         room: Room,
+        frozen: FrozenPart,
         *,
         views: int,
-        arithmetic: Arithmetic,
-        device: torch.device,
         lasts: Callable[[int], int],
     ) -> None:
         """Nothing is computed yet.
@@ -53,18 +50,15 @@ class CachedLoader:
         Args:
             images: The batches as they would be.
             room: Where activations are kept.
+            frozen: Computes them.
             views: How many views of each image are computed; an epoch takes the next one in turn.
-            arithmetic: Precision and layout of the forward pass.
-            device: Where the model is.
             lasts: How many epochs the boundary of an epoch stays; activations pay from two on.
         """
         self._images = images
         self._room = room
         self._views = views
-        self._arithmetic = arithmetic
-        self._device = device
+        self._frozen = frozen
         self._lasts = lasts
-        self._finder = PointFinder(images.shape)
         self._keys: dict[Key, str] = {}
         self._said: set[str] = set()
         self._blobs: Blobs | None = None
@@ -100,15 +94,9 @@ class CachedLoader:
             batch = self._batch(model, cut, blobs, [(view, place) for _, place in keys])
             yield replace(batch, counts=self._images.plan.counts(step))
 
-    def ready(self, model: nn.Module, batch: Batch) -> AbstractContextManager[None]:
-        """Let a model begin with a batch's activations, if it has any."""
-        if self.cut is None or not batch.activations:
-            return nullcontext()
-        return played_back(self.cut, model, batch.activations)
-
     def forget(self) -> None:
         """Look at the model anew next time: what was frozen may have been trained meanwhile."""
-        self._finder.forget()
+        self._frozen.finder.forget()
         self._close()
         self.cut = None
 
@@ -123,7 +111,7 @@ class CachedLoader:
         if self._lasts(number) < 2:
             self.forget()
             return None
-        found = self._finder.find(model)
+        found = self._frozen.finder.find(model)
         if isinstance(found, Point) and found is self._point and view in self._computed:
             self.cut = found.cut  # all of it is open still
             return self._blobs
@@ -137,7 +125,7 @@ class CachedLoader:
     def _open_at(self, model: nn.Module, point: Point, view: int) -> str:
         """Compute what is lacking; return why nothing is kept, if nothing is."""
         size = self._bytes_per_image(model, point.cut)
-        if not decide_pays(point.cut, size, self._device.type):
+        if not decide_pays(point.cut, size, self._frozen.device.type):
             return "they take longer to read than to compute"
         self._blobs = self._fill(model, point, size, view)
         if self._blobs is None:
@@ -152,7 +140,7 @@ class CachedLoader:
         plan = self._images.plan
         batch_size = min(plan.batch_size, plan.images)
         appearance = self._images.dataset.appearance()
-        name = name_of(point, model, appearance, self._arithmetic, batch_size)
+        name = name_of(point, model, appearance, self._frozen.arithmetic, batch_size)
         everything = [(v, place) for v in range(self._views) for place in range(plan.images)]
         needed = {self._key(key): size + self._truth_bytes(key) for key in everything}
         with self._room.open(name, needed) as blobs:
@@ -187,14 +175,9 @@ class CachedLoader:
         chunks = [list(keys[first : first + size]) for first in range(0, len(keys), size)]
         whole = [chunk + chunk[-1:] * (size - len(chunk)) for chunk in chunks]
         for chunk, raw in zip(chunks, self._images.read(whole), strict=True):
-            columns = [rows_of(t) for t in self._prefix(model, cut, self._images.normalize(raw)[0])]
+            columns = [rows_of(t) for t in self._frozen.compute(model, cut, self._images.normalize(raw)[0])]
             for at, key in enumerate(chunk):
                 yield key, [*(column[at] for column in columns), *raw.truth(at)]
-
-    def _prefix(self, model: nn.Module, cut: Cut, images: Tensor) -> Activations:
-        shown = images.to(self._device, memory_format=self._arithmetic.memory_format)
-        with self._arithmetic.forward_pass(self._device):
-            return compute_prefix(cut, model, shown)
 
     def _batch(self, model: nn.Module, cut: Cut, blobs: Blobs, keys: Sequence[Key]) -> Batch:
         found = {key: self._read(blobs, key) for key in keys}
@@ -217,7 +200,7 @@ class CachedLoader:
             return None
 
     def _bytes_per_image(self, model: nn.Module, cut: Cut) -> int:
-        one = self._prefix(model, cut, torch.zeros(1, *self._images.shape))
+        one = self._frozen.compute(model, cut, torch.zeros(1, *self._images.shape))
         return sum(tensor.nbytes for tensor in one)
 
     def _truth_bytes(self, key: Key) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,6 +12,7 @@ from transferflow.data.loading.batch import Batch
 from transferflow.data.loading.loader import Loader
 from transferflow.training.activations.cache import CachedLoader
 from transferflow.training.activations.decide import Setting, decide_views, planned_epochs
+from transferflow.training.activations.frozen import FrozenPart
 from transferflow.training.activations.room import Room
 from transferflow.training.device import pick_device
 from transferflow.training.job import LoopSettings, Losses, TrainJob
@@ -44,29 +45,23 @@ def cache_activations(job: TrainJob, images: Loader, room: Room, setting: Settin
         room: Where activations are kept.
         setting: What the spec says.
     """
-    views = decide_views(setting, is_varied=images.dataset.is_varied, mixes=images.mixes)
-    if views is None or images.keeps_shape:
+    if images.keeps_shape:
         return job
-    lasts = partial(planned_epochs, job.freeze, epochs=job.settings.epochs)
-    cached = build_cached_loader(job.model, job.settings, images, room, views=views, lasts=lasts)
+    frozen = build_frozen_part(job.model, job.settings, images)
 
     def losses(model: nn.Module, batch: Batch) -> Losses:
-        with cached.ready(model, batch):
+        with frozen.ready(model, batch):
             return job.losses(model, batch)
 
+    views = decide_views(setting, is_varied=images.dataset.is_varied, mixes=images.mixes)
+    if views is None:
+        return replace(job, losses=losses)
+    lasts = partial(planned_epochs, job.freeze, epochs=job.settings.epochs)
+    cached = CachedLoader(images, room, frozen, views=views, lasts=lasts)
     return replace(job, train_loader=_Epochs(job.model, images, cached), losses=losses)
 
 
-def build_cached_loader(
-    model: nn.Module,
-    settings: LoopSettings,
-    images: Loader,
-    room: Room,
-    *,
-    views: int,
-    lasts: Callable[[int], int],
-) -> CachedLoader:
-    """A loader's batches as a model can take them; see `CachedLoader`."""
+def build_frozen_part(model: nn.Module, settings: LoopSettings, images: Loader) -> FrozenPart:
+    """What a model is to compute of a loader's images without being trained."""
     device = pick_device(settings.device)
-    arithmetic = arithmetic_of(model, settings, device)
-    return CachedLoader(images, room, views=views, arithmetic=arithmetic, device=device, lasts=lasts)
+    return FrozenPart(images.shape, arithmetic_of(model, settings, device), device)

@@ -16,8 +16,10 @@ from transferflow.store import digest
 from transferflow.training.device import Arithmetic
 from transferflow.training.proof import digest_tensor
 
-_VERSION = 1
+_VERSION = 2
 """Raise it when prefixes are computed in another way, so that no cache keeps the old activations."""
+_State = tuple[tuple[bool, ...], tuple[bool, ...]]
+"""Which parameters train, and which modules are in train mode."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +44,37 @@ class PointFinder:
     def __init__(self, shape: tuple[int, int, int]) -> None:
         """Look at images of that many channels, rows and columns."""
         self._shape = shape
-        self._state: tuple[object, ...] = ()
+        self._parts: tuple[nn.Module, list[nn.Parameter], list[nn.Module]] | None = None
+        self._cuts: dict[_State, Cut | Uncut] = {}
+        self._state: _State | None = None
         self._found: Point | Uncut = Uncut("it was not looked at")
 
+    def cut(self, model: nn.Module) -> Cut | Uncut:
+        """Cut a model as its modes and `requires_grad` stand; its values are not looked at."""
+        state = self._state_of(model)
+        if state not in self._cuts:
+            self._cuts[state] = Uncut("nothing is frozen") if all(state[0]) else find_cut(model, self._shape)
+        return self._cuts[state]
+
     def find(self, model: nn.Module) -> Point | Uncut:
-        """Cut a model as its modes and `requires_grad` stand."""
-        state = (
-            tuple(p.requires_grad for p in model.parameters()),
-            tuple(module.training for module in model.modules()),
-        )
+        """The same, with a digest of what is frozen."""
+        state = self._state_of(model)
         if state != self._state:
-            cut = find_cut(model, self._shape)
+            cut = self.cut(model)
             self._found = cut if isinstance(cut, Uncut) else Point(cut, _frozen_tensors(model, cut))
             self._state = state
         return self._found
 
     def forget(self) -> None:
-        """Find the cut anew next time."""
-        self._state = ()
+        """Look at what is frozen anew next time."""
+        self._state = None
+
+    def _state_of(self, model: nn.Module) -> _State:
+        """A walk through a model takes longer than a small step: its parts are listed once."""
+        if self._parts is None or self._parts[0] is not model:
+            self._parts = (model, list(model.parameters()), list(model.modules()))
+        _, parameters, modules = self._parts
+        return tuple(p.requires_grad for p in parameters), tuple(module.training for module in modules)
 
 
 def _frozen_tensors(model: nn.Module, cut: Cut) -> dict[str, str]:
@@ -92,6 +107,7 @@ def name_of(point: Point, model: nn.Module, appearance: str, arithmetic: Arithme
         "shapes": [list(shape) for shape in point.cut.shapes],
         "appearance": appearance,
         "arithmetic": [arithmetic.precision, str(arithmetic.memory_format), batch_size],
+        "folded": [[fold.conv, fold.norm] for fold in point.cut.folds],
         "machine": _machine(next(model.parameters()).device),
     }
     return digest(values)

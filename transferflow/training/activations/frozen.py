@@ -1,0 +1,54 @@
+"""The frozen part that a model begins with: computed alike in each step and once for all."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from transferflow.data.loading.batch import Batch
+from transferflow.models.cut.cut import Cut, Uncut
+from transferflow.models.cut.folding import folded
+from transferflow.models.cut.run import Activations, compute_prefix, played_back
+from transferflow.training.activations.point import PointFinder
+from transferflow.training.device import Arithmetic
+
+
+class FrozenPart:
+    """Computes a model up to its freeze boundary, and lets it go on from there.
+
+    Batch norm is folded there, whether activations are kept or computed in each step: a cache changes no
+    result. The fold is made anew each time, out of the tensors that the freeze proof is about: it takes a
+    few milliseconds, and no second copy of the weights stays.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], arithmetic: Arithmetic, device: torch.device) -> None:
+        """Nothing is looked at yet.
+
+        Args:
+            shape: Channels, rows and columns of the images.
+            arithmetic: Precision and layout.
+            device: Where the model is.
+        """
+        self.arithmetic = arithmetic
+        self.device = device
+        self.finder = PointFinder(shape)
+
+    def compute(self, model: nn.Module, cut: Cut, images: Tensor) -> Activations:
+        """Activations of images (B x C x H x W, normalised) at a cut of the model."""
+        shown = images.to(self.device, memory_format=self.arithmetic.memory_format)
+        with self.arithmetic.forward_pass(self.device), folded(model, cut.folds):
+            return compute_prefix(cut, model, shown)
+
+    def ready(self, model: nn.Module, batch: Batch) -> AbstractContextManager[None]:
+        """Let a model begin with a batch's activations, if it has any, else with its images.
+
+        Args:
+            model: As its modes and `requires_grad` stand.
+            batch: On the model's device.
+        """
+        cut = self.finder.cut(model)
+        if isinstance(cut, Uncut):
+            return nullcontext()
+        return played_back(cut, model, batch.activations) if batch.activations else folded(model, cut.folds)
