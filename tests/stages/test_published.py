@@ -116,7 +116,8 @@ def compare(model, paths, rows) -> int:
         assert [row["label"] for row in mine] == [CATEGORIES[found["labels"][at]] for at in asked]
         corners = [[row[name] for name in ("x_min", "y_min", "x_max", "y_max")] for row in mine]
         boxes = found["boxes"][asked].numpy()
-        np.testing.assert_allclose(np.array(corners).reshape(-1, 4), boxes, atol=1e-4, rtol=0)
+        # in thousandths of a pixel: another layout, and folded batch norm, round otherwise
+        np.testing.assert_allclose(np.array(corners).reshape(-1, 4), boxes, atol=1e-3, rtol=0)
         np.testing.assert_allclose([r["score"] for r in mine], found["scores"][asked], atol=1e-4, rtol=0)
         count += len(mine)
     return count
