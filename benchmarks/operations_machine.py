@@ -81,7 +81,7 @@ class Machine:
         return max((int(path.name[6:10]) for path in found), default=0)
 
     def engine(self, kind: str, run: FlowRun) -> int:
-        """The process that executes a run."""
+        """The process that executes a run; 0 while there is none."""
         owner = re.search(r"process (\d+)", run_lock(self.home(kind), run.id).owner())
         return int(owner[1]) if owner else 0
 

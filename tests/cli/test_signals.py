@@ -15,10 +15,14 @@ PLACES = ["/somewhere/module.py", "<frozen importlib._bootstrap>", "<frozen impo
 
 @pytest.fixture(autouse=True)
 def heard():
-    """Ctrl-C as in a shell's foreground, whatever these tests are run from."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Signals as in a shell's foreground, whatever these tests are run from: `nohup`, a background."""
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    }
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def send_within(place, number, done):
