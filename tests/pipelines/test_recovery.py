@@ -192,7 +192,7 @@ def test_a_refresh_goes_on_after_its_engine_died_and_the_next_poll_rests(
     poll = client.create_flow_run_from_deployment(deployment.id)
     rests = wait_for(lambda: (r := client.read_flow_run(poll.id)).state.is_final() and r)
     assert rests.state.name == "NothingToDo"
-    lines = read_logs(str(poll.id))[1]
+    lines = wait_for(lambda: read_logs(str(poll.id))[1])
     assert {line.name for line in lines} == {"prefect.flow_runs.worker"}  # there was no engine
 
 

@@ -46,11 +46,12 @@ class Batch:
         ]
 
     def to(self, device: torch.device, memory_format: torch.memory_format = torch.contiguous_format) -> Batch:
-        """Return the batch on `device`."""
+        """Return the batch on `device`; cached features, which are B x F, have no layout of channels."""
         if self.activations:
             images = torch.zeros((), device=device).expand(self.images.shape)
         else:
-            images = self.images.to(device, non_blocking=True, memory_format=memory_format)
+            layout = memory_format if self.images.ndim == 4 else torch.contiguous_format
+            images = self.images.to(device, non_blocking=True, memory_format=layout)
         if isinstance(self.targets, Tensor):
             targets: Tensor | list[dict[str, Tensor]] = self.targets.to(device, non_blocking=True)
         else:

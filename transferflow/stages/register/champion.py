@@ -133,7 +133,7 @@ def _alignment(
     spec: ExperimentSpec, snapshot: DatasetSnapshot, theirs: ExperimentSpec, classes: tuple[str, ...]
 ) -> Callable[[pa.Table], pa.Table] | str:
     """What leads their answers to our classes, or why nothing can."""
-    if theirs.task.kind != spec.task.kind:
+    if type(theirs.task) is not type(spec.task):
         return f"it was trained for {theirs.task.kind}, not for {spec.task.kind}"
     if theirs.task != spec.task:
         return f"it was trained for {theirs.task.kind} with other settings"

@@ -59,7 +59,9 @@ def train(spec: ExperimentSpec, context: RunContext, prepared: StageOutcome) -> 
     if not artifact.reused:
         logger.info("train: kept %s", kept)
     if skipped := count_skipped(history):
-        logger.warning("train: %d step(s) left out, as a loss or the gradient was not finite", skipped)
+        logger.warning(
+            "train: %s left out, as a loss or the gradient was not finite", counted(skipped, "step")
+        )
     summary = {
         "metric": history["metric"],
         "best_value": history["best_value"],

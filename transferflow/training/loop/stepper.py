@@ -203,11 +203,8 @@ class Stepper:
         self._buffers.put_back()
 
     def _forward(self, batch: Batch) -> Losses:
-        # Cached features are B x F: only images have a channel layout.
-        is_image = batch.images.ndim == 4
-        layout = self._arithmetic.memory_format if is_image else torch.contiguous_format
         with self._arithmetic.forward_pass(self._device):
-            return self._losses(self.model, batch.to(self._device, layout))
+            return self._losses(self.model, batch.to(self._device, self._arithmetic.memory_format))
 
 
 def step_seed(seed: int, epoch: int, step: int, rank: int = 0) -> int:
