@@ -246,6 +246,16 @@ def test_a_loader_process_that_got_the_same_signal_is_not_the_reason(build_job, 
     assert goes_on(build_job, undisturbed) == (True, 2)
 
 
+def test_a_signal_that_reaches_a_loader_process_first_is_the_reason(build_job, undisturbed):
+    def die():
+        threading.Timer(0.2, send, (signal.SIGTERM,)).start()
+        raise RuntimeError("DataLoader worker (pid 4711) is killed by signal: Terminated. ")
+
+    with pytest.raises(TerminatedRunError, match="training was stopped after"):
+        train(build_job(settings=SETTINGS, hooks=[At((0, 1), die)]))
+    assert goes_on(build_job, undisturbed) == (True, 2)
+
+
 def test_only_torchs_own_words_mean_a_death():
     assert describe_death(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
     assert describe_death(ValueError("DataLoader worker (pid 1) exited")) is None

@@ -81,8 +81,8 @@ class _Run:
         self.job = job
         self.device = device
         self.arithmetic = arithmetic_of(job.model, job.settings, device)
-        threads = torch.get_num_threads()
-        logger.debug("training on %s in %s, %d threads", device, self.arithmetic.precision, threads)
+        precision = self.arithmetic.precision
+        logger.debug("training on %s in %s, %d threads", device, precision, torch.get_num_threads())
         self.stepper = build_stepper(job, device, self.arithmetic)
         self.start, keep = keep_start(job.model, job.groups, job.freeze), job.checkpointing.keep
         self.checkpoints = Checkpoints(job.folder, fingerprint_of(job), keep, self.start)
@@ -110,8 +110,10 @@ class _Run:
                 if isinstance(reason, Exception) and not isinstance(reason, TransferflowError):
                     raise  # a bug, or the machine: what is in memory is not to be trusted
                 self._save_where_it_stands()
-                reason = stop_behind(found) or reason
-                raise stopped(reason, waiting, self._place(), saved=self.saved[0] != (0, 0)) from None
+                if reason is not found:
+                    self.signals.give_a_moment()
+                reason, saved = stop_behind(found) or reason, self.saved[0] != (0, 0)
+                raise stopped(reason, waiting, self._place(), saved=saved) from None
             finally:
                 for hook in self.job.hooks:
                     hook.on_end()
@@ -283,8 +285,7 @@ class _Run:
         state = LoopState.from_json(self.job.ranks.share(self.state.to_json()))
         model, settings = self.job.model, self.job.settings
         model.load_state_dict(self.checkpoints.load_best(state))
-        model.to("cpu").to(memory_format=torch.contiguous_format)
-        model.eval()
+        model.to("cpu").to(memory_format=torch.contiguous_format).eval()
         return TrainingResult(
             history=state.history,
             best_epoch=state.best_epoch,

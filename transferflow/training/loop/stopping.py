@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -13,6 +14,7 @@ from transferflow.errors import StopSignal
 
 Handler = Callable[[int, FrameType | None], object] | int | None
 _STOPS = (signal.SIGINT, signal.SIGTERM)
+_MOMENT_SECONDS = 0.5
 _CHILD = getattr(signal, "SIGCHLD", None)  # Windows has none
 
 
@@ -64,6 +66,12 @@ class StopSignals:
         if _hears():
             self._before = install(self._deaf()) | self._before
         return self._waiting
+
+    def give_a_moment(self) -> None:
+        """Wait shortly for a stop: one that is sent to a group may reach a loader's process first."""
+        until = time.monotonic() + _MOMENT_SECONDS
+        while _hears() and not self._waiting and time.monotonic() < until:
+            time.sleep(_MOMENT_SECONDS / 50)
 
     def _deaf(self) -> dict[int, Handler]:
         deaf: dict[int, Handler] = dict.fromkeys(_STOPS, self._wait)
