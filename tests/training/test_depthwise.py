@@ -80,3 +80,15 @@ def test_only_bf16_on_a_cpu_has_its_own_way():
     with BF16.forward_pass(CPU):
         assert "Depthwise" in type(layer(images).grad_fn).__name__
     assert "Depthwise" not in type(layer(images).grad_fn).__name__
+
+
+def test_what_autocast_leaves_alone_is_left_alone():
+    layer, images = nn.Conv2d(4, 4, 3, groups=4), torch.randn(2, 4, 8, 8)
+    with BF16.forward_pass(CPU):
+        assert layer.to("meta")(images.to("meta")).grad_fn.name().startswith("Convolution")
+    layer = nn.Conv2d(4, 4, 3, groups=4)
+    with BF16.forward_pass(CPU), torch.autocast("cpu", enabled=False):
+        assert torch.equal(layer(images), nn.functional.conv2d(images, layer.weight, layer.bias, groups=4))
+    double = layer.double()
+    with BF16.forward_pass(CPU):
+        assert double(images.double()).dtype == torch.float64

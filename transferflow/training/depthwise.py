@@ -33,6 +33,13 @@ class _Convolution(NamedTuple):
         channels = self.input.shape[1] if self.input.ndim == 4 else 1
         return self.groups == channels > 1 and not isinstance(self.padding, str)
 
+    @property
+    def is_in_bf16(self) -> bool:
+        """Whether autocast computes it in bf16: real numbers of a CPU, where nobody has turned it off."""
+        kinds = (torch.float32, torch.bfloat16)
+        is_asked = self.input.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        return is_asked and self.input.dtype in kinds and self.weight.dtype in kinds
+
 
 class DepthwiseInBf16(TorchFunctionMode):
     """A block in which autocast computes in bf16, and depthwise convolutions take their gradients in fp32.
@@ -51,7 +58,7 @@ class DepthwiseInBf16(TorchFunctionMode):
         named = kwargs or {}
         if func is torch.conv2d:
             asked = _Convolution(*args, **named)
-            if asked.is_depthwise:
+            if asked.is_depthwise and asked.is_in_bf16:
                 apply: Any = _Depthwise.apply  # torch has no types here
                 return apply(*asked)
         return func(*args, **named)

@@ -109,10 +109,12 @@ class Odd(nn.Module):
         self.standard, self.standard_norm = StdConv2d(3, 3, 1), nn.BatchNorm2d(3)
         self.given, self.given_norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
         self.own_norm = nn.BatchNorm2d(3, track_running_stats=False)
+        self.alias, self.alias_norm = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+        self.another_name = self.alias_norm
         self.hooked.register_forward_hook(lambda module, inputs, output: output + 1)
 
     def forward(self, x):
-        for name in ("plain", "trained", "own", "standard", "hooked"):
+        for name in ("plain", "trained", "own", "standard", "hooked", "alias"):
             x = getattr(self, f"{name}_norm")(getattr(self, name)(x))
         seen = self.seen(x)
         x = self.seen_norm(seen) + seen.mean()

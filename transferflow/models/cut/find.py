@@ -202,7 +202,7 @@ def _cut(
         calls.append(Played(path, number, values, form))
         if calls[-1].is_kept:
             last = ended.operations
-    inside = tuple(f"{call.path}." for call in calls)
+    inside = tuple(f"{call.path}." if call.path else "" for call in calls)
     mine = tuple(f for f in folds if all(f"{path}.".startswith(inside) for path in (f.conv, f.norm)))
     return Cut(tuple(calls), last // _IMAGES, watch.operations // _IMAGES, mine)
 

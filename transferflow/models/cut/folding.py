@@ -125,11 +125,14 @@ class FoldWatch:
     def over(self, model: nn.Module) -> Iterator[None]:
         """Watch for the length of the block."""
         handles = []
+        names = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
         for path, module in model.named_modules():
-            hooked = module._forward_hooks or module._forward_pre_hooks
-            if isinstance(module, nn.Conv2d) and not hooked:
+            # One that has two names would be replaced under one of them alone.
+            if module._forward_hooks or module._forward_pre_hooks or names[id(module)] > 1:
+                continue
+            if isinstance(module, nn.Conv2d):
                 handles.append(module.register_forward_hook(partial(self._convolved, path)))
-            elif not hooked and _rest_of(module) is not None:
+            elif _rest_of(module) is not None:
                 handles.append(module.register_forward_pre_hook(partial(self._normed, path)))
         try:
             with self._uses:

@@ -54,8 +54,9 @@ class ValidationInputs:
         """
         images = self.images.inputs(self.images.snapshot.classes, folder, batches)
         found = None
+        is_shared = _shares_frozen_part(model, self.trained)
         if self.cached is not None:
-            if _shares_frozen_part(model, self.trained):
+            if is_shared:
                 found = self.cached.batches(model, 0, *batches)
             else:
                 self.cached.forget()
@@ -76,10 +77,11 @@ def _shares_frozen_part(model: nn.Module, trained: nn.Module) -> bool:
     """
     if model is trained:
         return True
-    for average, parameter in zip(model.parameters(), trained.parameters(), strict=True):
+    both = list(zip(model.parameters(), trained.parameters(), strict=True))
+    for average, parameter in both:
         average.requires_grad_(parameter.requires_grad)
-        if not parameter.requires_grad and not torch.equal(average, parameter):
-            return False
+    if not all(p.requires_grad or torch.equal(average, p) for average, p in both):
+        return False
     pairs = zip(model.modules(), trained.modules(), strict=True)
     return all(
         torch.equal(mine, its)
