@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from transferflow.data.checks import numbers as checks
 from transferflow.data.checks.numbers import check_numbers
 
 
@@ -57,3 +58,12 @@ def test_a_number_that_no_measure_of_the_kind_has():
     assert said.reason.startswith("1 of 101 numbers, such as 1e+06, are further from the others")
     rng = random.Random(0)
     assert not found([rng.lognormvariate(0, 2) for _ in range(1000)])
+
+
+def test_many_numbers_far_from_one_that_most_have_are_looked_at_once(monkeypatch):
+    asked = []
+    real = checks._stand_ins
+    monkeypatch.setattr(checks, "_stand_ins", lambda counts: asked.append(1) or real(counts))
+    found([0.0] * 4000 + [number / 7 for number in range(1, 1000)])
+    assert asked == [1]
+    assert found([]) == []

@@ -466,3 +466,11 @@ def test_another_list_of_names_beside_the_labels(yolo, list_data):
     assert "it calls the class 0 'dog', and data.yaml calls it 'cat'" in found.reason
     (root / "labels" / "classes.txt").write_text("cat\ndog\n")
     assert not list_data(root, "detection", format="yolo").findings
+
+
+def test_a_list_of_names_outside_of_the_data_is_not_read(yolo, list_data, tmp_path_factory):
+    root = yolo({"a": "1 .5 .5 .1 .1"}, "names: [cat, dog]\n")
+    secret = tmp_path_factory.mktemp("elsewhere") / "secret.txt"
+    secret.write_text("hunter2\n")
+    (root / "labels" / "classes.txt").symlink_to(secret)
+    assert not list_data(root, "detection", format="yolo").findings

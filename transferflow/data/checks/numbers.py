@@ -36,7 +36,8 @@ def check_numbers(labelled: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Fin
     if len(counts) == 1:
         reason = f"every image has the number {next(iter(counts)):g}: there is nothing to learn"
         yield Finding("one_number", "error", "data.columns.label", reason)
-    for number in _stand_ins(counts):
+    codes = _stand_ins(counts)
+    for number in codes:
         share = counts[number] / counts.total()
         severity: Severity = "error" if number != -1 and share > _BULK else "warning"
         others = [other for other in counts if other != number]
@@ -46,16 +47,20 @@ def check_numbers(labelled: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Fin
             "rows out"
         )
         yield Finding("number_code", severity, first[number], reason)
-    yield from _check_far(counts, first)
+    yield from _check_far(counts, frozenset(codes), first)
 
 
-def _check_far(counts: Counter[float], first: Mapping[float, str]) -> Iterator[Finding]:
-    """Few numbers that no measure of the kind has: slips, or another unit."""
+def _check_far(
+    counts: Counter[float], codes: frozenset[float], first: Mapping[float, str]
+) -> Iterator[Finding]:
+    """Few numbers that no measure of the kind has, and no codes: slips, or another unit."""
+    total = counts.total()
+    if total < _LEAST_FAR:
+        return
     numbers = sorted(counts.elements())
-    total = len(numbers)
     low, middle, high = (numbers[total * part // 4] for part in (1, 2, 3))
-    far = [n for n in counts if abs(n - middle) > _FAR * (high - low) and n not in _stand_ins(counts)]
-    if total < _LEAST_FAR or low == high or not far:
+    far = [n for n in counts if abs(n - middle) > _FAR * (high - low) and n not in codes]
+    if low == high or not far:
         return
     worst = max(far, key=lambda number: abs(number - middle))
     reason = (

@@ -53,7 +53,7 @@ def list_yolo(data: YoloData, fence: Fence) -> Listing:
     shape = data.shapes or labels.shape()
     records = list(labels.records(shape))
     findings = [*images.findings, *labels.findings, *labels.say(shape)]
-    findings += other_names(root, data.names, names.names, labels.files.values())
+    findings += other_names(fence, data.names, names.names, labels.files.values())
     findings += orphan_labels(fence, list(labels.files.values()), images.folder, data)
     return Listing(root, data.classes or tuple(names.names.values()), tuple(records), tuple(findings))
 

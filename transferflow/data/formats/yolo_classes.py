@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+from transferflow.data.files.fence import Fence
 from transferflow.data.formats.yolo_labels import LABELS
 from transferflow.data.records import Finding
 from transferflow.limits import MAX_NAMES_BYTES
@@ -15,12 +16,12 @@ _FILE = "classes.txt"
 
 
 def other_names(
-    root: Path, file: str, names: Mapping[int, str], labels: Collection[str]
+    fence: Fence, file: str, names: Mapping[int, str], labels: Collection[str]
 ) -> Iterator[Finding]:
     """Say where `classes.txt` has other names, or the same in another order, than the file of names.
 
     Args:
-        root: Folder of the data set.
+        fence: The data folder, and what links may lead to.
         file: The file of names below it.
         names: Names by number.
         labels: The label files.
@@ -29,7 +30,8 @@ def other_names(
     places.update(str(PurePosixPath(label).parent) for label in labels)
     for place in sorted(places):
         other = (PurePosixPath(place) / _FILE).as_posix()
-        said = _read(root / other) if other != file else []
+        path = fence.root / other
+        said = _read(path) if other != file and fence.holds(path) else []
         for number, name in enumerate(said):
             if names.get(number, name) != name:
                 reason = (
