@@ -1,3 +1,4 @@
+import gzip
 import io
 import json
 import logging
@@ -126,8 +127,11 @@ def repack(system, change):
         lambda team: repack(team, lambda files: files.update({"./model.py": b"print()"})),
         lambda team: repack(team, lambda files: files.pop("./record.json")),
         lambda team: repack(team, lambda files: files.update({"../../outside": b"!"})),
+        lambda team: repack(team, lambda files: files.update({"./weights.bin/a": b"!"})),
+        lambda team: repack(team, lambda files: files.update({"a" * 300: b"!"})),
+        lambda team: team.pipe_file(packed(team), gzip.compress(team.cat_file(packed(team)))),
     ],
-    ids=["cut", "no archive", "changed", "added", "no record", "outside"],
+    ids=["cut", "no archive", "changed", "added", "no record", "outside", "below a file", "long", "zipped"],
 )
 def test_damage_in_the_shared_store_is_never_used_and_is_mended(team, tmp_path, damage, caplog):
     ArtifactStore(tmp_path / "one").obtain("train", KEY, {}, write)
@@ -183,7 +187,8 @@ def test_a_damaged_history_is_no_history(team, tmp_path):
     store.remember_inputs("train", "cats", {"lr": 1})
     path = "/team/tf/history/train/cats.json"
     team.pipe_file(path, json.dumps(json.loads(team.cat_file(path)) | {"lr": 2}).encode())
-    assert store.last_inputs("train", "cats") is None
+    assert store.last_inputs("train", "cats") == {"lr": 1}  # its own is whole
+    assert ArtifactStore(tmp_path / "two").last_inputs("train", "cats") is None
 
 
 @pytest.mark.parametrize(

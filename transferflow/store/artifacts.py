@@ -179,10 +179,12 @@ class ArtifactStore:
 
     def last_inputs(self, stage: str, name: str) -> Mapping[str, Any] | None:
         """Inputs of the last finished run of this stage for a spec name, in whichever home that shares it."""
-        path = self._history(stage, name)
         shared = self._shared.last_inputs(stage, name) if self._shared else None
+        if shared is not None:
+            with suppress(ValueError, RecursionError):
+                return unseal(shared)
         with suppress(OSError, ValueError, RecursionError):
-            return read_sealed(path) if shared is None else unseal(shared)
+            return read_sealed(self._history(stage, name))
         return None
 
     def remembered(self) -> list[tuple[str, str]]:

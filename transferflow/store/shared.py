@@ -11,6 +11,7 @@ makes is sent. What is registered stays with the home and the registry.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tarfile
@@ -168,11 +169,15 @@ def _unpack(packed: Path, target: Path) -> None:
     """Unpack files and folders, all below `target`; what an archive may hold beside them is damage."""
     target.mkdir()
     try:
-        with tarfile.open(packed) as tar:
+        with tarfile.open(packed, "r:") as tar:  # as it is sent: what is compressed may be endless
             for member in tar:
                 if member.isfile() or member.isdir():
                     tar.extract(member, target, filter="data")
-    except (tarfile.TarError, EOFError):
+    except (tarfile.TarError, EOFError, ValueError, FileExistsError, NotADirectoryError, IsADirectoryError):
         shutil.rmtree(target)  # nothing of it can be believed
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        shutil.rmtree(target)
     finally:
         packed.unlink()
