@@ -81,13 +81,15 @@ class SharedStore:
         Returns:
             Its folder, which is to be held against its record; `None` if there is no such artifact.
         """
-        if not self.holds(stage, key):
+        if stage in _OF_THE_HOME:
             return None
         packed, unpacked = beside / "artifact.tar", beside / "artifact"
 
         def fetch(system: AbstractFileSystem, folder: str) -> bool:
-            system.get_file(_packed(folder, stage, key), str(packed))
-            return True
+            with suppress(FileNotFoundError):
+                system.get_file(_packed(folder, stage, key), str(packed))
+                return True
+            return False
 
         if not self._ask(fetch, False):
             return None
