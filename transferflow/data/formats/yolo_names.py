@@ -63,7 +63,7 @@ def load_yolo_names(file: Path, name: str) -> YoloNames:
     except UnicodeDecodeError as error:
         raise DataError("the file of class names is not UTF-8 text", where=name) from error
     if file.suffix.lower() not in (".yaml", ".yml"):
-        return YoloNames(_checked(dict(enumerate(read_lines_of_names(text, name))), name))
+        return YoloNames(_checked(dict(enumerate(_lines_of_names(text, name))), name))
     entries = _entries_of(_read_tree(text, name))
     names = entries.get("names")
     found: dict[int, str] = {}
@@ -84,7 +84,7 @@ def load_yolo_names(file: Path, name: str) -> YoloNames:
     return YoloNames(_checked(found, name), tuple(ordered), _keypoints(entries.get("kpt_shape"), name))
 
 
-def read_lines_of_names(text: str, name: str) -> list[str]:
+def _lines_of_names(text: str, name: str) -> list[str]:
     """Names, one a line; blank lines at the end do not count.
 
     Raises:

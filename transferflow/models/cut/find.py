@@ -20,7 +20,7 @@ from transferflow.models.cut.cut import Constant, Cut, Fold, Kept, Played, Uncut
 from transferflow.models.cut.entry import compute_features
 from transferflow.models.cut.folding import FoldWatch
 from transferflow.models.cut.playback import answered_calls
-from transferflow.models.cut.shapes import copy_to_meta
+from transferflow.models.cut.shapes import NOT_ON_SHAPES, copy_to_meta
 from transferflow.models.layers import is_batch_norm
 
 _IMAGES = 13
@@ -46,7 +46,7 @@ def find_cut(model: nn.Module, shape: tuple[int, int, int]) -> Cut | Uncut:
                 outputs = compute_features(shapes, images)
             found = watch.outermost()
             needed, sees_images = _needed(shapes, images, found)
-    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
+    except NOT_ON_SHAPES as error:
         what = str(error).strip().partition("\n")[0]
         return Uncut(f"it can't be computed on shapes alone ({type(error).__name__}: {what[:200]})")
     if not found:

@@ -25,7 +25,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 from transferflow.models.cut.cut import Fold
 from transferflow.models.cut.entry import compute_features
 from transferflow.models.cut.playback import replaced_forwards
-from transferflow.models.cut.shapes import copy_to_meta
+from transferflow.models.cut.shapes import NOT_ON_SHAPES, copy_to_meta
 
 
 def find_folds(model: nn.Module, shape: tuple[int, int, int]) -> tuple[Fold, ...]:
@@ -43,7 +43,7 @@ def find_folds(model: nn.Module, shape: tuple[int, int, int]) -> tuple[Fold, ...
         shapes = copy_to_meta(model)
         with torch.no_grad(), watch.over(shapes):
             outputs = compute_features(shapes, torch.empty(2, *shape, device="meta"))
-    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError):
+    except NOT_ON_SHAPES:
         return ()
     return watch.found(outputs)
 

@@ -7,6 +7,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
+NOT_ON_SHAPES = (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError)
+"""What a model raises that can't be computed on shapes alone: it asks for a value, or for a kernel."""
+
 
 def copy_to_meta(model: nn.Module) -> nn.Module:
     """A copy that holds shapes alone; it is one because some models keep what they have computed (CoaT)."""
