@@ -50,7 +50,8 @@ def work(job: Mapping[str, Any], ranks: Ranks) -> None:
     batch = Batch(torch.randn(images, 3, side, side), torch.arange(images) % 10, tuple("x" * images))
 
     def step() -> None:
-        stepper.apply(stepper.gradients(batch, 0).norm, 1)
+        stepper.move(stepper.gradients(batch, 0))
+        stepper.settle(1)
 
     def add_up() -> None:
         ranks.add_up([parameter.grad for parameter in model.parameters() if parameter.grad is not None])

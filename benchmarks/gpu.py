@@ -1,14 +1,15 @@
 """What a GPU gets out of this project, in one unattended run of under six minutes on a data-centre GPU.
 
-    python benchmarks/gpu.py --json gpu.json
+    python benchmarks/gpu.py --json gpu.json --profile profiles
     python benchmarks/gpu.py --tiny        # a dry run on a CPU, whose figures mean nothing
 
 Images are made here, weights are random. Steps: ResNet-50 and ViT-B/16, fine-tuned in bf16 by our own
-loop from images on the disk, against the same model and optimizer on tensors that lie on the device already;
-a frozen ResNet-50 with its activation cache; Faster R-CNN and DeepLabV3 steps. With each: images per second
-(the best epoch's, warm), peak memory of the device, and the times that a step waits for the device, as
-`torch.cuda.set_sync_debug_mode` counts them. A case that fails is told and the others go on; cases are
-left out once `--minutes` are over.
+loop from images on the disk, against a bare loop of the same model, losses and optimizer on tensors that lie
+on the device already, which looks at no number; a frozen ResNet-50 with its activation cache; Faster R-CNN,
+DeepLabV3. With each: images per second (the best epoch's, warm; of the bare loop the better of a run
+before and one after), our share of the bare loop's, peak memory of the device, and the times that a step
+waits for the device, as `torch.cuda.set_sync_debug_mode` counts them. `--profile` writes what takes time in
+steps. A case that fails is told and the others go on; cases are left out once `--minutes` are over.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +61,8 @@ CASES: Mapping[str, Mapping[str, Any]] = {
         "freeze": {"policy": "none"},
     },
 }
-BATCHES = {"classification": 128, "detection": 8, "segmentation": 16}
-EPOCHS = 3
+BATCHES = {"classification": 128, "detection": 16, "segmentation": 16}
+EPOCHS = {"classification": 4, "detection": 2, "segmentation": 2}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Sizes:
     device: str
 
 
-FULL = Sizes(1024, 224, BATCHES, 20, "cuda")
+FULL = Sizes(2048, 224, BATCHES, 20, "cuda")
 TINY = Sizes(8, 224, dict.fromkeys(BATCHES, 4), 1, "cpu")
 
 
@@ -90,7 +92,7 @@ def build_spec(name: str, root: Path, sizes: Sizes) -> ExperimentSpec:
             "backbone": case["backbone"],
             "augmentation": {"preset": "none"},
             "training": {
-                "epochs": EPOCHS,
+                "epochs": EPOCHS[task["kind"]],
                 "batch_size": sizes.batches[task["kind"]],
                 "precision": "bf16",
                 "device": sizes.device,
@@ -100,8 +102,8 @@ def build_spec(name: str, root: Path, sizes: Sizes) -> ExperimentSpec:
     )
 
 
-def build_job(spec: ExperimentSpec, home: Path) -> TrainJob:
-    """The job as `transferflow run` has it, from random weights."""
+def build_job(spec: ExperimentSpec, home: Path, folder: Path) -> TrainJob:
+    """The job as `transferflow run` has it, from random weights; its checkpoints go to `folder`."""
     context = RunContext(home)
     snapshot = load_snapshot(prepare(spec, context).folder)
     task, parts = build_task(spec), build_parts(spec, snapshot.classes, pretrained=False)
@@ -109,7 +111,7 @@ def build_job(spec: ExperimentSpec, home: Path) -> TrainJob:
     shown = build_split_images(spec, snapshot, "val", transform, context.decoded_images)
     images = build_training_images(spec, shown, context.decoded_images)
     plan = compile_training_plan(spec, parts)
-    return compile_job(spec, task, parts, plan, images, context=context, folder=home / "work", hooks=())
+    return compile_job(spec, task, parts, plan, images, context=context, folder=folder, hooks=())
 
 
 def wait(device: str) -> None:
@@ -135,50 +137,107 @@ def counted_waits(device: str) -> Iterator[list[int]]:
     found[0] = sum("synchroniz" in str(warning.message) for warning in said)
 
 
-def measure_steps(job: TrainJob, batch: Batch, sizes: Sizes) -> tuple[float, float]:
-    """Images per second of steps on a batch that lies on the device, and waits per step."""
-    device = torch.device(sizes.device)
-    stepper = build_stepper(job, device, arithmetic_of(job.model, job.settings, device))
-    job.model.train()
-    there = batch.to(device, torch.channels_last)
+class Steps:
+    """Steps of a job on one batch that lies on the device."""
 
-    def steps(first: int, count: int) -> None:
-        for number in range(first, first + count):
-            stepper.apply(stepper.gradients(there, number).norm, number + 1)
+    def __init__(self, job: TrainJob, batch: Batch, sizes: Sizes) -> None:
+        self.job, self.sizes = job, sizes
+        self.device = torch.device(sizes.device)
+        self.arithmetic = arithmetic_of(job.model, job.settings, self.device)
+        self.stepper = build_stepper(job, self.device, self.arithmetic)
+        job.model.train()
+        self.batch = batch.to(self.device, torch.channels_last)
 
-    steps(0, 3 if sizes.steps > 1 else 1)
-    wait(sizes.device)
+    def bare(self) -> None:
+        """A step as anybody would write it."""
+        with self.arithmetic.forward_pass(self.device):
+            losses = self.job.losses(self.job.model, self.batch)
+        torch.stack([loss.float() for loss in losses.values()]).sum().backward()
+        self.stepper.optimizer.step()
+        self.stepper.optimizer.zero_grad(set_to_none=True)
+
+    def ours(self) -> None:
+        """A step of our loop."""
+        computed = self.stepper.gradients(self.batch, 0)
+        if not self.stepper.runs_ahead:
+            self.stepper.read(computed)
+        self.stepper.move(computed)
+        self.stepper.settle(1)
+
+    def speed(self, step: Callable[[], None]) -> float:
+        """Images per second."""
+        for _ in range(min(3, self.sizes.steps)):
+            step()
+        wait(self.sizes.device)
+        started = time.perf_counter()
+        for _ in range(self.sizes.steps):
+            step()
+        wait(self.sizes.device)
+        return self.sizes.steps * len(self.batch) / (time.perf_counter() - started)
+
+    def waits(self) -> int:
+        """Times that a step of ours waits for the device."""
+        with counted_waits(self.sizes.device) as found:
+            self.ours()
+        return found[0]
+
+
+def write_profile(steps: Steps, to: Path) -> None:
+    """What takes time in steps of ours on images from the disk."""
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    if steps.sizes.device == "cuda":
+        kinds.append(torch.profiler.ProfilerActivity.CUDA)
+    images = iter(steps.job.train_loader.epoch(2))
+    with torch.profiler.profile(activities=kinds) as profile:
+        for batch in islice(images, 6):
+            steps.batch = batch.to(steps.device, torch.channels_last)
+            steps.ours()
+        wait(steps.sizes.device)
+    for _ in images:
+        pass  # an epoch is to be finished
+    kind = "device" if steps.sizes.device == "cuda" else "cpu"
+    keys = (f"self_{kind}_time_total", "self_cpu_time_total")
+    to.write_text("\n".join(profile.key_averages().table(sort_by=key, row_limit=40) for key in keys))
+
+
+def speed_of_loading(job: TrainJob, device: str) -> float:
+    """Images per second of batches that nobody computes with; the first ones have been waiting."""
     started = time.perf_counter()
-    steps(3, sizes.steps)
-    wait(sizes.device)
-    speed = sizes.steps * len(batch) / (time.perf_counter() - started)
-    with counted_waits(sizes.device) as waits:
-        steps(100, 1)
-    return speed, float(waits[0])
+    images = sum(len(batch) for batch in job.train_loader.epoch(1))
+    wait(device)
+    return images / (time.perf_counter() - started)
 
 
-def measure(name: str, root: Path, sizes: Sizes) -> dict[str, float]:
+def measure(name: str, root: Path, home: Path, sizes: Sizes, profiles: Path | None) -> dict[str, float]:
     """One case: our loop from the disk, the same steps on the device, waits and memory."""
     spec = build_spec(name, root, sizes)
+    is_on_gpu = sizes.device == "cuda"
     with tempfile.TemporaryDirectory() as folder:
-        job = build_job(spec, Path(folder))
-        if sizes.device == "cuda":
+        steps, bare = None, []
+        again = build_job(spec, home, Path(folder) / "again")
+        if "frozen" not in name:
+            steps = Steps(again, next(iter(again.train_loader.epoch(0))), sizes)
+            bare.append(steps.speed(steps.bare))
+        held = 0
+        if is_on_gpu:
             torch.cuda.reset_peak_memory_stats()
+            held = torch.cuda.memory_allocated()  # by the bare loop
+        job = build_job(spec, home, Path(folder) / "ours")
         # The metric of random weights may not be a number: any will do, and it chooses nothing that is timed.
         result = train(replace(job, validate=_validate(job)))
-        row = {"images_per_second": max(epoch["images_per_second"] for epoch in result.history)}
-        row["seconds_of_validation"] = result.history[-1]["measured_in"]
-        if sizes.device == "cuda":
-            row["peak_memory_gb"] = torch.cuda.max_memory_allocated() / 2**30
-        if "frozen" not in name:
-            again = build_job(spec, Path(folder) / "again")
-            batch = next(iter(again.train_loader.epoch(0)))
-            speed, waits = measure_steps(again, batch, sizes)
-            row |= {
-                "on_the_device": speed,
-                "share": row["images_per_second"] / speed,
-                "waits_per_step": waits,
-            }
+        ours = max(epoch["images_per_second"] for epoch in result.history)
+        row = {"images_per_second": ours, "seconds_of_validation": result.history[-1]["measured_in"]}
+        if is_on_gpu:
+            row["peak_memory_gb"] = (torch.cuda.max_memory_allocated() - held) / 2**30
+        if steps is not None:
+            on_device = steps.speed(steps.ours)
+            bare.append(steps.speed(steps.bare))
+            row |= {"bare": max(bare), "on_the_device": on_device, "share": ours / max(bare)}
+            row["waits_per_step"] = float(steps.waits())
+            row["loading_alone"] = speed_of_loading(again, sizes.device)
+            if profiles is not None:
+                profiles.mkdir(exist_ok=True, parents=True)
+                write_profile(steps, profiles / f"{name.replace(' ', '-')}.txt")
     return {key: round(value, 3) for key, value in row.items()}
 
 
@@ -198,6 +257,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--minutes", type=float, default=6.0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--profile", type=Path)
     asked = parser.parse_args()
     sizes, started = (TINY if asked.tiny else FULL), time.monotonic()
     if sizes.device == "cuda" and not torch.cuda.is_available():
@@ -210,13 +270,15 @@ def main() -> None:
     print(hardware, flush=True)
     rows: dict[str, dict[str, float] | str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        draw(Path(folder), sizes.images, sizes.size)
+        images, home = Path(folder) / "images", Path(folder) / "home"
+        images.mkdir()
+        draw(images, sizes.images, sizes.size)
         for name in asked.cases:
             if time.monotonic() - started > 60 * asked.minutes:
                 rows[name] = "left out: the time is over"
             else:
                 try:
-                    rows[name] = measure(name, Path(folder), sizes)
+                    rows[name] = measure(name, images, home, sizes, asked.profile)
                 except Exception as error:  # unattended: the other cases are worth having
                     traceback.print_exc()
                     rows[name] = f"failed: {error}"

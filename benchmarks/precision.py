@@ -77,7 +77,10 @@ def measure(stepper: Stepper, batches: list[Batch]) -> float:
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     started = clock()
     for step, batch in enumerate(batches):
-        stepper.apply(stepper.gradients(batch, step).norm, step + 1)
+        computed = stepper.gradients(batch, step)
+        stepper.read(computed)
+        stepper.move(computed)
+        stepper.settle(step + 1)
     return (clock() - started) / len(batches)
 
 

@@ -54,6 +54,20 @@ class EpochState:
         """The start of the next epoch; steps that were left out in a row may go on across its border."""
         return EpochState(in_a_row=self.in_a_row)
 
+    def row(self, epoch: int, lr: float, metrics: Mapping[str, float], seconds: float) -> dict[str, float]:
+        """The history's row of an epoch whose steps are taken.
+
+        Args:
+            epoch: From 0.
+            lr: The head's rate.
+            metrics: Of the validation images.
+            seconds: How long these took.
+        """
+        rates = {"lr": lr, "images_per_second": self.images / max(self.seconds, 1e-9)}
+        left_out = {"skipped_steps": float(self.skipped)} if self.skipped else {}
+        timing = {"seconds": self.seconds + seconds}
+        return {"epoch": float(epoch), **self.means(), **rates, **metrics, **left_out, **timing}
+
     def means(self) -> dict[str, float]:
         """`train_loss` (the sum) and `train_<name>` of each loss, averaged over images; of no image, none."""
         if self.images == 0:

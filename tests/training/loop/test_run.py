@@ -11,7 +11,7 @@ from transferflow.spec.sections.freeze import FreezeLayers, FreezeNone, FreezePh
 from transferflow.spec.sections.optimizer import AdamW, Sgd
 from transferflow.training.job import OptimizerSettings
 from transferflow.training.loop.run import train
-from transferflow.training.loop.stepper import step_seed
+from transferflow.training.loop.steps import step_seed
 
 
 class Recorder:

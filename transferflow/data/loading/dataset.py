@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -60,6 +60,11 @@ class RawBatch:
         if self.masks is not None:
             return (self.masks[at],)
         return (self.boxes[at], self.labels[at]) if self.boxes else ()
+
+    def pin_memory(self) -> Self:
+        """The batch with its pixels where a GPU fetches them by itself; torch's loader calls it."""
+        masks = None if self.masks is None else self.masks.pin_memory()
+        return replace(self, images=self.images.pin_memory(), masks=masks)
 
     @classmethod
     def without_images(cls, places: list[int], truths: Sequence[Sequence[Tensor]]) -> Self:

@@ -112,6 +112,7 @@ class Loader:
             collate_fn=_as_it_is,
             worker_init_fn=start_worker if workers else None,
             persistent_workers=workers > 0,
+            pin_memory=device.type == "cuda",  # beside the training, in a thread of torch's loader
             # Without one it draws from the global generator, per epoch or once, as the workers have it: what
             # the model draws then (dropout, sampled boxes) would depend on them.
             generator=torch.Generator(),
@@ -171,8 +172,7 @@ class Loader:
 
         They go to the device as they are, a quarter of the bytes, and become numbers there.
         """
-        images = raw.images.pin_memory() if self._device.type == "cuda" else raw.images
-        return self._base.batch(images.to(self._device, non_blocking=True), raw.sizes)
+        return self._base.batch(raw.images.to(self._device, non_blocking=True), raw.sizes)
 
     def played(
         self, places: Sequence[int], truths: Sequence[Sequence[Tensor]], activations: tuple[Tensor, ...]

@@ -46,7 +46,18 @@ def build_stepper(job: TrainJob, device: torch.device, arithmetic: Arithmetic) -
         job.settings.gradient_clip,
         job.loss_counts,
         job.ranks,
+        runs_ahead=decide_to_run_ahead(job.settings, device, arithmetic),
     )
+
+
+def decide_to_run_ahead(settings: LoopSettings, device: torch.device, arithmetic: Arithmetic) -> bool:
+    """Whether weights may move before anybody has looked at a step's numbers.
+
+    Only where somebody else computes meanwhile, and where nothing but the optimizer need know that a step
+    was bad: not the scaler of fp16, not a moving average, and not the next steps.
+    """
+    is_watched = arithmetic.precision == "fp16" or settings.ema is not None or settings.on_nan == "skip"
+    return device.type == "cuda" and not is_watched
 
 
 def capture(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,15 +31,11 @@ from transferflow.training.loop.not_finite import (
 )
 from transferflow.training.loop.phases import begin_phase, end_phase
 from transferflow.training.loop.selection import Criterion, decide_best, decide_phases, decide_stop
-from transferflow.training.loop.stepper import step_seed
+from transferflow.training.loop.stepper import Gradients
+from transferflow.training.loop.steps import Step, step_seed
 from transferflow.training.loop.stopping import StopSignals, stop_behind
-from transferflow.training.loop.wording import (
-    describe_next_phase,
-    describe_place,
-    errors_in_words,
-    no_metric,
-    stopped,
-)
+from transferflow.training.loop.validation import validate
+from transferflow.training.loop.wording import describe_place, stopped
 from transferflow.training.schedule import apply_scale, scale_at
 from transferflow.training.state import LoopState
 
@@ -91,6 +86,8 @@ class _Run:
         self.signals = StopSignals()
         self.state = LoopState()
         self.whole = True
+        self.ahead: Step | None = None
+        self.clock = 0.0
         self.steps = len(job.train_loader)
         with job.ranks.in_turn():
             self.checkpoints.sweep()
@@ -134,7 +131,8 @@ class _Run:
         self._train_steps(epoch, phases)
         started = time.perf_counter()
         metrics = self._validate(epoch)
-        row = self._row(epoch, metrics, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        row = self.state.running.row(epoch, self._head_rate(), metrics, seconds)
         with self._undivided():
             self._finish_epoch(epoch, row)
         for hook in self.job.hooks:
@@ -145,44 +143,68 @@ class _Run:
         job = self.job
         job.model.train()
         apply_freeze(job.model, job.groups, phases.at(epoch), phases.batch_norm)
-        started = time.perf_counter()
+        self.clock = time.perf_counter()
         first = self.state.running.steps
         for step, batch in enumerate(job.train_loader.epoch(epoch, first), first):
             apply_scale(self.stepper.optimizer.param_groups, self._scale(phases, epoch, step))
-            losses = self._step(epoch, step, batch, started)
-            started = time.perf_counter()
-            if losses is not None:
-                for hook in job.hooks:
-                    hook.on_step(epoch, step, sum(losses.values()), self._head_rate())
+            self._step(epoch, step, batch)
             self._save_when_due()
+        self._settle()
 
-    def _step(self, epoch: int, step: int, batch: Batch, started: float) -> Mapping[str, float] | None:
-        """Take a step, and return its losses; `None` if it is left out.
+    def _step(self, epoch: int, step: int, batch: Batch) -> None:
+        """Take a step; the one before it is settled while a GPU computes this one."""
+        ranks, seed = self.job.ranks, self.job.settings.seed
+        computed = self.stepper.gradients(batch, step_seed(seed, epoch, step, ranks.rank))
+        self._settle()
+        taken = Step(epoch, step, batch, computed, self._head_rate())
+        if self.stepper.runs_ahead:
+            with self._undivided():
+                self.stepper.move(computed)
+                self.ahead = taken
+        else:
+            self._count(taken)
+
+    def _settle(self) -> None:
+        """Count the step whose weights have moved already, if there is one."""
+        if self.ahead is not None:
+            self._count(self.ahead)
+
+    def _count(self, taken: Step) -> None:
+        """Let a step come about, once its numbers are known, or leave it out.
 
         The state follows the weights, whatever cuts in.
         """
-        ranks, seed = self.job.ranks, self.job.settings.seed
-        found = self.stepper.gradients(batch, step_seed(seed, epoch, step, ranks.rank))
+        found = self.stepper.read(taken.computed)
         if not found.is_finite:
-            self._leave_out(BadStep(epoch, step, found, describe_images(batch, ranks)), started)
-            return None
+            self._leave_out(taken, found)
+            return
         with self._undivided():
-            self.stepper.apply(found.norm, epoch * self.steps + step + 1)
-            running = self.state.running.plus(found.images, found.losses, time.perf_counter() - started)
+            if self.ahead is None:
+                self.stepper.move(taken.computed)
+            self.ahead = None
+            self.stepper.settle(taken.epoch * self.steps + taken.number + 1)
+            running = self.state.running.plus(found.images, found.losses, self._seconds())
             self.state = replace(self.state, running=running, micro_batch=self.stepper.micro_batch)
-        return found.losses
+        for hook in self.job.hooks:
+            hook.on_step(taken.epoch, taken.number, sum(found.losses.values()), taken.rate)
 
-    def _leave_out(self, bad: BadStep, started: float) -> None:
+    def _leave_out(self, taken: Step, found: Gradients) -> None:
         """Go on without a step whose loss or gradient is not finite, if the user wants that."""
+        bad = BadStep(taken.epoch, taken.number, found, describe_images(taken.batch, self.job.ranks))
         if self.job.settings.on_nan == "stop":
             raise not_finite(bad)
         with self._undivided():
-            self.stepper.discard()
-            running = self.state.running.skipping(time.perf_counter() - started)
+            self.stepper.take_back()
+            running = self.state.running.skipping(self._seconds())
             self.state = replace(self.state, running=running, micro_batch=self.stepper.micro_batch)
         logger.warning("%s", describe_left_out(bad))
         if running.in_a_row >= MOST_IN_A_ROW:
             raise too_many_left_out(bad, running.in_a_row)
+
+    def _seconds(self) -> float:
+        """Time since the last step was counted."""
+        before, self.clock = self.clock, time.perf_counter()
+        return self.clock - before
 
     def _scale(self, phases: FreezeSchedule, epoch: int, step: int) -> float:
         return scale_at(
@@ -197,44 +219,18 @@ class _Run:
     def _head_rate(self) -> float:
         return float(self.stepper.optimizer.param_groups[-1]["lr"])
 
-    def _row(self, epoch: int, metrics: Mapping[str, float], seconds: float) -> dict[str, float]:
-        """The history's row of an epoch whose steps are taken and whose validation took `seconds`."""
-        running = self.state.running
-        speed = running.images / max(running.seconds, 1e-9)
-        rates = {"lr": self._head_rate(), "images_per_second": speed}
-        left_out = {"skipped_steps": float(running.skipped)} if running.skipped else {}
-        timing = {"seconds": running.seconds + seconds}
-        return {"epoch": float(epoch), **running.means(), **rates, **metrics, **left_out, **timing}
-
     def _validate(self, epoch: int) -> dict[str, float]:
         """Metrics of the weights that would be kept."""
         kept = self.job.model if self.stepper.ema is None else self.stepper.ema.module
-        kept.eval()
-        self.job.ranks.copy_first(kept.buffers())  # running statistics are of each device's own images
-        with torch.no_grad(), errors_in_words():
-            values = {name: float(value) for name, value in self.job.validate(kept).items()}
-        metric = self.job.settings.metric
-        if metric not in values or math.isnan(values[metric]):
-            raise no_metric(metric, values, epoch, self.job.metric_needs)
-        return values
+        return validate(self.job, kept, epoch)
 
     def _finish_epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Put an epoch into the history, close the phase that ends with it, and save."""
         following, history = self.state.running.following(), (*self.state.history, row)
         self.state = replace(self.state, epochs=epoch + 1, running=following, history=history)
-        self._close_phase(epoch)
+        ends = self._stops() or epoch + 1 == self.job.settings.epochs
+        self.state = end_phase(self.job, self.state, self._phases(), ends=ends)
         self._save(is_best=decide_best(self.state.history, self.criterion) == epoch)
-
-    def _close_phase(self, epoch: int) -> None:
-        """Prove that the frozen part has kept every bit, where a phase ends after this epoch."""
-        job, phases = self.job, self._phases()
-        phase, following = phases.at(epoch), phases.at(epoch + 1)
-        ends = self._stops() or epoch + 1 == job.settings.epochs
-        if following == phase and not ends:
-            return
-        self.state = end_phase(job, self.state, phase, None if ends else following)
-        if following != phase:
-            logger.info("%s", describe_next_phase(job.freeze, phases, following))
 
     def _phases(self) -> FreezeSchedule:
         """The phases as they came so far; from the history alone, so that a resume finds the same."""
@@ -246,6 +242,7 @@ class _Run:
     def _save_when_due(self) -> None:
         every = self.job.checkpointing.every_seconds
         if every is not None and time.monotonic() - self.saved[1] >= every:
+            self._settle()
             with self._undivided():
                 self._save(is_best=False)
 
@@ -259,7 +256,9 @@ class _Run:
 
     def _save_where_it_stands(self) -> None:
         """Save what is not saved yet; a step that was cut off has not been."""
-        self.stepper.discard()
+        if self.ahead is not None and self.stepper.read(self.ahead.computed).is_finite:
+            self._count(self.ahead)
+        self.stepper.take_back()
         if self.whole and self.state.place != self.saved[0] and has_finite_weights(self.job.model):
             self._save(is_best=False)
 

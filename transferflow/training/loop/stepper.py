@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
-from transferflow.data.loading.seeds import derive_seed
 from transferflow.logs import get_logger
 from transferflow.training.device import Arithmetic
 from transferflow.training.job import LossCounts, Losses, count_images
@@ -55,11 +54,34 @@ class Gradients:
         return math.isfinite(self.norm) and all(math.isfinite(value) for value in self.losses.values())
 
 
+@dataclass(frozen=True)
+class Computed:
+    """Gradients of a batch, which lie in the parameters; a GPU may still be computing them.
+
+    Attributes:
+        names: Of the losses.
+        there: The losses, then the norm of the gradient over all that trains, as it is; on the device.
+        here: The same, where it can be read once it is `ready`.
+        ready: When a GPU has computed the numbers; `None`: they are there.
+        images: Images of the batch, on all devices together.
+    """
+
+    names: tuple[str, ...]
+    there: Tensor
+    here: Tensor
+    ready: torch.cuda.Event | None
+    images: int
+
+
 class Stepper:
     """Model, optimizer and what goes with them; takes optimizer steps, knows nothing of epochs.
 
-    A step has two halves. `gradients` may be cut off anywhere: `discard` leaves everything as it was before
-    it. `apply` must not be.
+    A step has three parts. `gradients` may be cut off anywhere: `discard` leaves everything as it was before
+    it. `move` must not be. `settle` says that it has come about.
+
+    A GPU need not wait for anybody to look at the numbers of a step: where it `runs_ahead`, weights move by
+    themselves if all of them are finite, and else never again; the next gradients may be under way before a
+    step is settled.
 
     Attributes:
         model: On the device, in train mode with the freeze applied.
@@ -67,6 +89,7 @@ class Stepper:
         scaler: Loss scaler; does nothing unless the precision is fp16.
         ema: Moving average of the model (timm's `ModelEmaV3`), or `None`.
         micro_batch: Most images that are computed at a time; `None`: a whole batch.
+        runs_ahead: Whether weights move before anybody has looked at the numbers.
     """
 
     def __init__(
@@ -80,6 +103,8 @@ class Stepper:
         gradient_clip: float | None,
         loss_counts: LossCounts = count_images,
         ranks: Ranks = ALONE,
+        *,
+        runs_ahead: bool = False,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -92,10 +117,13 @@ class Stepper:
         self._loss_counts = loss_counts
         self._ranks = ranks
         self.micro_batch: int | None = None
+        self.runs_ahead = runs_ahead
+        self._was_bad: Tensor | None = None
+        self._states: int | None = None
         self._parameters = tuple(model.parameters())  # to walk through a model takes longer than a small step
         self._buffers = BufferGuard(model)
 
-    def gradients(self, batch: Batch, seed: int) -> Gradients:
+    def gradients(self, batch: Batch, seed: int) -> Computed:
         """Compute the gradients of a batch; in smaller parts, from now on, where the GPU's memory is full.
 
         Args:
@@ -112,9 +140,17 @@ class Stepper:
             sums = torch.stack(list(losses.values()))
             self._sum_over_ranks(sums)
             norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
-            # The one time that a step waits for a GPU: all numbers come together.
-            *values, found = torch.stack([*sums.unbind(), norm.float().to(self._device)]).tolist()
-        return Gradients(dict(zip(losses, values, strict=True)), self._unscaled(found), whole.images)
+            numbers = torch.stack([*sums.unbind(), norm.float().to(self._device)])
+        return Computed(tuple(losses), numbers, *_begin_to_read(numbers), whole.images)
+
+    def read(self, computed: Computed) -> Gradients:
+        """Wait for the numbers of a step; it is the one time that it waits for a GPU."""
+        with errors_in_words():
+            if computed.ready is not None:
+                computed.ready.synchronize()
+            *values, norm = computed.here.tolist()
+        losses = dict(zip(computed.names, values, strict=True))
+        return Gradients(losses, self._unscaled(norm), computed.images)
 
     def _own_gradients(self, batch: Batch, whole: Counted, seed: int) -> dict[str, Tensor]:
         """Compute what this device has of the gradients, without a word to others: it may try again."""
@@ -173,40 +209,71 @@ class Stepper:
         torch.autograd.backward(self.scaler.scale(values.sum()))
         return dict(zip(names, values.detach().unbind(), strict=True))
 
-    def apply(self, norm: float, number: int) -> None:
-        """Move the weights along the gradients, and the moving average after them.
-
-        Args:
-            norm: Of the gradient, as `gradients` found it.
-            number: Of the step over all epochs, from 1: the average's decay grows with it.
+    def move(self, computed: Computed) -> None:
+        """Move the weights along the gradients.
 
         Raises:
             TrainingError: If memory runs out.
         """
         with errors_in_words():
-            self._move(norm)
-        if self.ema is not None:
-            self.ema.update(self.model, step=number)
-        self._buffers.forget()
+            if self.runs_ahead:
+                self._move_if_finite(computed)
+            else:
+                self._move(computed.there[-1])
 
-    def _move(self, norm: float) -> None:
+    def _move_if_finite(self, computed: Computed) -> None:
+        """Let the device decide: fused optimizers look at `found_inf` themselves, as they do for fp16."""
+        self._states = len(self.optimizer.state)
+        bad = ~computed.there.isfinite().all()
+        self._was_bad = bad if self._was_bad is None else self._was_bad | bad
+        vars(self.optimizer)["found_inf"] = self._was_bad.float()
+        self._move(computed.there[-1])
+
+    def _move(self, norm: Tensor) -> None:
         if self._gradient_clip is not None:
             self.scaler.unscale_(self.optimizer)
+            true = norm / self.scaler.get_scale() if self.scaler.is_enabled() else norm
             trained = [parameter for parameter in self._parameters if parameter.requires_grad]
-            nn.utils.clip_grads_with_norm_(trained, self._gradient_clip, torch.tensor(norm))
+            nn.utils.clip_grads_with_norm_(trained, self._gradient_clip, true)
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
+    def settle(self, number: int) -> None:
+        """The first step under way has come about: the moving average follows.
+
+        Args:
+            number: Of the step over all epochs, from 1: the average's decay grows with it.
+        """
+        if self.ema is not None:
+            self.ema.update(self.model, step=number)
+        self._buffers.forget()
+        self._states = None
+
     def discard(self) -> None:
-        """Drop a step that was not applied."""
+        """Drop the last step under way, whose weights have not moved."""
         self.optimizer.zero_grad(set_to_none=True)
         self._buffers.put_back()
+
+    def take_back(self) -> None:
+        """Drop all that is under way: a step whose numbers were bad, and what began after it."""
+        self.discard()
+        self.discard()
+        if self._states is not None:
+            for parameter in list(self.optimizer.state)[self._states :]:
+                del self.optimizer.state[parameter]  # made for a step that did not move it, and never filled
+            self._states = None
 
     def _forward(self, batch: Batch) -> Losses:
         with self._arithmetic.forward_pass(self._device):
             return self._losses(self.model, batch.to(self._device, self._arithmetic.memory_format))
 
 
-def step_seed(seed: int, epoch: int, step: int, rank: int = 0) -> int:
-    """Seed of what a step draws at random, such as dropout: no step, epoch, seed or device has another's."""
-    return derive_seed(seed, epoch, "step", step, *([rank] if rank else []))
+def _begin_to_read(numbers: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """Numbers on their way to where they can be read, and when they are there."""
+    if numbers.device.type != "cuda":
+        return numbers, None
+    here = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+    here.copy_(numbers, non_blocking=True)
+    ready = torch.cuda.Event()
+    ready.record()
+    return here, ready

@@ -16,7 +16,8 @@ from transferflow.training.freezing import apply_freeze
 from transferflow.training.job import FreezePhase, StartLoss, TrainJob
 from transferflow.training.loop.build import arithmetic_of, build_stepper
 from transferflow.training.loop.not_finite import BadStep, describe_images, describe_left_out, not_finite
-from transferflow.training.loop.stepper import Gradients, Stepper, step_seed
+from transferflow.training.loop.stepper import Gradients, Stepper
+from transferflow.training.loop.steps import step_seed
 from transferflow.training.preflight.contents import Check, Preflight
 from transferflow.training.preflight.gradients import check_gradients, group_norms, zeros_woken
 from transferflow.training.preflight.losses import check_losses
@@ -147,7 +148,7 @@ class _Look:
         """Gradients of the batch within the block, under the seed of a step of the first epoch."""
         seed = step_seed(self.job.settings.seed, 0, number, self.job.ranks.rank)
         try:
-            yield self.stepper.gradients(self.batch, seed)
+            yield self.stepper.read(self.stepper.gradients(self.batch, seed))
         finally:
             self.stepper.discard()
 
