@@ -53,16 +53,16 @@ def test_the_table_is_what_the_optimizer_holds_at_each_step(build_job, monkeypat
     settings = OptimizerSettings("adamw", warmup_epochs=0.5, min_lr_scale=0.1)
     job = build_job(freeze=freeze, rates_from=section, optimizer=settings, settings={"epochs": 5})
     held = {}
-    plain_apply = Stepper.apply
+    plain_move = Stepper.move
 
-    def watched(self, norm, number):
-        plain_apply(self, norm, number)
+    def watched(self, computed):
+        plain_move(self, computed)
         # After the step: what it used, and which groups had a gradient.
         held[len(held)] = [
             (g["name"], g["lr"], [p.grad is None for p in g["params"]]) for g in self.optimizer.param_groups
         ]
 
-    monkeypatch.setattr(Stepper, "apply", watched)
+    monkeypatch.setattr(Stepper, "move", watched)
     train(job)
     table = rate_table(job.rates, job.freeze, job.optimizer, 5, 3)
     assert len(table) == len(job.rates) * 5
