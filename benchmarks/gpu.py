@@ -21,6 +21,7 @@ import tempfile
 import time
 import traceback
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -121,12 +122,13 @@ def wait(device: str) -> None:
 
 
 @contextmanager
-def counted_waits(device: str) -> Iterator[list[int]]:
-    """How often the block waits for the device."""
-    found = [0]
+def counted_waits(device: str) -> Iterator[Counter[str]]:
+    """Where the block waits for the device, and how often."""
+    found: Counter[str] = Counter()
     if device != "cuda":
         yield found
         return
+    torch.cuda.set_sync_debug_mode("default")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         torch.cuda.set_sync_debug_mode("warn")
@@ -134,7 +136,11 @@ def counted_waits(device: str) -> Iterator[list[int]]:
             yield found
         finally:
             torch.cuda.set_sync_debug_mode("default")
-    found[0] = sum("synchroniz" in str(warning.message) for warning in said)
+    found.update(
+        f"{Path(warning.filename).name}:{warning.lineno}"
+        for warning in said
+        if "called a synchronizing" in str(warning.message)
+    )
 
 
 class Steps:
@@ -175,14 +181,14 @@ class Steps:
         wait(self.sizes.device)
         return self.sizes.steps * len(self.batch) / (time.perf_counter() - started)
 
-    def waits(self) -> int:
-        """Times that a step of ours waits for the device."""
+    def waits(self) -> Counter[str]:
+        """Where a step of ours waits for the device, and how often."""
         with counted_waits(self.sizes.device) as found:
             self.ours()
-        return found[0]
+        return found
 
 
-def write_profile(steps: Steps, to: Path) -> None:
+def write_profile(steps: Steps, waits: Counter[str], to: Path) -> None:
     """What takes time in steps of ours on images from the disk."""
     kinds = [torch.profiler.ProfilerActivity.CPU]
     if steps.sizes.device == "cuda":
@@ -197,7 +203,8 @@ def write_profile(steps: Steps, to: Path) -> None:
         pass  # an epoch is to be finished
     kind = "device" if steps.sizes.device == "cuda" else "cpu"
     keys = (f"self_{kind}_time_total", "self_cpu_time_total")
-    to.write_text("\n".join(profile.key_averages().table(sort_by=key, row_limit=40) for key in keys))
+    tables = [profile.key_averages().table(sort_by=key, row_limit=40) for key in keys]
+    to.write_text("\n".join([f"waits: {dict(waits.most_common())}", *tables]))
 
 
 def speed_of_loading(job: TrainJob, device: str) -> float:
@@ -233,11 +240,12 @@ def measure(name: str, root: Path, home: Path, sizes: Sizes, profiles: Path | No
             on_device = steps.speed(steps.ours)
             bare.append(steps.speed(steps.bare))
             row |= {"bare": max(bare), "on_the_device": on_device, "share": ours / max(bare)}
-            row["waits_per_step"] = float(steps.waits())
+            waits = steps.waits()
+            row["waits_per_step"] = float(waits.total())
             row["loading_alone"] = speed_of_loading(again, sizes.device)
             if profiles is not None:
                 profiles.mkdir(exist_ok=True, parents=True)
-                write_profile(steps, profiles / f"{name.replace(' ', '-')}.txt")
+                write_profile(steps, waits, profiles / f"{name.replace(' ', '-')}.txt")
     return {key: round(value, 3) for key, value in row.items()}
 
 

@@ -57,6 +57,7 @@ def split_loader(
         cache: Folder of the decoded images; used unless the spec wants none.
         share: Which part of each batch is this process's.
     """
+    is_training = isinstance(transform, TrainTransform)
     return build_loader(
         snapshot,
         split,
@@ -65,10 +66,11 @@ def split_loader(
         seed=spec.training.seed,
         workers=spec.training.workers,
         truth=spec.task.truth,
-        train=isinstance(transform, TrainTransform),
+        train=is_training,
         cache=CacheFolder(cache, spec.data.cache.max_gb) if spec.data.cache else None,
         share=share,
         device=pick_device(spec.training.device),
+        epochs=spec.training.epochs if is_training else 0,
     )
 
 

@@ -112,6 +112,25 @@ def test_workers_that_stay_know_the_epoch(make):
         assert_equal(list(alone.epoch(epoch)), list(workers.epoch(epoch)))
 
 
+def test_an_epoch_that_began_to_be_read_is_the_same(make, monkeypatch):
+    """The workers read it while something else is done: the loop validates, or goes on from elsewhere."""
+    options = {"augmentation": {"preset": "similar_domain"}, "epochs": 4}
+    alone, workers = (make(workers=n, **options) for n in (0, 2))
+    begun = []
+    monkeypatch.setattr(
+        Loader, "_begin", lambda self, place, plain=Loader._begin: (begun.append(place), plain(self, place))
+    )
+    for number in (0, 1):
+        assert_equal(list(alone.epoch(number)), list(workers.epoch(number)))
+    keys = list(workers.plan.of(7))
+    assert [raw.places for raw in workers.read(keys)] == [[place for _, place in chunk] for chunk in keys]
+    assert_equal(list(alone.epoch(2)), list(workers.epoch(2)))
+    assert_equal(list(alone.epoch(3, 2)), list(workers.epoch(3, 2)))  # goes on within the one that has begun
+    assert_equal(list(alone.epoch(0)), list(workers.epoch(0)))
+    assert_equal(list(alone.epoch(3)), list(workers.epoch(3)))
+    assert begun == [(1, 0, None), (2, 0, None), (3, 0, None), (1, 0, None)]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loading_leaves_the_global_generator_alone(make, workers):
     loader = make(workers=workers)

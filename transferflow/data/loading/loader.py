@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, assert_never
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,17 +17,19 @@ from transferflow.data.loading.dataset import ImageDataset, Key, RawBatch, build
 from transferflow.data.loading.order import EpochBatches, aspect_groups
 from transferflow.data.loading.seeds import derive_seed
 from transferflow.data.loading.shares import WHOLE, Share
+from transferflow.data.loading.targets import Targets, targets_per_image
 from transferflow.data.loading.workers import decide_workers, describe_death, start_worker
 from transferflow.data.records import DatasetSnapshot, SplitName
 from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.data.transforms.mixing import mix_batch
-from transferflow.data.transforms.sample import VOID
 from transferflow.data.transforms.training import TrainTransform
 from transferflow.errors import DataError, TransferflowError
 from transferflow.spec.sections.size import Size
-from transferflow.spec.sections.truth import BoxTruth, LabelTruth, MaskTruth, NumberTruth, Truth
+from transferflow.spec.sections.truth import Truth
 
+_Place = tuple[int, int, int | None]
+"""Epoch, its first batch to be read, and the one to end before."""
 _SMALL_IMAGE = 160
 """Up to this side, reading an image from the cache costs less than sending it between processes."""
 
@@ -40,48 +42,6 @@ class ChosenBatches(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         return iter(self.batches)
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Turns what stands beside the images into what the losses want.
-
-    Attributes:
-        truth: What stands beside the images.
-        per_image: Class numbers (int64, images) or class sets (float32, images x classes) for labels, numbers
-            (float32, images).
-        classes: Number of classes.
-    """
-
-    truth: Truth
-    per_image: Tensor | None
-    classes: int
-
-    def of(self, raw: RawBatch) -> Tensor | list[dict[str, Tensor]]:
-        """Targets of a batch, as `Batch.targets` describes them."""
-        match self.truth:
-            case LabelTruth() | NumberTruth():
-                if self.per_image is None:
-                    raise TypeError("labels and numbers are targets per image")
-                return self.per_image[raw.places]
-            case BoxTruth():
-                return [{"boxes": b, "labels": n} for b, n in zip(raw.boxes, raw.labels, strict=True)]
-            case MaskTruth(ignored_value=ignored):
-                if raw.masks is None:
-                    raise TypeError("the batch has no masks")
-                masks = raw.masks.long()
-                return masks if ignored == VOID else masks.masked_fill(masks == VOID, ignored)
-            case _:
-                assert_never(self.truth)
-
-    def shares_of(self, raw: RawBatch) -> Tensor:
-        """float32 B x classes, for mixing."""
-        targets = self.of(raw)
-        if not isinstance(targets, Tensor):
-            raise TypeError("only labels can be mixed")
-        if targets.dtype == torch.int64:
-            return torch.nn.functional.one_hot(targets, self.classes).float()
-        return targets
 
 
 class Loader:
@@ -97,8 +57,11 @@ class Loader:
         seed: int,
         workers: int,
         device: torch.device,
+        epochs: int = 0,
     ) -> None:
         self.dataset, self._device = dataset, device
+        self._epochs = epochs
+        self._begun: tuple[_Place, Iterator[RawBatch]] | None = None
         self.plan, self.workers = batches, workers
         self._chosen = ChosenBatches()
         self._targets, self._seed = targets, seed
@@ -147,10 +110,11 @@ class Loader:
         Raises:
             DataError: If an image can no longer be read, or a loader process dies.
         """
-        self.plan.epoch, self.plan.first, self.plan.end = number, first, end
-        for step, raw in enumerate(self.read(self.plan), first):
+        for step, raw in enumerate(self._reading((number, first, end)), first):
             batch = self._finish(raw, derive_seed(self._seed, number, "mix", step))
             yield batch if self.plan.counts(step) else replace(batch, counts=False)
+        if self.workers and number + 1 < self._epochs:
+            self._begin((number + 1, 0, None))
 
     def read(self, batches: Iterable[list[Key]]) -> Iterator[RawBatch]:
         """Read any images in any batches; finish before reading others.
@@ -158,12 +122,25 @@ class Loader:
         Raises:
             DataError: If an image can no longer be read, or a loader process dies.
         """
+        self._begun = None
         self._chosen.batches = batches
+        return _checked(self._loader)
+
+    def _reading(self, place: _Place) -> Iterator[RawBatch]:
+        """Batches of an epoch, which may have begun to be read."""
+        begun = self._begun
+        self.plan.epoch, self.plan.first, self.plan.end = place
+        if begun is None or begun[0] != place:
+            return self.read(self.plan)
+        self._begun = None
+        return begun[1]
+
+    def _begin(self, place: _Place) -> None:
+        """Let the loader processes read the first batches of an epoch, which nobody waits for then."""
+        self.plan.epoch, self.plan.first, self.plan.end = place
+        self._chosen.batches = self.plan
         try:
-            for raw in self._loader:
-                if isinstance(raw, TransferflowError):
-                    raise raw
-                yield raw
+            self._begun = place, _checked(iter(self._loader))
         except RuntimeError as error:
             raise describe_death(error) or error from None
 
@@ -213,6 +190,7 @@ def build_loader(
     cache: CacheFolder | None,
     share: Share = WHOLE,
     device: torch.device = CPU,
+    epochs: int = 0,
 ) -> Loader:
     """Build the loader of one split; fills the decoded-image cache first.
 
@@ -229,6 +207,7 @@ def build_loader(
         cache: Where decoded images are kept; `None` decodes them in every epoch.
         share: Which part of each batch is this process's.
         device: Where images are normalised and mixed, and stay; targets stay on the CPU.
+        epochs: How many will be asked for one after the other: at the end of one, the next begins to be read.
 
     Raises:
         DataError: If the split is empty, or an image can't be read.
@@ -246,24 +225,24 @@ def build_loader(
     return Loader(
         dataset,
         EpochBatches(len(rows), size, seed, shuffle=train, share=share, groups=groups),
-        Targets(truth, _targets_per_image(dataset, truth), len(snapshot.classes)),
+        Targets(truth, targets_per_image(dataset, truth), len(snapshot.classes)),
         transform,
         seed=seed,
         workers=decide_workers(workers, cached and max(base.image_size) <= _SMALL_IMAGE, cpus),
         device=device,
+        epochs=epochs,
     )
 
 
-def _targets_per_image(dataset: ImageDataset, truth: Truth) -> Tensor | None:
-    match truth:
-        case LabelTruth(several=several):
-            return torch.from_numpy(dataset.class_sets() if several else dataset.class_numbers())
-        case NumberTruth():
-            return torch.from_numpy(dataset.numbers())
-        case BoxTruth() | MaskTruth():
-            return None
-        case _:
-            assert_never(truth)
+def _checked(batches: Iterable[Any]) -> Iterator[RawBatch]:
+    """What the loader processes send, an error raised."""
+    try:
+        for raw in batches:
+            if isinstance(raw, TransferflowError):
+                raise raw
+            yield raw
+    except RuntimeError as error:
+        raise describe_death(error) or error from None
 
 
 def _as_it_is(batch: Any) -> Any:  # noqa: ANN401 - torch's protocol; the data set makes whole batches
