@@ -44,7 +44,7 @@ def build_label_losses(
         logits = model(batch.images).float()
         if not isinstance(batch.targets, Tensor):
             raise TypeError("classification targets are one tensor per batch")
-        scale = None if weights is None else weights.to(logits.device)
+        scale = None if weights is None else weights.to(logits.device, non_blocking=True)
         if several:
             targets = batch.targets * (1 - smoothing) + smoothing / 2
             loss = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=scale)

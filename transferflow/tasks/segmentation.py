@@ -129,7 +129,7 @@ class Segmentation:
         weights = pixel_weights(self._class_weights, snapshot, self._ignore_index)
 
         def mixed(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-            scale = None if weights is None else weights.to(logits.device)
+            scale = None if weights is None else weights.to(logits.device, non_blocking=True)
             return (
                 (1 - head.dice_weight) * cross_entropy(logits, targets, scale, self._ignore_index),
                 head.dice_weight * dice_loss(logits, targets, self._ignore_index),
@@ -142,7 +142,7 @@ class Segmentation:
             entropy, dice = mixed(logits["out"].float(), batch.targets)
             found = {"cross_entropy": entropy, "dice": dice}
             if "aux" in logits:
-                auxiliary = sum(mixed(logits["aux"].float(), batch.targets), torch.zeros(()).to(entropy))
+                auxiliary = torch.stack(mixed(logits["aux"].float(), batch.targets)).sum()
                 found["auxiliary"] = head.auxiliary_weight * auxiliary
             return found
 

@@ -20,6 +20,7 @@ from transferflow.stages.train.stage import train
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.stages.train.validation_inputs import ValidationInputs
 from transferflow.tasks.build import build_parts, build_task
+from transferflow.training.activations import cache
 from transferflow.training.loop.build import arithmetic_of, build_stepper
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
@@ -49,7 +50,8 @@ def test_it_trains_as_on_a_cpu(train_in, tmp_path, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_frozen_part_computed_once_changes_nothing(train_in, tmp_path, task):
+def test_a_frozen_part_computed_once_changes_nothing(train_in, tmp_path, monkeypatch, task):
+    monkeypatch.setattr(cache, "decide_pays", lambda *_: True)  # of so small a model some don't on a GPU
     cached = train_in(tmp_path / "a", task, training=GPU)
     plain = train_in(tmp_path / "b", task, training=GPU | {"activation_cache": "off"})
     assert losses(cached) == pytest.approx(losses(plain), rel=1e-3)
@@ -101,6 +103,9 @@ def test_a_batch_that_does_not_fit_is_computed_in_parts(train_in, tmp_path):
     assert 1 < history["micro_batch"] < 24
 
 
+WEIGHTED = {"training": GPU | {"class_weights": "balanced"}}
+
+
 @pytest.fixture
 def build_steps(build_squares_spec, tmp_path):
     """The parts that steps of a spec are taken with."""
@@ -130,8 +135,10 @@ def build_steps(build_squares_spec, tmp_path):
         ("classification", {"training": GPU}),
         ("classification", {"training": GPU | {"gradient_clip": 1.0, "precision": "auto"}}),
         ("classification", {"training": GPU, "augmentation": {"preset": "similar_domain", "mixup": 0.2}}),
+        ("classification", WEIGHTED),
         ("regression", {"training": GPU}),
         ("segmentation", {"training": GPU | {"gradient_clip": 1.0}}),
+        ("segmentation", WEIGHTED),
     ],
 )
 def test_no_step_waits_for_the_device(build_steps, task, sections):
