@@ -44,6 +44,7 @@ from transferflow.tasks.build import build_parts, build_task
 from transferflow.training.job import TrainJob
 from transferflow.training.loop.build import arithmetic_of, build_stepper
 from transferflow.training.loop.run import train
+from transferflow.training.loop.stepper import Computed
 
 COCO = {"format": "coco", "annotations": {split: f"{split}.json" for split in ("train", "val", "test")}}
 TABLE = {"format": "csv", "file": "labels.csv"}
@@ -153,6 +154,7 @@ class Steps:
         self.stepper = build_stepper(job, self.device, self.arithmetic)
         job.model.train()
         self.batch = batch.to(self.device, torch.channels_last)
+        self.ahead: Computed | None = None
 
     def bare(self) -> None:
         """A step as anybody would write it."""
@@ -163,12 +165,18 @@ class Steps:
         self.stepper.optimizer.zero_grad(set_to_none=True)
 
     def ours(self) -> None:
-        """A step of our loop."""
-        computed = self.stepper.gradients(self.batch, 0)
-        if not self.stepper.runs_ahead:
+        """A step of our loop: where it runs ahead, the numbers of the one before are looked at in it."""
+        computed, before = self.stepper.gradients(self.batch, 0), self.ahead
+        if self.stepper.runs_ahead:
+            self.ahead = computed
+        else:
             self.stepper.read(computed)
+        if before is not None:
+            self.stepper.read(before)
+            self.stepper.settle(1)
         self.stepper.move(computed)
-        self.stepper.settle(1)
+        if not self.stepper.runs_ahead:
+            self.stepper.settle(1)
 
     def speed(self, step: Callable[[], None]) -> float:
         """Images per second."""
@@ -208,7 +216,7 @@ def write_profile(steps: Steps, waits: Counter[str], to: Path) -> None:
 
 
 def speed_of_loading(job: TrainJob, device: str) -> float:
-    """Images per second of batches that nobody computes with; the first ones have been waiting."""
+    """Images per second of the batches of an epoch that nobody computes with."""
     started = time.perf_counter()
     images = sum(len(batch) for batch in job.train_loader.epoch(1))
     wait(device)

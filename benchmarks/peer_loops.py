@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import resource
 import sys
 import time
 from dataclasses import dataclass
@@ -196,7 +197,8 @@ def main() -> None:
     run = {"plain": run_plain, "lightning": run_lightning, "fastai": run_fastai}[sys.argv[1]]
     started = time.perf_counter()
     accuracy = run(case)
-    print(json.dumps({"seconds": time.perf_counter() - started, "accuracy": accuracy}))
+    seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({"seconds": seconds, "accuracy": accuracy, "memory_gb": peak}))
 
 
 if __name__ == "__main__":

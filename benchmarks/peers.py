@@ -6,7 +6,8 @@
 Cases: a frozen backbone; the same with augmentation (ours draws 4 views); `until: blocks.4`; full
 fine-tuning; detection with a frozen backbone against torchvision's reference loop on the very same model.
 Seconds are those of the training: validation, decoding and (ours) checkpoints and the written model included,
-imports not. Our run finds nothing in its home. Accuracy (detection: mAP50) is of the last epoch.
+imports not. Our run finds nothing in its home. Accuracy (detection: mAP50) is of the last epoch, memory the
+most that a process had at a time.
 
 Ours chooses its precision itself (`auto`); `--bf16` is for the peers.
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -87,6 +89,8 @@ def build_spec(case: str, asked: argparse.Namespace, root: Path) -> ExperimentSp
 
 def run_ours(spec: ExperimentSpec) -> dict[str, float]:
     """A training in a home of its own; it loads its libraries when it begins, which is no training."""
+    import timm  # noqa: F401  peers have imported it, too, before their time runs
+
     import transferflow.stages.train.assembly  # noqa: F401
 
     with tempfile.TemporaryDirectory() as home:
@@ -180,7 +184,8 @@ def measure(case: str, asked: argparse.Namespace, root: Path, folder: Path) -> d
             found[way].append(in_a_process(*words))
     row = {
         way: {
-            name: round(statistics.median(run[name] for run in runs), 3) for name in ("seconds", "accuracy")
+            name: round(statistics.median(run[name] for run in runs), 3)
+            for name in ("seconds", "accuracy", "memory_gb")
         }
         for way, runs in found.items()
     }
@@ -209,7 +214,9 @@ def main() -> None:
     if asked.one:
         case, way = asked.one
         run = run_ours if way == "ours" else run_reference
-        print(json.dumps(run(build_spec(case, asked, asked.root))))
+        found = run(build_spec(case, asked, asked.root))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(json.dumps(found | {"memory_gb": peak}))
         return
     hardware = describe_hardware() | {"load at the start": os.getloadavg()[0]}
     print(hardware)
@@ -219,7 +226,7 @@ def main() -> None:
         for case in asked.cases:
             rows.append(measure(case, asked, Path(images), Path(folder)))
             ways = "  ".join(
-                f"{way} {values['seconds']:.1f} s ({values['accuracy']:.3f})"
+                f"{way} {values['seconds']:.1f} s ({values['accuracy']:.3f}, {values['memory_gb']:.2f} GB)"
                 for way, values in rows[-1]["ways"].items()
             )
             print(f"{case:10} {rows[-1]['times']:5} times the fastest peer   {ways}", flush=True)

@@ -105,9 +105,9 @@ def test_champion_and_last_runs_stay_with_all_that_they_came_from(run_of):
     sheets = write_pages(context.reports)
     gc = [sys.executable, "-m", "transferflow.cli.main", "gc", "--keep", "1", "--home", str(context.home)]
     shown = subprocess.run([*gc, "--dry-run"], capture_output=True, text=True, check=True).stdout
-    assert "artifacts/train: 2 folder(s)" in shown
+    assert "artifacts/train: 2 folders" in shown
     assert "reports: 4 files" in shown
-    assert "would be freed; 7 folder(s) stay" in shown  # a snapshot, and three stages of two runs
+    assert "would be freed; 7 folders left" in shown  # a snapshot, and three stages of two runs
     assert collect_garbage(context, 1, dry_run=False).in_use  # this process has asked for them
     assert {each.key for each in stored_in(context.home) if each.stage == "train"} == {champion, *rejected}
     garbage._MARKS.clear()

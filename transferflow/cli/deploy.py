@@ -14,7 +14,7 @@ from rich.table import Table
 from transferflow.cli.console import output
 from transferflow.cli.options import Home, Override, SpecPaths, TrackingUri
 from transferflow.errors import Problem, SpecError
-from transferflow.text import printable
+from transferflow.text import counted, printable
 
 if TYPE_CHECKING:
     from pipelines.deployments import DeployReport
@@ -155,7 +155,8 @@ def _print_report(report: DeployReport, dry_run: bool) -> None:
 def _count(report: DeployReport) -> str:
     counts = Counter(change.kind for change in report.changes)
     if set(counts) == {"unchanged"}:
-        return f"nothing changed: {counts['unchanged']} deployment(s) are as their specs say"
+        count = len(report.changes)
+        return f"nothing changed: {counted(count, 'deployment')} as the {'spec says' if count == 1 else 'specs say'}"
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
 
 

@@ -37,14 +37,14 @@ def gc(
     out = output()
     for (kind, stage), count in sorted(Counter((each.kind, each.stage) for each in found.removed).items()):
         size = sum(each.size for each in found.removed if (each.kind, each.stage) == (kind, stage))
-        out.print(printable(f"{kind}/{stage}: {count:,} folder(s), {_bytes(size)}"))
+        out.print(printable(f"{kind}/{stage}: {counted(count, 'folder')}, {_bytes(size)}"))
     if found.pages:
         size = sum(page.size for page in found.pages)
         out.print(f"reports: {counted(len(found.pages), 'file')}, {_bytes(size)}")
     if found.in_use:
         out.print(f"in use, left alone: {len(found.in_use):,}")
     verb = "would be freed" if dry_run else "freed"
-    out.print(f"{_bytes(found.freed)} {verb}; {found.kept:,} folder(s) stay")
+    out.print(f"{_bytes(found.freed)} {verb}; {counted(found.kept, 'folder')} left")
 
 
 def _bytes(size: float) -> str:

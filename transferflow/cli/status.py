@@ -15,7 +15,7 @@ from rich.table import Table
 
 from transferflow.cli.console import output
 from transferflow.cli.options import Json
-from transferflow.text import printable
+from transferflow.text import counted, printable
 
 if TYPE_CHECKING:
     from pipelines.status import RunStanding, Standing
@@ -79,7 +79,7 @@ def _print_status(standings: Sequence[Standing], places: Mapping[str, bool]) -> 
         if each.data:
             out.print(printable(f"data      {each.name}, last look: {each.data}"))
     for pool, workers in sorted({each.work_pool: each.workers for each in standings}.items()):
-        out.print(printable(f"pool      {pool}: {workers} worker(s) online"))
+        out.print(printable(f"pool      {pool}: {counted(workers, 'worker')} online"))
     for place, busy in places.items():
         out.print(f"place     {place}: {'busy' if busy else 'free'}")
     needy = [(each.name, problem) for each in standings for problem in each.problems]

@@ -138,11 +138,11 @@ class Segmentation:
         def losses(model: nn.Module, batch: Batch) -> Mapping[str, Tensor]:
             if not isinstance(batch.targets, Tensor):
                 raise TrainingError("segmentation targets are one tensor per batch")
-            logits = model(batch.images)
-            entropy, dice = mixed(logits["out"].float(), batch.targets)
+            logits, targets = model(batch.images), batch.targets.long()
+            entropy, dice = mixed(logits["out"].float(), targets)
             found = {"cross_entropy": entropy, "dice": dice}
             if "aux" in logits:
-                auxiliary = torch.stack(mixed(logits["aux"].float(), batch.targets)).sum()
+                auxiliary = torch.stack(mixed(logits["aux"].float(), targets)).sum()
                 found["auxiliary"] = head.auxiliary_weight * auxiliary
             return found
 

@@ -120,6 +120,7 @@ def test_an_epoch_that_began_to_be_read_is_the_same(make, monkeypatch):
     monkeypatch.setattr(
         Loader, "_begin", lambda self, place, plain=Loader._begin: (begun.append(place), plain(self, place))
     )
+    assert len(list(workers.epoch(0, 0, 1))) == 1  # a look at the first batch is no epoch
     for number in (0, 1):
         assert_equal(list(alone.epoch(number)), list(workers.epoch(number)))
     keys = list(workers.plan.of(7))

@@ -16,7 +16,8 @@ SETTINGS = {"device": "cuda", "gradient_clip": 1.0}
 @pytest.fixture
 def group(monkeypatch):
     """The ranks' side of a group."""
-    for name, value in {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "MASTER_PORT": free_port()}.items():
+    told = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "MASTER_PORT": free_port("127.0.0.1")}
+    for name, value in told.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     with joined(torch.device("cuda")) as ranks:

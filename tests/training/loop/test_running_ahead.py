@@ -14,6 +14,7 @@ from transferflow.training.device import Arithmetic
 from transferflow.training.job import Checkpointing, LoopSettings, OptimizerSettings
 from transferflow.training.loop import build
 from transferflow.training.loop.run import train
+from transferflow.training.loop.stepper import Stepper
 
 PHASES = FreezePhases(
     policy="phases",
@@ -210,3 +211,56 @@ def test_who_runs_ahead(device, precision, more, expected):
     settings = LoopSettings(3, 0, precision, device, "accuracy", False, None, gradient_clip=None, **given)
     arithmetic = Arithmetic(precision, torch.channels_last)
     assert build.decide_to_run_ahead(settings, torch.device(device), arithmetic) is expected
+
+
+@pytest.mark.parametrize("at", ["move", "read"])
+def test_two_signals_at_once_are_one_stop(build_job, undisturbed, ahead, monkeypatch, at):
+    """Both come while what must not be cut is under way, or while the numbers of a step are waited for."""
+    alike, _, _ = undisturbed()
+    ahead()
+    plain, calls = getattr(Stepper, at), []
+
+    def twice(self, *given):
+        calls.append(1)
+        if len(calls) == 5:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGTERM)
+        return plain(self, *given)
+
+    monkeypatch.setattr(Stepper, at, twice)
+    parts = {"freeze": PHASES, "settings": SETTINGS}
+    with pytest.raises(TerminatedRunError):
+        train(build_job(**parts))
+    monkeypatch.setattr(Stepper, at, plain)
+    job = build_job(**parts)
+    train(job)
+    assert equal(state(job), state(alike))
+
+
+def test_a_hook_that_fails_while_it_stops_costs_nothing(build_job, undisturbed, ahead, tmp_path, monkeypatch):
+    """The stop comes before the second step of an epoch has been told."""
+    alike, _, _ = undisturbed()
+    ahead()
+    plain, calls = Stepper.gradients, []
+
+    def stop(self, *given):
+        calls.append(1)
+        if len(calls) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(self, *given)
+
+    class Full(Watch):
+        def on_step(self, epoch, step, loss, lr):
+            if (epoch, step) == (1, 1):
+                raise OSError("the disk is full")
+
+    monkeypatch.setattr(Stepper, "gradients", stop)
+    parts = {"freeze": PHASES, "settings": SETTINGS}
+    with pytest.raises(OSError, match="the disk is full"):
+        train(build_job(hooks=[Full()], **parts))
+    saved = [path.name for path in (tmp_path / "checkpoints").glob("epoch-0001-*")]
+    assert saved == ["epoch-0001-step-00002"]
+    monkeypatch.setattr(Stepper, "gradients", plain)
+    job = build_job(**parts)
+    train(job)
+    assert equal(state(job), state(alike))

@@ -20,7 +20,7 @@ class Batch:
         images: float32, B x C x H x W, normalised; a loader gives them on its device, targets on the CPU.
         targets: Classification: int64 of shape B (or float32 B x classes when multilabel or mixed);
             regression: float32 of shape B;
-            segmentation: int64 B x H x W; detection: a dict per image with `boxes` (float32 N x 4,
+            segmentation: uint8 B x H x W; detection: a dict per image with `boxes` (float32 N x 4,
             x_min y_min x_max y_max in pixels of the batch image) and `labels` (int64 N, first class 0).
         ids: Record id of each image.
         counts: Whether its images count; `False`: another process has them too, see `Share.part`.

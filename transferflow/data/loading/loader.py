@@ -113,7 +113,7 @@ class Loader:
         for step, raw in enumerate(self._reading((number, first, end)), first):
             batch = self._finish(raw, derive_seed(self._seed, number, "mix", step))
             yield batch if self.plan.counts(step) else replace(batch, counts=False)
-        if self.workers and number + 1 < self._epochs:
+        if self.workers and end is None and number + 1 < self._epochs:
             self._begin((number + 1, 0, None))
 
     def read(self, batches: Iterable[list[Key]]) -> Iterator[RawBatch]:

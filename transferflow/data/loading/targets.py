@@ -40,8 +40,7 @@ class Targets:
             case MaskTruth(ignored_value=ignored):
                 if raw.masks is None:
                     raise TypeError("the batch has no masks")
-                masks = raw.masks.long()
-                return masks if ignored == VOID else masks.masked_fill(masks == VOID, ignored)
+                return raw.masks if ignored == VOID else raw.masks.masked_fill(raw.masks == VOID, ignored)
             case _:
                 assert_never(self.truth)
 

@@ -27,14 +27,14 @@ def count_pixels(targets: Tensor, weights: Tensor | None, ignore_index: int) -> 
     """What `cross_entropy` is a mean over: the pixels that count, or the weights of their classes.
 
     Args:
-        targets: B x H x W class indices.
+        targets: B x H x W class indices, of any type of whole numbers.
         weights: One per class, or nothing.
         ignore_index: Target value that does not count.
     """
     counts = targets != ignore_index
     if weights is None:
         return counts.sum()
-    return (weights[targets.where(counts, torch.zeros_like(targets))] * counts).sum()
+    return (weights[targets.where(counts, torch.zeros_like(targets)).long()] * counts).sum()
 
 
 def dice_loss(logits: Tensor, targets: Tensor, ignore_index: int) -> Tensor:

@@ -7,8 +7,8 @@ from collections import defaultdict, deque
 import torch
 from torch import Tensor, nn
 
-_Pair = tuple[list[Tensor], list[Tensor]]
-"""Buffers of one type, and what they were."""
+_Kept = tuple[list[Tensor], Tensor]
+"""Buffers of one type, and what they were, in one row."""
 
 
 class BufferGuard:
@@ -18,31 +18,33 @@ class BufferGuard:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._holders = tuple(
-            module for module in model.modules() if any(True for _ in module.buffers(False))
-        )
-        self._kept: deque[list[_Pair]] = deque()
+        """List the buffers once: to walk through a model takes longer than a small step."""
+        found = ((module, tuple(module.buffers(recurse=False))) for module in model.modules())
+        self._holders = tuple((module, buffers) for module, buffers in found if buffers)
+        self._kept: deque[list[_Kept]] = deque()
 
     @torch.no_grad()
     def keep(self) -> None:
         """Remember the buffers of what trains; a module in eval mode leaves its own alone."""
         by_type: defaultdict[torch.dtype, list[Tensor]] = defaultdict(list)
-        for module in self._holders:
+        for module, buffers in self._holders:
             if module.training:
-                for buffer in module.buffers(recurse=False):
+                for buffer in buffers:
                     by_type[buffer.dtype].append(buffer)
-        # Copied one by one, they would take a GPU longer than some layers.
-        kept = [(buffers, [torch.empty_like(buffer) for buffer in buffers]) for buffers in by_type.values()]
-        for buffers, former in kept:
-            torch._foreach_copy_(former, buffers)
-        self._kept.append(kept)
+        kept: list[_Kept] = []
+        self._kept.append(kept)  # first: if memory runs out, this step is the one to be put back
+        # Copied one by one, they would keep a GPU waiting.
+        kept.extend((same, torch.cat([b.reshape(-1) for b in same])) for same in by_type.values())
 
     @torch.no_grad()
     def put_back(self) -> None:
         """Undo what the last step under way did to them; nothing if there is none."""
         if self._kept:
-            for buffers, former in self._kept.pop():
-                torch._foreach_copy_(buffers, former)
+            for buffers, former in self._kept[-1]:
+                parts = former.split([buffer.numel() for buffer in buffers])
+                for buffer, part in zip(buffers, parts, strict=True):
+                    buffer.copy_(part.view(buffer.shape))
+            self._kept.pop()  # not before: what is cut off here can be done again
 
     def forget(self) -> None:
         """The first step under way has come about: what was remembered for it is of no use any more."""

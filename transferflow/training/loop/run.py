@@ -16,7 +16,7 @@ from transferflow.logs import get_logger
 from transferflow.training.checkpoints.contents import Checkpoint
 from transferflow.training.checkpoints.folder import Checkpoints
 from transferflow.training.checkpoints.start import keep_start
-from transferflow.training.device import device_name, pick_device
+from transferflow.training.device import pick_device
 from transferflow.training.freezing import apply_freeze
 from transferflow.training.job import FreezeSchedule, TrainingResult, TrainJob
 from transferflow.training.loop.build import arithmetic_of, build_stepper, capture, fingerprint_of, restore
@@ -30,6 +30,7 @@ from transferflow.training.loop.not_finite import (
     weights_not_finite,
 )
 from transferflow.training.loop.phases import begin_phase, end_phase
+from transferflow.training.loop.result import build_result
 from transferflow.training.loop.selection import Criterion, decide_best, decide_phases, decide_stop
 from transferflow.training.loop.stepper import Gradients
 from transferflow.training.loop.steps import Step, step_seed
@@ -130,7 +131,8 @@ class _Run:
             self.state = begin_phase(self.job, self.state, phases.at(epoch), known)
         self._train_steps(epoch, phases)
         started = time.perf_counter()
-        metrics = self._validate(epoch)
+        kept = self.job.model if self.stepper.ema is None else self.stepper.ema.module
+        metrics = validate(self.job, kept, epoch)
         seconds = time.perf_counter() - started
         row = self.state.running.row(epoch, self._head_rate(), metrics, seconds)
         with self._undivided():
@@ -181,10 +183,17 @@ class _Run:
         with self._undivided():
             if self.ahead is None:
                 self.stepper.move(taken.computed)
-            self.ahead = None
-            self.stepper.settle(taken.epoch * self.steps + taken.number + 1)
-            running = self.state.running.plus(found.images, found.losses, self._seconds())
-            self.state = replace(self.state, running=running, micro_batch=self.stepper.micro_batch)
+            self._advance(taken, found)
+        self._tell(taken, found)
+
+    def _advance(self, taken: Step, found: Gradients) -> None:
+        """Bring the state to where the weights are."""
+        self.ahead = None
+        self.stepper.settle(taken.epoch * self.steps + taken.number + 1)
+        running = self.state.running.plus(found.images, found.losses, self._seconds())
+        self.state = replace(self.state, running=running, micro_batch=self.stepper.micro_batch)
+
+    def _tell(self, taken: Step, found: Gradients) -> None:
         for hook in self.job.hooks:
             hook.on_step(taken.epoch, taken.number, sum(found.losses.values()), taken.rate)
 
@@ -219,11 +228,6 @@ class _Run:
     def _head_rate(self) -> float:
         return float(self.stepper.optimizer.param_groups[-1]["lr"])
 
-    def _validate(self, epoch: int) -> dict[str, float]:
-        """Metrics of the weights that would be kept."""
-        kept = self.job.model if self.stepper.ema is None else self.stepper.ema.module
-        return validate(self.job, kept, epoch)
-
     def _finish_epoch(self, epoch: int, row: Mapping[str, float]) -> None:
         """Put an epoch into the history, close the phase that ends with it, and save."""
         following, history = self.state.running.following(), (*self.state.history, row)
@@ -242,6 +246,8 @@ class _Run:
     def _save_when_due(self) -> None:
         every = self.job.checkpointing.every_seconds
         if every is not None and time.monotonic() - self.saved[1] >= every:
+            if self.ahead is not None and not self.stepper.read(self.ahead.computed).is_finite:
+                return  # each rank has a clock of its own: of a bad step all speak at the same place
             self._settle()
             with self._undivided():
                 self._save(is_best=False)
@@ -256,11 +262,16 @@ class _Run:
 
     def _save_where_it_stands(self) -> None:
         """Save what is not saved yet; a step that was cut off has not been."""
-        if self.ahead is not None and self.stepper.read(self.ahead.computed).is_finite:
-            self._count(self.ahead)
+        ahead = self.ahead
+        found = None if ahead is None else self.stepper.read(ahead.computed)
+        moved = (ahead, found) if ahead and found and found.is_finite else None
+        if moved:
+            self._advance(*moved)
         self.stepper.take_back()
         if self.whole and self.state.place != self.saved[0] and has_finite_weights(self.job.model):
             self._save(is_best=False)
+        if moved:
+            self._tell(*moved)
 
     def _save(self, *, is_best: bool) -> None:
         if not has_finite_weights(self.job.model):
@@ -282,18 +293,6 @@ class _Run:
 
     def _result(self) -> TrainingResult:
         state = LoopState.from_json(self.job.ranks.share(self.state.to_json()))
-        model, settings = self.job.model, self.job.settings
-        model.load_state_dict(self.checkpoints.load_best(state))
-        model.to("cpu").to(memory_format=torch.contiguous_format).eval()
-        return TrainingResult(
-            history=state.history,
-            best_epoch=state.best_epoch,
-            best_value=state.history[state.best_epoch][settings.metric],
-            proofs=state.proofs,
-            precision=self.arithmetic.precision,
-            device=device_name(self.device),
-            stopped_early=state.epochs < settings.epochs,
-            phases=self._phases().phases,
-            micro_batch=state.micro_batch,
-            devices=self.job.ranks.world,
-        )
+        self.job.model.load_state_dict(self.checkpoints.load_best(state))
+        self.job.model.to("cpu").to(memory_format=torch.contiguous_format).eval()
+        return build_result(self.job, state, self._phases(), self.arithmetic, self.device)

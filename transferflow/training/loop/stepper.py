@@ -119,7 +119,7 @@ class Stepper:
         self.micro_batch: int | None = None
         self.runs_ahead = runs_ahead
         self._was_bad: Tensor | None = None
-        self._states: int | None = None
+        self._known_states: int | None = None  # of the optimizer, before the step that is ahead
         self._parameters = tuple(model.parameters())  # to walk through a model takes longer than a small step
         self._buffers = BufferGuard(model)
 
@@ -185,7 +185,7 @@ class Stepper:
 
     def _add_up(self, batch: Batch, whole: Counted, seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
-        self.optimizer.zero_grad(set_to_none=True)
+        self._drop_gradients()
         self._buffers.keep()
         total: dict[str, Tensor] = {}
         for part in split_batch(batch, self.micro_batch):
@@ -223,7 +223,7 @@ class Stepper:
 
     def _move_if_finite(self, computed: Computed) -> None:
         """Let the device decide: fused optimizers look at `found_inf` themselves, as they do for fp16."""
-        self._states = len(self.optimizer.state)
+        self._known_states = len(self.optimizer.state)
         bad = ~computed.there.isfinite().all()
         self._was_bad = bad if self._was_bad is None else self._was_bad | bad
         vars(self.optimizer)["found_inf"] = self._was_bad.float()
@@ -247,21 +247,25 @@ class Stepper:
         if self.ema is not None:
             self.ema.update(self.model, step=number)
         self._buffers.forget()
-        self._states = None
+        self._known_states = None
 
     def discard(self) -> None:
-        """Drop the last step under way, whose weights have not moved."""
-        self.optimizer.zero_grad(set_to_none=True)
+        """Drop the last step under way, of which nothing must have moved the weights."""
+        self._drop_gradients()
         self._buffers.put_back()
+
+    def _drop_gradients(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
 
     def take_back(self) -> None:
         """Drop all that is under way: a step whose numbers were bad, and what began after it."""
         self.discard()
         self.discard()
-        if self._states is not None:
-            for parameter in list(self.optimizer.state)[self._states :]:
+        if self._known_states is not None:
+            for parameter in list(self.optimizer.state)[self._known_states :]:
                 del self.optimizer.state[parameter]  # made for a step that did not move it, and never filled
-            self._states = None
+            self._known_states = None
 
     def _forward(self, batch: Batch) -> Losses:
         with self._arithmetic.forward_pass(self._device):

@@ -16,7 +16,7 @@ class Step:
     Attributes:
         epoch: From 0.
         number: Within the epoch, from 0.
-        batch: What it learns from.
+        batch: What it learns from; kept until its numbers are known, to name its images.
         computed: Its gradients.
         rate: The head's.
     """

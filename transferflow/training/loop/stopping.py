@@ -28,7 +28,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self._waiting: list[int] = []
-        self._child_ended = False
+        self._child_ended = self._closed = False
         self._before: dict[int, Handler] = {}
 
     def __enter__(self) -> Self:
@@ -47,6 +47,9 @@ class StopSignals:
 
         So does the end of a loader process, at which torch raises: it may have got the same signal.
         """
+        if self._closed:  # they wait for good: to send them again would never end
+            yield
+            return
         before = install(self._deaf()) if _hears() else {}
         try:
             yield
@@ -65,6 +68,7 @@ class StopSignals:
         """
         if _hears():
             self._before = install(self._deaf()) | self._before
+        self._closed = True
         return self._waiting
 
     def give_a_moment(self) -> None:

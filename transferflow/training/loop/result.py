@@ -1,0 +1,36 @@
+"""What a training comes to."""
+
+from __future__ import annotations
+
+import torch
+
+from transferflow.training.device import Arithmetic, device_name
+from transferflow.training.job import FreezeSchedule, TrainingResult, TrainJob
+from transferflow.training.state import LoopState
+
+
+def build_result(
+    job: TrainJob, state: LoopState, phases: FreezeSchedule, arithmetic: Arithmetic, device: torch.device
+) -> TrainingResult:
+    """Sum up a finished training.
+
+    Args:
+        job: What was trained.
+        state: How it stands.
+        phases: As they came.
+        arithmetic: In which it was computed.
+        device: On which.
+    """
+    settings = job.settings
+    return TrainingResult(
+        history=state.history,
+        best_epoch=state.best_epoch,
+        best_value=state.history[state.best_epoch][settings.metric],
+        proofs=state.proofs,
+        precision=arithmetic.precision,
+        device=device_name(device),
+        stopped_early=state.epochs < settings.epochs,
+        phases=phases.phases,
+        micro_batch=state.micro_batch,
+        devices=job.ranks.world,
+    )
