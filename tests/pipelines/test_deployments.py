@@ -204,7 +204,7 @@ def test_the_command_prints_what_changes(project, client, server, capsys):
         assert re.search(r"train/shown\.tiny +tiny\.yaml +other \(process, new\) .* created", shown)
         assert "transferflow worker --pool other" in shown
         assert main(["deploy", "tiny.yaml", "--work-pool", "other", "--project", "shown"]) == 0
-        assert "nothing changed: 1 deployment as the spec says" in capsys.readouterr().out
+        assert "nothing changed: 1 deployment as specified" in capsys.readouterr().out
         assert main(["deploy", "tiny.yaml", "--project", "No Name"]) == 1
         assert "not a valid name of a project" in capsys.readouterr().err
     assert client.read_work_pool("other").type == "process"

@@ -155,8 +155,7 @@ def _print_report(report: DeployReport, dry_run: bool) -> None:
 def _count(report: DeployReport) -> str:
     counts = Counter(change.kind for change in report.changes)
     if set(counts) == {"unchanged"}:
-        count = len(report.changes)
-        return f"nothing changed: {counted(count, 'deployment')} as the {'spec says' if count == 1 else 'specs say'}"
+        return f"nothing changed: {counted(len(report.changes), 'deployment')} as specified"
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
 
 
