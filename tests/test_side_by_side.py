@@ -18,16 +18,17 @@ def images(tmp_path_factory):
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
-def test_a_case_of_the_gpu_script(images, monkeypatch, task):
+def test_a_case_of_the_gpu_script(images, monkeypatch, tmp_path, task):
     backbone = {"source": "timm", "name": "test_resnet.r160_in1k", "weights": "none"}
     case = {"backbone": backbone, "task": {"kind": task}, "freeze": {"policy": "none"}}
     if task == "segmentation":
         case |= {"data": gpu.COCO, "head": {"kind": "lite"}}
     monkeypatch.setitem(gpu.CASES, "tiny", case)
     sizes = gpu.Sizes(8, 64, dict.fromkeys(gpu.BATCHES, 4), 1, "cpu")
-    row = gpu.measure("tiny", images, sizes)
+    row = gpu.measure("tiny", images, tmp_path / "home", sizes, tmp_path / "profiles")
     assert row["images_per_second"] > 0
-    assert row["share"] == pytest.approx(row["images_per_second"] / row["on_the_device"], abs=1e-3)
+    assert row["share"] == pytest.approx(row["images_per_second"] / row["bare"], abs=1e-3)
+    assert "aten::" in (tmp_path / "profiles" / "tiny.txt").read_text()
 
 
 def asked(root):

@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 PLACES = {
     "transferflow/__init__.py": "the new form of answer, for who writes types",
     "transferflow/data/checks/labels.py": "words of the new form of truth; the type checker asks",
-    "transferflow/data/loading/loader.py": "targets of the new form of truth; the type checker asks",
+    "transferflow/data/loading/targets.py": "targets of the new form of truth; the type checker asks",
     "transferflow/data/loading/target_checks.py": "what targets of a batch must be; the type checker asks",
     "transferflow/evaluation/regression.py": "its measures",
     "transferflow/models/detection/generic.py": "another regression: that of a detector's boxes",

@@ -246,10 +246,12 @@ def test_a_loader_process_that_got_the_same_signal_is_not_the_reason(build_job, 
     assert goes_on(build_job, undisturbed) == (True, 2)
 
 
-def test_a_signal_that_reaches_a_loader_process_first_is_the_reason(build_job, undisturbed):
+@pytest.mark.parametrize("is_told", [False, True], ids=["by torch", "by the loader"])
+def test_a_signal_that_reaches_a_loader_process_first_is_the_reason(build_job, undisturbed, is_told):
     def die():
         threading.Timer(0.2, send, (signal.SIGTERM,)).start()
-        raise RuntimeError("DataLoader worker (pid 4711) is killed by signal: Terminated. ")
+        death = RuntimeError("DataLoader worker (pid 4711) is killed by signal: Terminated. ")
+        raise (describe_death(death) if is_told else death) from None
 
     with pytest.raises(TerminatedRunError, match="training was stopped after"):
         train(build_job(settings=SETTINGS, hooks=[At((0, 1), die)]))

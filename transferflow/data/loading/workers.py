@@ -11,6 +11,7 @@ from typing import Literal
 from transferflow.errors import DataError
 
 _MAX_WORKERS = 8
+_DIED = "a process that loads images died"
 _DEATHS = ("DataLoader worker (pid", "DataLoader timed out")
 
 
@@ -52,8 +53,13 @@ def describe_death(error: BaseException) -> DataError | None:
     if not isinstance(error, RuntimeError) or not str(error).startswith(_DEATHS):
         return None
     return DataError(
-        "a process that loads images died",
+        _DIED,
         found=str(error).splitlines()[0].strip(),
         hint="if it was killed, the machine's memory was full: lower training.workers or "
         "training.batch_size, and run the same command again",
     )
+
+
+def is_death(error: BaseException) -> bool:
+    """Whether an error is one of `describe_death`."""
+    return isinstance(error, DataError) and error.problems[0].what == _DIED

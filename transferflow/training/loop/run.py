@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from transferflow.data.loading.batch import Batch
-from transferflow.data.loading.workers import describe_death
+from transferflow.data.loading.workers import describe_death, is_death
 from transferflow.errors import TrainingError, TransferflowError
 from transferflow.logs import get_logger
 from transferflow.training.checkpoints.contents import Checkpoint
@@ -108,7 +108,7 @@ class _Run:
                 if isinstance(reason, Exception) and not isinstance(reason, TransferflowError):
                     raise  # a bug, or the machine: what is in memory is not to be trusted
                 self._save_where_it_stands()
-                if reason is not found:
+                if is_death(reason):
                     self.signals.give_a_moment()
                 reason, saved = stop_behind(found) or reason, self.saved[0] != (0, 0)
                 raise stopped(reason, waiting, self._place(), saved=saved) from None
