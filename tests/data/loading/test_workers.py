@@ -57,3 +57,35 @@ def test_a_worker_whose_parent_is_gone_before_it_starts_ends():
     assert done.returncode == -signal.SIGKILL
     assert done.stdout == b""
     assert done.stderr == b""
+
+
+GROUP = """
+import multiprocessing, os, signal, sys, time
+from transferflow.data.loading.workers import start_worker
+
+def work(told):
+    start_worker(0)
+    told.send(os.getpid())
+    time.sleep(60)
+
+if __name__ == "__main__":
+    os.setpgid(0, 0)
+    here, there = multiprocessing.Pipe()
+    worker = multiprocessing.get_context("fork").Process(target=work, args=(there,), daemon=True)
+    worker.start()
+    here.recv()
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    os.killpg(0, signal.SIGTERM)
+    time.sleep(0.5)
+    print("alive" if worker.is_alive() else "dead")
+    os.kill(worker.pid, signal.SIGTERM)
+    worker.join(10)
+    print(worker.exitcode)
+"""
+
+
+def test_a_stop_of_the_whole_group_leaves_the_worker_to_its_parent():
+    done = subprocess.run(
+        [sys.executable, "-c", GROUP], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["alive", "-15"]

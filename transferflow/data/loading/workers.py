@@ -34,9 +34,11 @@ def start_worker(number: int) -> None:
     # torch ends a worker whose parent is gone; one whose parent went before the worker looked would stay.
     if _is_orphaned():
         os._exit(1)
-    # ctrl-C reaches every process of the terminal; the parent alone decides what becomes of it. SIGTERM is
-    # torch's own here: it is how the parent ends a worker that hangs.
+    # ctrl-C reaches every process of the terminal, and whoever stops a group of processes (torch's elastic
+    # agent, a scheduler) sends SIGTERM to all of it: the parent alone decides what becomes of it, and needs
+    # no worker's death beside it. SIGTERM to the worker alone is how the parent ends one that hangs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)
 
 
 def _is_orphaned() -> bool:
