@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.prepare import prepare
 from transferflow.stages.train.stage import train
+from transferflow.stages.train.validation_inputs import ValidationInputs
 
 IMAGES, BATCH, SIDE = 24, 6, 64
 CLASSES = ("red", "green")
@@ -99,3 +101,24 @@ def train_in(build_squares_spec):
         return load_file(folder / "weights.safetensors"), history
 
     return run
+
+
+@pytest.fixture
+def stopped_at_validation(monkeypatch):
+    """A block in which a training is stopped, by ctrl-C, when it measures itself for the n-th time."""
+
+    @contextmanager
+    def stopped(number: int):
+        inputs, calls = ValidationInputs.inputs, []
+
+        def stop(self, *given):
+            calls.append(given)
+            if len(calls) == number:
+                raise KeyboardInterrupt
+            return inputs(self, *given)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ValidationInputs, "inputs", stop)
+            yield
+
+    return stopped

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from transferflow.errors import InterruptedRunError
-from transferflow.stages.train.validation_inputs import ValidationInputs
 
 
 def losses(trained) -> list[float]:
@@ -54,22 +53,12 @@ PHASES = {
 }
 
 
-def test_a_schedule_of_phases_stopped_and_resumed(train_in, tmp_path, caplog, monkeypatch):
+def test_a_schedule_of_phases_stopped_and_resumed(train_in, tmp_path, caplog, stopped_at_validation):
     sections = {"freeze": PHASES, "training": {"epochs": 6, "ema": 0.5}}
     off = {**sections, "training": sections["training"] | {"activation_cache": "off"}}
     plain = train_in(tmp_path / "plain", **off)
-    inputs, calls = ValidationInputs.inputs, []
-
-    def stop(self, *given):
-        calls.append(given)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return inputs(self, *given)
-
-    monkeypatch.setattr(ValidationInputs, "inputs", stop)
-    with pytest.raises(InterruptedRunError):
+    with stopped_at_validation(4), pytest.raises(InterruptedRunError):
         train_in(tmp_path / "cached", **sections)
-    monkeypatch.setattr(ValidationInputs, "inputs", inputs)
     # The moving average still follows when the third phase begins: its frozen part is not computed once.
     assert computed(caplog) == 4
     assert_same_training(train_in(tmp_path / "cached", **sections), plain)

@@ -18,7 +18,6 @@ from transferflow.stages.split_images import build_split_images, eval_transform_
 from transferflow.stages.train.job import build_training_images, compile_job
 from transferflow.stages.train.stage import train
 from transferflow.stages.train.training_plan import compile_training_plan
-from transferflow.stages.train.validation_inputs import ValidationInputs
 from transferflow.tasks.build import build_parts, build_task
 from transferflow.training.activations import cache
 from transferflow.training.loop.build import arithmetic_of, build_stepper
@@ -70,21 +69,11 @@ def test_half_precision_learns(train_in, tmp_path, task, precision):
 
 
 @pytest.mark.parametrize("extra", [{}, {"ema": 0.9}, {"on_nan": "skip"}], ids=["ahead", "average", "skip"])
-def test_a_training_that_was_stopped_goes_on(train_in, tmp_path, monkeypatch, extra):
+def test_a_training_that_was_stopped_goes_on(train_in, tmp_path, stopped_at_validation, extra):
     sections = {**ALL, "training": GPU | extra}
     expected = train_in(tmp_path / "whole", **sections)
-    inputs, calls = ValidationInputs.inputs, []
-
-    def stop(self, *given):
-        calls.append(given)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return inputs(self, *given)
-
-    monkeypatch.setattr(ValidationInputs, "inputs", stop)
-    with pytest.raises(InterruptedRunError):
+    with stopped_at_validation(3), pytest.raises(InterruptedRunError):
         train_in(tmp_path / "cut", **sections)
-    monkeypatch.setattr(ValidationInputs, "inputs", inputs)
     found = train_in(tmp_path / "cut", **sections)
     assert len(losses(found)) == 3
     assert losses(found) == pytest.approx(losses(expected), rel=1e-3)

@@ -128,17 +128,16 @@ class Loader:
 
     def _reading(self, place: _Place) -> Iterator[RawBatch]:
         """Batches of an epoch, which may have begun to be read."""
-        begun = self._begun
+        begun, self._begun = self._begun, None
+        return begun[1] if begun and begun[0] == place else self.read(self._planned(place))
+
+    def _planned(self, place: _Place) -> EpochBatches:
         self.plan.epoch, self.plan.first, self.plan.end = place
-        if begun is None or begun[0] != place:
-            return self.read(self.plan)
-        self._begun = None
-        return begun[1]
+        return self.plan
 
     def _begin(self, place: _Place) -> None:
         """Let the loader processes read the first batches of an epoch, which nobody waits for then."""
-        self.plan.epoch, self.plan.first, self.plan.end = place
-        self._chosen.batches = self.plan
+        self._chosen.batches = self._planned(place)
         try:
             self._begun = place, _checked(iter(self._loader))
         except RuntimeError as error:
