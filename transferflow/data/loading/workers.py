@@ -24,6 +24,12 @@ def decide_workers(asked: int | Literal["auto"], cheap: bool, cpus: int) -> int:
 
 def start_worker(number: int) -> None:
     """Set up a loader process; torch calls it there."""
+    # ctrl-C reaches every process of the terminal, and whoever stops a group of processes (torch's elastic
+    # agent, a scheduler) sends SIGTERM to all of it: the parent alone decides what becomes of it, and needs
+    # no worker's death beside it. SIGTERM to the worker alone is how the parent ends one that hangs.
+    # It comes first: imports take long enough for a stop to come between.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)
     # Each worker is one thread; OpenCV would start as many as there are CPUs.
     import cv2
 
@@ -34,11 +40,6 @@ def start_worker(number: int) -> None:
     # torch ends a worker whose parent is gone; one whose parent went before the worker looked would stay.
     if _is_orphaned():
         os._exit(1)
-    # ctrl-C reaches every process of the terminal, and whoever stops a group of processes (torch's elastic
-    # agent, a scheduler) sends SIGTERM to all of it: the parent alone decides what becomes of it, and needs
-    # no worker's death beside it. SIGTERM to the worker alone is how the parent ends one that hangs.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.setpgid(0, 0)
 
 
 def _is_orphaned() -> bool:
