@@ -25,8 +25,9 @@ from pathlib import Path
 
 WAYS: dict[str, Mapping[str, str]] = {
     "default": {},
-    "spin 1000": {"GOMP_SPINCOUNT": "1000"},
-    "spin 10000 (ours)": {"GOMP_SPINCOUNT": "10000"},
+    "spin 300": {"GOMP_SPINCOUNT": "300"},
+    "spin 1000 (ours)": {"GOMP_SPINCOUNT": "1000"},
+    "spin 10000": {"GOMP_SPINCOUNT": "10000"},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }

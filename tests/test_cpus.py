@@ -77,4 +77,4 @@ def test_the_command_says_it_before_torch_is_loaded():
     found = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert found.stdout.splitlines()[-1] == "10000"
+    assert found.stdout.splitlines()[-1] == "1000"

@@ -17,7 +17,7 @@ from transferflow.cgroups import PROC, ROOT, group_folders
 _THREADS, _SPINS, _WAITING = "OMP_NUM_THREADS", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
 _OURS = "TRANSFERFLOW_THREADS"
 """Holds the number of threads that was chosen here, so that nobody takes it for the user's wish."""
-_SPIN_COUNT = "10000"
+_SPIN_COUNT = "1000"
 """How often a thread that waits for others looks again before it sleeps; `benchmarks/threads.py` measures it.
 
 The default is so long that threads beside other busy processes do little but wait for each other.
