@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from transferflow.data.listing import load_listing
-from transferflow.data.records import Listing
+from transferflow.data.records import DatasetSnapshot, Listing, Record
+from transferflow.data.snapshot.manifest import build_table, read_rows, write_table
+from transferflow.data.snapshot.rows import Rows
 
 
 @pytest.fixture
@@ -36,3 +39,24 @@ def list_data(data_section, truth_of) -> Callable[..., Listing]:
         return load_listing(data_section(root=str(root), **fields), truth_of(task, **options))
 
     return run
+
+
+@pytest.fixture
+def rows_of(tmp_path) -> Callable[..., Rows]:
+    """The rows of a manifest that holds these records, of images that nobody has seen."""
+
+    def write(records: Sequence[Record], **facts: Sequence[object]) -> Rows:
+        columns = {
+            "sha256": pa.array([f"{place:064x}" for place in range(len(records))]),
+            "width": pa.array([640] * len(records), pa.int32()),
+            "height": pa.array([480] * len(records), pa.int32()),
+            "orientation": pa.array([1] * len(records), pa.int8()),
+            **{name: pa.array(values) for name, values in facts.items()},
+        }
+        splits = [record.split or "train" for record in records]
+        write_table(build_table(list(records), splits, pa.table(columns)), tmp_path)
+        return read_rows(
+            DatasetSnapshot(tmp_path, tmp_path / "root", "", ("a", "b"), 3, {}, {}, 0, links=(tmp_path,))
+        )
+
+    return write

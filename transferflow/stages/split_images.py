@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from torch import nn
@@ -102,16 +104,25 @@ class SplitImages:
             folder: Where large arrays (masks) go.
             batches: First and end of the batches to predict; left out: all of them.
         """
-        sizes = {row.id: (row.width, row.height) for row in self.loader.dataset.rows}
-        shape = self.mask_shape
-        masks = {
-            image: kept_size((height, width), shape.shorter, shape.longer)[::-1]
-            for image, (width, height) in sizes.items()
-        }
+        sizes, masks = self._sizes
         first, end = batches or (0, None)
         return PredictionInputs(
             self.loader.epoch(0, first, end), sizes, self.transform, classes, folder, mask_sizes=masks
         )
+
+    @cached_property
+    def _sizes(self) -> tuple[Mapping[str, tuple[int, int]], Mapping[str, tuple[int, int]]]:
+        """Width and height of each image, and of its mask, by record id; for all epochs."""
+        rows, shape = self.loader.dataset.rows, self.mask_shape
+        sizes = {
+            image: (width, height)
+            for image, (height, width) in zip(rows.column("id"), rows.sizes(), strict=True)
+        }
+        masks = {
+            image: kept_size((height, width), shape.shorter, shape.longer)[::-1]
+            for image, (width, height) in sizes.items()
+        }
+        return sizes, masks
 
     def predict(
         self, task: TrainingSide, model: nn.Module, classes: tuple[str, ...], folder: Path

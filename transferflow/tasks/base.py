@@ -16,7 +16,8 @@ from torch import nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot, SplitName
-from transferflow.data.snapshot.manifest import Row, read_groups, read_rows
+from transferflow.data.snapshot.manifest import read_groups, read_rows
+from transferflow.data.snapshot.rows import Row
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, ImageArray, Picture
 from transferflow.evaluation.results import Evaluation
@@ -101,7 +102,7 @@ class SplitPredictions:
     folder: Path
     only: frozenset[str] | None = None
 
-    def read_rows(self) -> list[Row]:
+    def read_rows(self) -> Sequence[Row]:
         """The images, with their truth, in the manifest's order."""
         rows = read_rows(self.snapshot, self.split)
         return rows if self.only is None else [row for row in rows if row.id in self.only]

@@ -8,7 +8,7 @@ from typing import assert_never
 import numpy as np
 import pyarrow as pa
 
-from transferflow.data.snapshot.manifest import Row
+from transferflow.data.snapshot.rows import Row
 from transferflow.evaluation.probes import Link
 from transferflow.evaluation.statistics.bootstrap import FloatArray
 from transferflow.spec.sections.task import (

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row
+from transferflow.data.snapshot.rows import Row
 from transferflow.errors import PlanError
 from transferflow.evaluation.classification.measure import evaluate_classification
 from transferflow.evaluation.classification.statistics import (
@@ -175,9 +175,11 @@ class Classification:
     def build_measure(self, snapshot: DatasetSnapshot, rows: Sequence[Row], watched: str) -> EpochMeasure:
         """Its metrics, and the temperature that its logits want, where they are to be calibrated."""
         classes, several = snapshot.classes, self._multilabel
+        places = {row.id: place for place, row in enumerate(rows)}
+        known = match_targets(list(places), rows, classes, several)
 
         def measure(table: pa.Table) -> Mapping[str, float]:
-            truth = match_targets(table["id"].to_pylist(), rows, classes, several)
+            truth = known[[places[image] for image in table["id"].to_pylist()]]
             probabilities = column_matrix(table, "probabilities")
             sample = build_sample(probabilities, truth, len(classes), multilabel=several)
             found = plain_values(

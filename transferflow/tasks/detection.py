@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import Box, DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row
+from transferflow.data.snapshot.rows import Row
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.detection.matching import ImageTruth
 from transferflow.evaluation.detection.measure import (

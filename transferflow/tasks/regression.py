@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row, read_rows
+from transferflow.data.snapshot.manifest import read_rows
+from transferflow.data.snapshot.rows import Row
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Panel, Picture, pick_cases
@@ -115,10 +116,11 @@ class Regression:
 
     def build_measure(self, snapshot: DatasetSnapshot, rows: Sequence[Row], watched: str) -> EpochMeasure:
         """Its metrics."""
+        ids, truth = _truths(rows)
 
         def measure(table: pa.Table) -> Mapping[str, float]:
-            statistic = build_regression_statistic(*_match(table, rows), self._metrics)
-            return plain_values(statistic, self._metrics, len(rows))
+            statistic = build_regression_statistic(_answers(table, ids), truth, self._metrics)
+            return plain_values(statistic, self._metrics, len(ids))
 
         return EpochMeasure(self.predict, measure)
 
@@ -191,10 +193,17 @@ def _unit(snapshot: DatasetSnapshot) -> tuple[float, float]:
 
 def _pairs(predictions: SplitPredictions) -> tuple[FloatArray, FloatArray]:
     """Predicted and true numbers, in the manifest's order."""
-    return _match(predictions.table, predictions.read_rows())
+    ids, truth = _truths(predictions.read_rows())
+    return _answers(predictions.table, ids), truth
 
 
-def _match(table: pa.Table, rows: Sequence[Row]) -> tuple[FloatArray, FloatArray]:
-    """Predicted and true numbers, in the order of the rows."""
+def _truths(rows: Sequence[Row]) -> tuple[list[str], FloatArray]:
+    """Ids and true numbers of the rows."""
+    found = [(row.id, row.number) for row in rows]
+    return [image for image, _ in found], np.array([number for _, number in found])
+
+
+def _answers(table: pa.Table, ids: Sequence[str]) -> FloatArray:
+    """Predicted numbers in the order of the ids."""
     found = dict(zip(*(table[name].to_pylist() for name in ("id", "value")), strict=True))
-    return np.array([found[row.id] for row in rows]), np.array([row.number for row in rows])
+    return np.array([found[image] for image in ids])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row
+from transferflow.data.snapshot.rows import Row
 from transferflow.errors import PlanError, TrainingError
 from transferflow.evaluation.figures import ReportTraits
 from transferflow.evaluation.pictures import Choice, Picture, pick_cases, pick_evenly

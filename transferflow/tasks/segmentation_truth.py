@@ -13,8 +13,9 @@ from torch import Tensor
 from transferflow.data.files.geometry import kept_size, resize_mask
 from transferflow.data.formats.masks import mask_files_of
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row, read_rows
+from transferflow.data.snapshot.manifest import read_rows
 from transferflow.data.snapshot.pixels import read_true_mask
+from transferflow.data.snapshot.rows import Row
 from transferflow.errors import EvaluationError
 from transferflow.spec.sections.data import KeptShape
 from transferflow.spec.sections.size import Size
@@ -82,7 +83,8 @@ class KeptMasks:
         most: int = _KEPT_BYTES,
     ) -> None:
         self._files = mask_files_of(snapshot, ignore_index)
-        self._rows = {row.id: row for row in rows}
+        self._rows = rows
+        self._places = {row.id: place for place, row in enumerate(rows)}
         self._shape = shape
         self._packed: dict[str, tuple[Size, bytes]] = {}
         self._room = most
@@ -96,7 +98,7 @@ class KeptMasks:
         if image in self._packed:
             size, packed = self._packed[image]
             return np.frombuffer(zlib.decompress(packed), np.uint8).reshape(size)
-        mask = _brought_to(self._shape, read_true_mask(self._files, self._rows[image]))
+        mask = _brought_to(self._shape, read_true_mask(self._files, self._rows[self._places[image]]))
         packed = zlib.compress(np.ascontiguousarray(mask).data, 1)
         if len(packed) <= self._room:
             self._packed[image] = (mask.shape[0], mask.shape[1]), packed

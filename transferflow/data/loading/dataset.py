@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -18,8 +19,8 @@ from transferflow.data.formats.masks import MaskFiles, mask_files_of
 from transferflow.data.loading.cache import CacheFolder, DecodedCache, build_cache
 from transferflow.data.loading.seeds import derive_seed
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row
 from transferflow.data.snapshot.pixels import read_image, read_true_mask
+from transferflow.data.snapshot.rows import Rows
 from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.data.transforms.sample import Resized, Sample
 from transferflow.data.transforms.training import TrainTransform
@@ -86,7 +87,7 @@ class ImageDataset(Dataset[Any]):
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        rows: Rows,
         classes: Sequence[str],
         transform: EvalTransform | TrainTransform,
         *,
@@ -109,11 +110,10 @@ class ImageDataset(Dataset[Any]):
     def __getitem__(self, key: Key) -> Sample:
         """The image at `key`, fitted; boxes in pixels of what the model sees."""
         epoch, place = key
-        row = self.rows[place]
-        sample = self._with_boxes(row, self._resized(place))
+        sample = self._with_boxes(place, self._resized(place))
         if self._variation is None:
             return self._base.fit_sample(sample)
-        return self._variation.vary(sample, derive_seed(self._seed, epoch, row.id))
+        return self._variation.vary(sample, derive_seed(self._seed, epoch, self.rows.id(place)))
 
     def __getitems__(self, keys: Sequence[Key]) -> RawBatch | TransferflowError:
         """A whole batch; an error is returned, as torch would turn it into a text with a traceback."""
@@ -139,9 +139,8 @@ class ImageDataset(Dataset[Any]):
     def use_cache(self, place: CacheFolder) -> bool:
         """Decode and resize all images now, unless the cache has them; `False` if they do not fit."""
         bands = self._base.channels + (self._masks is not None)
-        sizes = (int(np.prod(self._base.resized((row.height, row.width)))) * bands for row in self.rows)
-        keys = [_cache_key(row) for row in self.rows]
-        self._cache = build_cache(place, digest(self._decoding()), keys, sizes, self._decode)
+        sizes = (math.prod(self._base.resized(size)) * bands for size in self.rows.sizes())
+        self._cache = build_cache(place, digest(self._decoding()), self.rows.contents(), sizes, self._decode)
         return self._cache is not None
 
     def _decoding(self) -> dict[str, object]:
@@ -179,19 +178,19 @@ class ImageDataset(Dataset[Any]):
     def content_key(self, key: Key) -> str:
         """What decides, besides `appearance`, what the image at `key` and its truth are."""
         epoch, place = key
-        row = self.rows[place]
-        parts = [_cache_key(row)]
+        parts = [self.rows.content(place)]
         if self._boxes:
+            row = self.rows[place]
             boxes = [[b.x_min, b.y_min, b.x_max, b.y_max, b.label, b.crowd] for b in row.boxes]
             parts.append(digest([boxes, row.width, row.height]))
         if self.is_varied:
-            parts.append(digest([epoch, row.id]))
+            parts.append(digest([epoch, self.rows.id(place)]))
         return ":".join(parts)
 
     def _resized(self, place: int) -> Resized:
         found = None
         if self._cache is not None:
-            found = self._cache.read(_cache_key(self.rows[place]))
+            found = self._cache.read(self.rows.content(place))
         return found or self._decode(place)
 
     def _decode(self, place: int) -> Resized:
@@ -202,23 +201,24 @@ class ImageDataset(Dataset[Any]):
             mask = self._base.resize_mask(read_true_mask(self._masks, row))
         return Resized(self._base.resize_image(image), mask, (image.shape[0], image.shape[1]))
 
-    def _with_boxes(self, row: Row, resized: Resized) -> Sample:
+    def _with_boxes(self, place: int, resized: Resized) -> Sample:
         if not self._boxes:
             return Sample(resized.image, mask=resized.mask)
         # A crowd region stands for objects that nobody has counted: no target to learn.
-        objects = [box for box in row.boxes if not box.crowd]
+        objects = [box for box in self.rows[place].boxes if not box.crowd]
         corners = np.array([(b.x_min, b.y_min, b.x_max, b.y_max) for b in objects], np.float32).reshape(-1, 4)
         size = (resized.image.shape[0], resized.image.shape[1])
         return Sample(
             resized.image,
             boxes=scale_boxes(corners, resized.original, size),
-            labels=np.array([self._number(row, box.label) for box in objects], np.int64),
+            labels=np.array([self._number(place, box.label) for box in objects], np.int64),
         )
 
-    def _number(self, row: Row, label: str) -> int:
+    def _number(self, place: int, label: str) -> int:
         try:
             return self._numbers[label]
         except KeyError:
+            row = self.rows[place]
             raise DataError(
                 f"the label {label!r} is not a class of the data set",
                 where=row.source or row.path,
@@ -231,14 +231,16 @@ class ImageDataset(Dataset[Any]):
         Raises:
             DataError: If an image has no label or several.
         """
-        for row in self.rows:
-            if len(row.labels) != 1:
+        labels = self.rows.column("labels")
+        for place, names in enumerate(labels):
+            if len(names) != 1:
+                row = self.rows[place]
                 raise DataError(
-                    f"the image has {len(row.labels)} labels; one is expected",
+                    f"the image has {len(names)} labels; one is expected",
                     where=row.source or row.path,
                     hint="set task.multilabel: true if images carry several labels",
                 )
-        return np.array([self._number(row, row.labels[0]) for row in self.rows], np.int64)
+        return np.array([self._number(place, name) for place, (name,) in enumerate(labels)], np.int64)
 
     def numbers(self) -> NDArray[np.float32]:
         """Number of each image, for data whose truth that is."""
@@ -247,8 +249,8 @@ class ImageDataset(Dataset[Any]):
     def class_sets(self) -> NDArray[np.float32]:
         """Images x classes, 1 where an image carries the label."""
         found = np.zeros((len(self.rows), len(self._numbers)), np.float32)
-        for place, row in enumerate(self.rows):
-            found[place, [self._number(row, label) for label in row.labels]] = 1
+        for place, names in enumerate(self.rows.column("labels")):
+            found[place, [self._number(place, name) for name in names]] = 1
         return found
 
 
@@ -258,14 +260,9 @@ def _padded(images: Sequence[Pixels]) -> Tensor:
     return torch.from_numpy(np.stack([pad_to_size(image, size, 0) for image in images]))
 
 
-def _cache_key(row: Row) -> str:
-    """What an image and its mask hold, whatever they are called and whenever they were written."""
-    return row.sha256 if row.mask_sha256 is None else f"{row.sha256}:{row.mask_sha256}"
-
-
 def build_dataset(
     snapshot: DatasetSnapshot,
-    rows: Sequence[Row],
+    rows: Rows,
     transform: EvalTransform | TrainTransform,
     truth: Truth,
     seed: int,

@@ -162,12 +162,12 @@ class Loader:
         """
         images = torch.zeros(()).expand(len(places), *self.shape)
         targets = self._targets.of(RawBatch.without_images(list(places), truths))
-        ids = tuple(self.dataset.rows[place].id for place in places)
+        ids = tuple(map(self.dataset.rows.id, places))
         return Batch(images, targets, ids, activations=activations)
 
     def _finish(self, raw: RawBatch, seed: int) -> Batch:
         images, sizes = self.normalize(raw)
-        ids = tuple(self.dataset.rows[place].id for place in raw.places)
+        ids = tuple(map(self.dataset.rows.id, raw.places))
         mixing = self._mixing
         if mixing is None or not self.mixes:
             return Batch(images, self._targets.of(raw), ids, sizes=sizes)
@@ -217,7 +217,7 @@ def build_loader(
     dataset = build_dataset(snapshot, rows, transform, truth, seed)
     cached = cache is not None and dataset.use_cache(cache)
     base = transform.base if isinstance(transform, TrainTransform) else transform
-    groups = aspect_groups([(row.height, row.width) for row in rows]) if transform.keeps_shape else None
+    groups = aspect_groups(rows.sizes()) if transform.keeps_shape else None
     # Padding is not seen by chance: what a model answers must not depend on the images beside it.
     size = batch_size if train or not transform.keeps_shape else 1
     cpus = max(1, usable_cpus() // share.of)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from transferflow.data.formats.mask_coding import index_coding
 from transferflow.data.formats.masks import MaskFiles
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row, read_rows
+from transferflow.data.snapshot.manifest import read_rows
+from transferflow.data.snapshot.rows import Row
 from transferflow.errors import DataError
 from transferflow.store import file_digest
 

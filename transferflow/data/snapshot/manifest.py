@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transferflow.data.files.appearance import HASH_BYTES
-from transferflow.data.files.boxes import Seen
-from transferflow.data.files.fence import Fence
-from transferflow.data.files.paths import split_mask
 from transferflow.data.records import Box, DatasetSnapshot, Record, SplitName
+from transferflow.data.snapshot.rows import COLUMNS, Rows
 from transferflow.errors import DataError
+from transferflow.store.mapped import MappedTable
 
 MANIFEST = "manifest.parquet"
 
@@ -68,82 +65,6 @@ MASK_FIELDS = (
 )
 FACT_FIELDS = (*IMAGE_FIELDS, *MASK_FIELDS)
 MANIFEST_SCHEMA = pa.schema([*RECORD_FIELDS, *FACT_FIELDS])
-_ROW_COLUMNS = [field.name for field in RECORD_FIELDS] + [
-    *("sha256", "width", "height", "orientation", "mask_sha256")
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One image of a snapshot.
-
-    Attributes:
-        id: Stable identity: the POSIX path below the root.
-        path: POSIX path below the root.
-        labels: Class names (classification), or the number as text (regression).
-        boxes: Boxes in pixels of the image as it is seen (detection).
-        mask: POSIX path of the mask below the root, or of a COCO file with `#<image id>` (segmentation).
-        group: Patient, scene or the like.
-        split: train, val or test.
-        source: Where the format says so.
-        sha256: Hash of the image file.
-        width: Width in pixels as it is seen (EXIF orientation applied).
-        height: Height in pixels as it is seen.
-        orientation: EXIF orientation of the file, 1 to 8; width, height and boxes have it applied.
-        mask_sha256: Hash of the mask file, or of the image's annotations in a COCO file.
-        root: Folder of the data set.
-        links: Folders outside it that its links may lead to.
-    """
-
-    id: str
-    path: str
-    labels: tuple[str, ...]
-    boxes: tuple[Box, ...]
-    mask: str | None
-    group: str | None
-    split: SplitName
-    source: str
-    sha256: str
-    width: int
-    height: int
-    orientation: int
-    mask_sha256: str | None
-    root: Path
-    links: tuple[Path, ...] = ()
-
-    @property
-    def number(self) -> float:
-        """The number of the image, where that is its truth."""
-        return float(self.labels[0])
-
-    @property
-    def seen(self) -> Seen:
-        """Size and orientation, as `MaskFiles.read` needs them."""
-        return Seen(self.width, self.height, self.orientation)
-
-    @property
-    def absolute_path(self) -> Path:
-        """The image file.
-
-        Raises:
-            DataError: If it does not stand below the root, or where its links may lead.
-        """
-        return self._inside(self.path)
-
-    @property
-    def absolute_mask(self) -> Path | None:
-        """The mask file (COCO: the annotation file).
-
-        Raises:
-            DataError: If it does not stand below the root, or where its links may lead.
-        """
-        return None if self.mask is None else self._inside(split_mask(self.mask)[0])
-
-    def _inside(self, path: str) -> Path:
-        found = self.root / path
-        if not Fence(self.root.resolve(), self.links).holds(found):
-            raise DataError("a path leaves the data folder", where=str(self.root), found=path)
-        return found.resolve()
 
 
 def build_table(records: list[Record], splits: list[SplitName], facts: pa.Table) -> pa.Table:
@@ -199,12 +120,12 @@ def read_table(snapshot: DatasetSnapshot, columns: list[str] | None = None) -> p
         ) from error
 
 
-def read_rows(snapshot: DatasetSnapshot, split: SplitName | None = None) -> list[Row]:
+def read_rows(snapshot: DatasetSnapshot, split: SplitName | None = None) -> Rows:
     """Read the images of one split, or of all, in the order of their ids."""
-    table = read_table(snapshot, _ROW_COLUMNS)
+    table = read_table(snapshot, list(COLUMNS))
     if split is not None:
         table = table.filter(pc.equal(table["split"], split))
-    return list(_rows(table, snapshot.root, snapshot.links))
+    return Rows(MappedTable(table.combine_chunks()), snapshot.root, snapshot.links)
 
 
 def read_groups(snapshot: DatasetSnapshot, split: SplitName) -> dict[str, str | None]:
@@ -212,11 +133,3 @@ def read_groups(snapshot: DatasetSnapshot, split: SplitName) -> dict[str, str | 
     table = read_table(snapshot, ["id", "split", "group"])
     table = table.filter(pc.equal(table["split"], split))
     return dict(zip(table["id"].to_pylist(), table["group"].to_pylist(), strict=True))
-
-
-def _rows(table: pa.Table, root: Path, links: tuple[Path, ...]) -> Iterator[Row]:
-    for batch in table.to_batches(max_chunksize=10_000):
-        for values in batch.to_pylist():
-            boxes = tuple(Box(**box) for box in values.pop("boxes"))
-            labels = tuple(values.pop("labels"))
-            yield Row(**values, labels=labels, boxes=boxes, root=root, links=links)

@@ -7,7 +7,7 @@ from pathlib import Path
 from transferflow.data.files.decode import decode_image
 from transferflow.data.files.geometry import Pixels
 from transferflow.data.formats.masks import MaskFiles
-from transferflow.data.snapshot.manifest import Row
+from transferflow.data.snapshot.rows import Row
 from transferflow.errors import DataError
 from transferflow.spec.sections.intensity import Intensity
 from transferflow.store import file_digest

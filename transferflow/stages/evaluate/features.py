@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from transferflow.data.records import SPLITS, DatasetSnapshot, SplitName
-from transferflow.data.snapshot.manifest import Row
+from transferflow.data.snapshot.rows import Row
 from transferflow.data.transforms.evaluation import EvalTransform
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.pictures import pick_evenly

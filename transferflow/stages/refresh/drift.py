@@ -15,8 +15,9 @@ from torch.utils._pytree import tree_leaves
 
 from transferflow.data.loading.seeds import derive_seed
 from transferflow.data.records import DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row, read_rows, read_table
+from transferflow.data.snapshot.manifest import read_rows, read_table
 from transferflow.data.snapshot.pixels import read_image
+from transferflow.data.snapshot.rows import Row
 from transferflow.errors import EvaluationError
 from transferflow.evaluation.statistics.bootstrap import FloatArray
 from transferflow.evaluation.statistics.discrepancy import compare_samples

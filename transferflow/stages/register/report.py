@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from transferflow.data.checks.findings import load_findings, summarize_findings
-from transferflow.data.snapshot.manifest import Row, read_rows
+from transferflow.data.snapshot.manifest import read_rows
+from transferflow.data.snapshot.rows import Row
 from transferflow.evaluation.pictures import Panel, Picture
 from transferflow.report.contents import (
     DataSummary,

@@ -10,7 +10,8 @@ import numpy as np
 
 from transferflow.data.loading.dataset import ImageDataset, build_dataset
 from transferflow.data.records import Box, DatasetSnapshot
-from transferflow.data.snapshot.manifest import Row, read_rows
+from transferflow.data.snapshot.manifest import read_rows
+from transferflow.data.snapshot.rows import Row, Rows
 from transferflow.data.transforms.sample import VOID, Sample
 from transferflow.data.transforms.training import TrainTransform, build_train_transform
 from transferflow.evaluation.pictures import ImageArray, Panel, Picture
@@ -88,7 +89,7 @@ def sample_pictures(
     spec: ExperimentSpec,
     snapshot: DatasetSnapshot,
     transform: TrainTransform,
-    rows: Sequence[Row],
+    rows: Rows,
     *,
     images: int,
     epochs: int,

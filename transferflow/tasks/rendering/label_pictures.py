@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from transferflow.data.snapshot.manifest import Row
+from transferflow.data.snapshot.rows import Row
 from transferflow.evaluation.pictures import ImageArray, Panel, Picture
 
 

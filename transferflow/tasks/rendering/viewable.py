@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from transferflow.data.files.decode import decode_image
-from transferflow.data.snapshot.manifest import Row
 from transferflow.data.snapshot.pixels import read_image
+from transferflow.data.snapshot.rows import Row
 from transferflow.evaluation.pictures import ImageArray
 from transferflow.spec.sections.intensity import Intensity
 

@@ -142,7 +142,8 @@ class CachedLoader:
         appearance = self._images.dataset.appearance()
         name = name_of(point, model, appearance, self._frozen.arithmetic, batch_size)
         everything = [(v, place) for v in range(self._views) for place in range(plan.images)]
-        needed = {self._key(key): size + self._truth_bytes(key) for key in everything}
+        truths = self._truth_bytes()
+        needed = {self._key(key): size + truths[key[1]] for key in everything}
         with self._room.open(name, needed) as blobs:
             if blobs is None:
                 return None
@@ -203,10 +204,12 @@ class CachedLoader:
         one = self._frozen.compute(model, cut, torch.zeros(1, *self._images.shape))
         return sum(tensor.nbytes for tensor in one)
 
-    def _truth_bytes(self, key: Key) -> int:
-        row = self._images.dataset.rows[key[1]]
+    def _truth_bytes(self) -> list[int]:
+        """Bytes of what stands beside each image."""
+        rows = self._images.dataset.rows
         _, height, width = self._images.shape
-        return _BYTES_OF_A_BOX * len(row.boxes) + (height * width if row.mask else 0)
+        counts = zip(rows.box_counts(), rows.column("mask"), strict=True)
+        return [_BYTES_OF_A_BOX * boxes + (height * width if mask else 0) for boxes, mask in counts]
 
     def _key(self, key: Key) -> str:
         if key not in self._keys:

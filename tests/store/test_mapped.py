@@ -1,0 +1,54 @@
+import gc
+import os
+import pickle
+import tempfile
+
+import pyarrow as pa
+import pytest
+
+from transferflow.store.mapped import MappedTable
+
+TABLE = pa.table({"name": ["a", None, "é"], "numbers": [[1, 2], [], None]})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where temporary files go."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_it_is_the_same_table_elsewhere(folder):
+    shared = MappedTable(TABLE)
+    assert list(folder.iterdir()) == []  # a fork needs no file
+    copies = [pickle.loads(pickle.dumps(shared)) for _ in range(2)]
+    assert all(copy.table.equals(TABLE) for copy in copies)
+    assert pickle.loads(pickle.dumps(copies[0])).table.equals(TABLE)
+    (place,) = folder.iterdir()  # one, however often it was sent
+    assert place.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("table", [TABLE[:0], TABLE.slice(1, 1)])
+def test_parts_and_nothing(folder, table):
+    shared = MappedTable(table)
+    assert pickle.loads(pickle.dumps(shared)).table.equals(table)
+
+
+def test_the_file_goes_with_its_owner(folder):
+    shared = MappedTable(TABLE)
+    copy = pickle.loads(pickle.dumps(shared))
+    again = pickle.dumps(copy)
+    child = os.fork()
+    if child == 0:  # a loader process has the owner, too
+        try:
+            del shared
+            gc.collect()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert list(folder.iterdir())
+    assert pickle.loads(again).table.equals(TABLE)
+    del shared
+    gc.collect()
+    assert list(folder.iterdir()) == []
+    assert copy.table.equals(TABLE)  # what is mapped stays

@@ -1,0 +1,52 @@
+"""Arrow tables that processes share: pickled, one goes as the name of a file, which the other process maps.
+
+A process that starts as a fork reads the table where it lies. Nobody writes to those pages, as Arrow keeps
+no reference counts beside its values, so they stay shared. A process that starts anew would be sent a copy of
+its own; of a mapped file the kernel holds one for all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+
+class MappedTable:
+    """A table that never changes; its file is written when it is first pickled, and goes with this object."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+        self._file: Path | None = None
+
+    def __reduce__(self) -> tuple[Callable[[Path], MappedTable], tuple[Path]]:
+        if self._file is None:
+            self._file = self._write()
+        return _load_mapped, (self._file,)
+
+    def _write(self) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="transferflow-table-"))  # which nobody else may write to
+        weakref.finalize(self, _remove, folder, os.getpid())
+        file = folder / "table.arrow"
+        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, self.table.schema) as writer:
+            writer.write_table(self.table)  # uncompressed, or it could not be read where it is mapped
+        return file
+
+
+def _load_mapped(file: Path) -> MappedTable:
+    # A loader process is one thread.
+    options = pa.ipc.IpcReadOptions(use_threads=False)
+    with pa.memory_map(str(file)) as source, pa.ipc.open_file(source, options=options) as reader:
+        found = MappedTable(reader.read_all())
+    found._file = file  # whose owner it is not
+    return found
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # and not a fork that ends
+        shutil.rmtree(folder, ignore_errors=True)
