@@ -16,14 +16,16 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from transferflow.logs import get_logger
+from transferflow.store.blob_index import BlobIndex, Place, join_indexes, list_blobs, no_blobs
 from transferflow.store.in_use import FolderInUse, filling, make_room, remove_if_unused, size_of
 from transferflow.store.sealed import read_sealed, write_sealed
 
@@ -34,6 +36,8 @@ Note: TypeAlias = Sequence[int]
 """Numbers that say what a blob's bytes mean, such as its shape."""
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_CHECKED, _DROPPED = 1, 2
+"""What a process knows of a blob; 0: nothing yet."""
 
 
 @dataclass(frozen=True)
@@ -45,29 +49,28 @@ class Blob:
     note: Note
 
 
-@dataclass(frozen=True)
-class _Place:
-    offset: int
-    length: int
-    checksum: int
-    note: Note
-
-
 class Shards:
     """The shards of one folder, which nobody removes meanwhile; each process maps them for itself."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._in_use: FolderInUse | None = FolderInUse(folder)
-        self._places: dict[str, tuple[str, _Place]] = {}
+        self._index = no_blobs()
+        self._added: list[pa.Table] = []
+        self._states = bytearray()
         self._maps: dict[str, Bytes] = {}
-        self._checked: set[str] = set()
         for index in sorted(folder.glob("*.json")):
             self._load(index)
 
-    def __getstate__(self) -> dict[str, object]:
+    def __getstate__(self) -> tuple[Path, BlobIndex]:
+        self._sort_in()
+        return self.folder, self._index
+
+    def __setstate__(self, state: tuple[Path, BlobIndex]) -> None:
+        self.folder, self._index = state
         # A process that starts from a copy lives shorter than the one that holds the folder.
-        return {**self.__dict__, "_in_use": None, "_maps": {}}
+        self._in_use, self._added, self._maps = None, [], {}
+        self._states = bytearray(len(self._index))
 
     def close(self) -> None:
         """Let the folder be removed."""
@@ -75,35 +78,54 @@ class Shards:
             self._in_use.release()
 
     def __contains__(self, key: str) -> bool:
-        return key in self._places
+        return self._find(key) is not None
 
     def read(self, key: str) -> tuple[Bytes, Note] | None:
         """Return the bytes, which can't be written to, and their note; `None` if absent or damaged.
 
         Bytes are checked when they are read for the first time.
         """
-        found = self._places.get(key)
-        if found is None:
+        number = self._find(key)
+        if number is None:
             return None
-        shard, place = found
+        place = self._index.place(number)
         try:
-            raw = self._map(shard)[place.offset : place.offset + place.length]
+            raw = self._map(self._index.shard(number))[place.offset : place.offset + place.length]
         except (OSError, ValueError):
             raw = np.empty(0, np.uint8)
         is_whole = place.offset >= 0 and len(raw) == place.length
-        if not is_whole or not (key in self._checked or zlib.crc32(raw.data) == place.checksum):
+        is_checked = self._states[number] == _CHECKED
+        if not is_whole or not (is_checked or zlib.crc32(raw.data) == place.checksum):
             self.drop(key)
             return None
-        self._checked.add(key)
+        self._states[number] = _CHECKED
         return raw, place.note
 
     def drop(self, key: str) -> None:
         """Forget a blob that is not what was written; its shard is written again next time."""
-        shard, _ = self._places.pop(key)
-        self._checked.discard(key)
+        number = self._find(key)
+        if number is None:
+            return
+        self._states[number] = _DROPPED
+        shard = self._index.shard(number)
         logger.warning("%s in the cache %s is damaged, and is made again", shard, self.folder)
         with suppress(OSError):
             (self.folder / shard).with_suffix(".json").unlink()
+
+    def _find(self, key: str) -> int | None:
+        self._sort_in()
+        number = self._index.find(key)
+        return None if number is None or self._states[number] == _DROPPED else number
+
+    def _sort_in(self) -> None:
+        """Let blobs be found that were written, or listed, since the last time: many writes, then reads."""
+        if not self._added:
+            return
+        states = np.frombuffer(self._states, np.uint8)
+        kept = states != _DROPPED
+        states = np.concatenate([states[kept], np.zeros(sum(map(len, self._added)), np.uint8)])
+        self._index, order = join_indexes(self._index, kept, self._added)
+        self._added, self._states = [], bytearray(states[order])
 
     def write(self, blobs: Iterable[Blob]) -> bool:
         """Write a shard, for whoever fills the folder; `False` where the disk is full, and it is not kept."""
@@ -117,38 +139,39 @@ class Shards:
                 (self.folder / left).unlink(missing_ok=True)
             logger.warning("the disk is full: what is not in the cache yet is made on the fly")
             return False
-        self._places.update({key: (f"{name}.bin", place) for key, place in places.items()})
+        self._added.append(list_blobs(f"{name}.bin", places))
         return True
 
-    def _write(self, name: str, blobs: Iterable[Blob]) -> Mapping[str, _Place]:
-        places: dict[str, _Place] = {}
+    def _write(self, name: str, blobs: Iterable[Blob]) -> Mapping[str, Place]:
+        places: dict[str, Place] = {}
         offset = 0
         with (self.folder / f"{name}.bin").open("wb") as stream:
             for blob in blobs:
-                places[blob.key] = _Place(offset, len(blob.raw), zlib.crc32(blob.raw), blob.note)
+                places[blob.key] = Place(
+                    offset, len(blob.raw), zlib.crc32(blob.raw), [int(n) for n in blob.note]
+                )
                 offset += stream.write(blob.raw)
             stream.flush()
             os.fsync(stream.fileno())
-        index = {key: list(astuple(place)) for key, place in places.items()}
-        write_sealed(self.folder / f"{name}.json", {"blobs": index})
+        write_sealed(self.folder / f"{name}.json", {"blobs": places})
         return places
 
     def _load(self, index: Path) -> None:
-        shard = index.with_suffix(".bin").name
         try:
-            for key, (offset, length, checksum, note) in read_sealed(index)["blobs"].items():
-                self._places[key] = (
-                    shard,
-                    _Place(int(offset), int(length), int(checksum), [int(n) for n in note]),
-                )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            places = {
+                key: Place(int(offset), int(length), int(checksum), [int(n) for n in note])
+                for key, (offset, length, checksum, note) in read_sealed(index)["blobs"].items()
+            }
+            self._added.append(list_blobs(index.with_suffix(".bin").name, places))
+        except (OSError, ValueError, OverflowError, KeyError, TypeError, AttributeError, RecursionError):
             logger.warning("the index %s is damaged; what it lists is made again", index)
             with suppress(OSError):
                 index.unlink()
 
     def _map(self, shard: str) -> Bytes:
         if shard not in self._maps:
-            self._maps[shard] = np.memmap(self.folder / shard, np.uint8, mode="r")
+            mapped = np.memmap(self.folder / shard, np.uint8, mode="r")
+            self._maps[shard] = mapped.view(np.ndarray)  # whose parts take less time to make
         return self._maps[shard]
 
 
