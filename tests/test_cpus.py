@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from transferflow import cpus
-from transferflow.cpus import cpu_quota, decide_thread_settings, shared_out, usable_cpus
+from transferflow.cpus import cpu_quota, decide_thread_settings, own_cpus, shared_out, usable_cpus
 
 
 def write(root, files):
@@ -68,6 +68,14 @@ def test_processes_that_compute_at_once_share_what_was_chosen_here_and_not_what_
     assert shared_out(chosen, 4)["OMP_NUM_THREADS"] == "2"
     assert shared_out({}, 16)["OMP_NUM_THREADS"] == "1"
     assert shared_out({"OMP_NUM_THREADS": "8"}, 4)["OMP_NUM_THREADS"] == "8"
+
+
+@pytest.mark.parametrize(("together", "expected"), [(None, 8), ("4", 2), ("16", 1), ("", 8), ("0", 8)])
+def test_processes_of_one_machine_share_its_cpus(monkeypatch, together, expected):
+    """Whatever other machines take part, which have CPUs of their own."""
+    monkeypatch.setattr(cpus, "usable_cpus", lambda: 8)
+    environment = {"WORLD_SIZE": "64"} | ({} if together is None else {"LOCAL_WORLD_SIZE": together})
+    assert own_cpus(environment) == expected
 
 
 def test_the_command_says_it_before_torch_is_loaded():

@@ -15,6 +15,7 @@ from pathlib import Path
 from transferflow.cgroups import PROC, ROOT, group_folders
 
 _THREADS, _SPINS, _WAITING = "OMP_NUM_THREADS", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"
+_TOGETHER = "LOCAL_WORLD_SIZE"
 _OURS = "TRANSFERFLOW_THREADS"
 """Holds the number of threads that was chosen here, so that nobody takes it for the user's wish."""
 _SPIN_COUNT = "1000"
@@ -28,6 +29,16 @@ def usable_cpus() -> int:
     """CPUs that this process may use: a container or a scheduler may grant fewer than the machine has."""
     allowed, quota = _allowed_cpus(), cpu_quota()
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def own_cpus(environment: Mapping[str, str] = os.environ) -> int:
+    """CPUs for this process, where several of this machine train one model together.
+
+    Args:
+        environment: Says how many there are, as PyTorch's elastic launch does.
+    """
+    together = environment.get(_TOGETHER, "")
+    return max(1, usable_cpus() // max(1, int(together) if together.isdecimal() else 1))
 
 
 def _allowed_cpus() -> int:

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from transferflow.cpus import usable_cpus
+from transferflow.cpus import own_cpus
 from transferflow.data.loading.batch import CPU, Batch
 from transferflow.data.loading.cache import CacheFolder
 from transferflow.data.loading.dataset import ImageDataset, Key, RawBatch, build_dataset
 from transferflow.data.loading.order import EpochBatches, aspect_groups
 from transferflow.data.loading.seeds import derive_seed
 from transferflow.data.loading.shares import WHOLE, Share
+from transferflow.data.loading.starting import build_context
 from transferflow.data.loading.targets import Targets, targets_per_image
 from transferflow.data.loading.workers import decide_workers, describe_death, start_worker
 from transferflow.data.records import DatasetSnapshot, SplitName
@@ -74,6 +75,7 @@ class Loader:
             num_workers=workers,
             collate_fn=_as_it_is,
             worker_init_fn=start_worker if workers else None,
+            multiprocessing_context=build_context(_imports(dataset), _uses_cuda(device)) if workers else None,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",  # beside the training, in a thread of torch's loader
             # Without one it draws from the global generator, per epoch or once, as the workers have it: what
@@ -220,17 +222,25 @@ def build_loader(
     groups = aspect_groups(rows.sizes()) if transform.keeps_shape else None
     # Padding is not seen by chance: what a model answers must not depend on the images beside it.
     size = batch_size if train or not transform.keeps_shape else 1
-    cpus = max(1, usable_cpus() // share.of)
     return Loader(
         dataset,
         EpochBatches(len(rows), size, seed, shuffle=train, share=share, groups=groups),
         Targets(truth, targets_per_image(dataset, truth), len(snapshot.classes)),
         transform,
         seed=seed,
-        workers=decide_workers(workers, cached and max(base.image_size) <= _SMALL_IMAGE, cpus),
+        workers=decide_workers(workers, cached and max(base.image_size) <= _SMALL_IMAGE, own_cpus()),
         device=device,
         epochs=epochs,
     )
+
+
+def _imports(dataset: ImageDataset) -> Sequence[str]:
+    """What a loader process needs beside the data set's own modules."""
+    return ("albumentations",) if dataset.is_varied else ()
+
+
+def _uses_cuda(device: torch.device) -> bool:
+    return device.type == "cuda" or torch.cuda.is_initialized()
 
 
 def _checked(batches: Iterable[Any]) -> Iterator[RawBatch]:

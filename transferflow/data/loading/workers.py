@@ -10,6 +10,8 @@ from typing import Literal
 
 from transferflow.errors import DataError
 
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What a terminal or a scheduler sends to a whole group of processes."""
 _MAX_WORKERS = 8
 _DIED = "a process that loads images died"
 _DEATHS = ("DataLoader worker (pid", "DataLoader timed out")
@@ -30,6 +32,7 @@ def start_worker(number: int) -> None:
     # It comes first: imports take long enough for a stop to come between.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setpgid(0, 0)
+    _hear_signals()
     # Each worker is one thread; OpenCV would start as many as there are CPUs.
     import cv2
 
@@ -37,27 +40,51 @@ def start_worker(number: int) -> None:
     # What the parent registered for its own threads' end (Prefect does) fails in a fork, which has none of
     # them; the worker would end with an error that torch reports in the middle of whatever runs then.
     getattr(threading, "_threading_atexits", []).clear()
-    # torch ends a worker whose parent is gone; one whose parent went before the worker looked would stay.
-    if _is_orphaned():
+    _end_with_parent()
+
+
+def _hear_signals() -> None:
+    """Let signals in, which the fork server keeps out; those that have come were sent to the group."""
+    for number in signal.sigpending() & set(GROUP_SIGNALS):
+        signal.sigwait({number})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that it loads for is gone.
+
+    torch ends it when another process is its parent than at its start. That is too late for one whose parent
+    went before, and a fork server stands between them all the time.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    if not parent.is_alive():
         os._exit(1)
 
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
 
-def _is_orphaned() -> bool:
-    """Whether the process that loads for its parent has none any more."""
-    parent = multiprocessing.parent_process()
-    if parent is None or parent.pid == os.getppid():
-        return False
-    # A fork has another parent only once its own is gone; a fork server stands between them all the time.
-    return multiprocessing.get_start_method() == "fork" or not parent.is_alive()
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def describe_death(error: BaseException) -> DataError | None:
     """The error to show for what torch raises, anywhere, when a loader process has died."""
     if not isinstance(error, RuntimeError) or not str(error).startswith(_DEATHS):
         return None
+    return _death(str(error).splitlines()[0].strip())
+
+
+def describe_lost_server() -> DataError:
+    """The error to show when the process is gone that loader processes are forks of."""
+    return _death("the process that starts them is gone")
+
+
+def _death(found: str) -> DataError:
     return DataError(
         _DIED,
-        found=str(error).splitlines()[0].strip(),
+        found=found,
         hint="if it was killed, the machine's memory was full: lower training.workers or "
         "training.batch_size, and run the same command again",
     )

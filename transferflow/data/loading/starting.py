@@ -1,0 +1,97 @@
+"""How a process that loads images starts: as a copy of this one, or of one that has nothing to lose."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.context import BaseContext, SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal, assert_never
+
+if TYPE_CHECKING:
+    from multiprocessing.popen_spawn_posix import Popen
+
+StartMethod = Literal["fork", "forkserver", "spawn"]
+_WITHOUT_FORKS = ("win32", "darwin")
+"""Windows has none; what macOS brings along does not work in a fork."""
+_FEEDER = "QueueFeederThread"
+"""Name of threads that send tasks to processes of another loader; each takes the lock of its own queue."""
+_HIDING = threading.Lock()
+
+
+def decide_start_method(platform: str, threads: Sequence[str], cuda: bool) -> StartMethod:
+    """How to start: by a fork, which takes milliseconds and shares all memory, if nothing speaks against it.
+
+    A fork has none of the threads of the process that it is a copy of, but every lock that they held then,
+    and it can't use CUDA nor give its memory back. So it hangs once in many times: whoever has threads starts
+    such processes from a server that has none (`fork_server`).
+
+    Args:
+        platform: `sys.platform`.
+        threads: Names of the Python threads beside the one that asks. Those of OpenMP, which PyTorch computes
+            with, are no danger: a loader process computes in one.
+        cuda: Whether this process uses CUDA or will.
+    """
+    if platform in _WITHOUT_FORKS:
+        return "spawn"
+    is_alone = all(name.startswith(_FEEDER) for name in threads)
+    return "fork" if is_alone and not cuda else "forkserver"
+
+
+def build_context(imports: Sequence[str], cuda: bool) -> BaseContext:
+    """Build what starts the loader processes of a loader; a fork server begins to import at once.
+
+    Args:
+        imports: Modules that a loader process needs beside those of the data set itself.
+        cuda: Whether this process uses CUDA or will.
+    """
+    others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+    method = decide_start_method(sys.platform, others, cuda)
+    match method:
+        case "fork":
+            return multiprocessing.get_context("fork")
+        case "forkserver":
+            from transferflow.data.loading.fork_server import (  # Windows lacks what it is made of
+                ServerContext,
+                begin_server,
+            )
+
+            begin_server(imports)
+            return ServerContext()
+        case "spawn":
+            return _HiddenMainContext()
+        case _:
+            assert_never(method)
+
+
+class _HiddenMainProcess(SpawnProcess):
+    """A new interpreter, which does not import the user's script."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Popen:  # noqa: N802 - multiprocessing's name
+        with _hidden_main():
+            return SpawnProcess._Popen(process_obj)
+
+
+class _HiddenMainContext(SpawnContext):
+    Process = _HiddenMainProcess
+
+
+@contextmanager
+def _hidden_main() -> Iterator[None]:
+    """A block in which multiprocessing finds no script that the new process had to import.
+
+    A script without `if __name__ == "__main__"` would start itself again there; nothing that a loader process
+    gets is defined in it.
+    """
+    with _HIDING:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
