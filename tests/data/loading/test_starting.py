@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import TypeAdapter
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from transferflow.data.loading import fork_server, starting
 from transferflow.data.loading.loader import build_loader
@@ -135,7 +136,9 @@ def test_batches_do_not_depend_on_how_processes_start(build):
     assert "PYTHONSAFEPATH" not in os.environ
 
 
-def test_a_killed_process_is_told_in_the_same_words(build):
+def test_a_killed_process_is_told_in_the_same_words(build, monkeypatch):
+    look = _MultiProcessingDataLoaderIter._try_get_data
+    monkeypatch.setattr(look, "__defaults__", (0.2,))  # torch looks each 5 s
     loader = build("detection", "forkserver", 1)
     list(loader.epoch(0))
     (child,) = multiprocessing.active_children()

@@ -60,12 +60,13 @@ def test_a_worker_whose_parent_is_gone_before_it_starts_ends():
 
 
 GROUP = """
-import multiprocessing, os, signal, sys, time
+import multiprocessing, os, signal, socket, sys, time
+from multiprocessing.resource_sharer import DupFd
 from transferflow.data.loading.workers import start_worker
 
 def work(told):
     start_worker(0)
-    told.send(os.getpid())
+    told.send(DupFd(0)._id[0])
     time.sleep(60)
 
 if __name__ == "__main__":
@@ -73,7 +74,8 @@ if __name__ == "__main__":
     here, there = multiprocessing.Pipe()
     worker = multiprocessing.get_context("fork").Process(target=work, args=(there,), daemon=True)
     worker.start()
-    here.recv()
+    with socket.socket(socket.AF_UNIX) as fetching:
+        fetching.connect(here.recv())  # and is stopped
     signal.signal(signal.SIGTERM, lambda *_: None)
     os.killpg(0, signal.SIGTERM)
     time.sleep(0.5)
@@ -89,3 +91,4 @@ def test_a_stop_of_the_whole_group_leaves_the_worker_to_its_parent():
         [sys.executable, "-c", GROUP], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split() == ["alive", "-15"]
+    assert done.stderr == ""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+from types import TracebackType
 from typing import Literal
 
 from transferflow.errors import DataError
@@ -40,7 +42,14 @@ def start_worker(number: int) -> None:
     # What the parent registered for its own threads' end (Prefect does) fails in a fork, which has none of
     # them; the worker would end with an error that torch reports in the middle of whatever runs then.
     getattr(threading, "_threading_atexits", []).clear()
+    sys.excepthook = _say_what_failed
     _end_with_parent()
+
+
+def _say_what_failed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error, but not that nobody fetches a batch any more: who did was stopped, and says so."""
+    if not issubclass(kind, EOFError | ConnectionError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _hear_signals() -> None:
