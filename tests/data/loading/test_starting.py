@@ -51,10 +51,10 @@ def test_a_thread_of_somebody_decides(monkeypatch):
     hold = threading.Event()
     thread = threading.Thread(target=hold.wait, name="theirs")
     thread.start()
-    build_context((), cuda=True)
+    build_context(cuda=True)
     hold.set()
     thread.join()
-    build_context((), cuda=False)
+    build_context(cuda=False)
     (platform, names, cuda), (_, without, _) = asked
     assert (platform, cuda) == (sys.platform, True)
     assert "theirs" in names

@@ -17,15 +17,20 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import context, forkserver, popen_forkserver, reduction, resource_tracker, spawn, util
 from multiprocessing.process import BaseProcess
 
 from transferflow.data.loading.workers import GROUP_SIGNALS, describe_lost_server
 
-_OURS = ("transferflow.data.loading.dataset", "transferflow.data.loading.workers", __name__)
-_DECODERS = ("cv2", "pydicom", "tifffile")
+_ALWAYS = (
+    "transferflow.data.loading.dataset",
+    "transferflow.data.loading.workers",
+    __name__,
+    "albumentations",
+)
+_WHERE_MET = ("cv2", "pydicom", "tifffile")
 """Imported where an image of their kind is met; the server imports those that this process has met."""
 _LEAKS = "ignore:resource_tracker:UserWarning"
 """Queues leave semaphores behind when this process is killed. multiprocessing removes them, and would say so
@@ -36,17 +41,12 @@ _servers: dict[int, forkserver.ForkServer] = {}
 """By the process that started them: a fork of it needs one of its own."""
 
 
-def begin_server(imports: Sequence[str] = ()) -> forkserver.ForkServer:
-    """The fork server of this process; the first call starts it, and waits for none of its imports.
-
-    Args:
-        imports: What it imports beside our modules.
-    """
+def begin_server() -> forkserver.ForkServer:
+    """The fork server of this process; the first call starts it, and waits for none of its imports."""
     with _STARTING:
         if os.getpid() not in _servers:
             server = forkserver.ForkServer()
-            met = [name for name in _DECODERS if name in sys.modules]
-            server.set_forkserver_preload([*_OURS, *met, *imports])
+            server.set_forkserver_preload([*_ALWAYS, *(name for name in _WHERE_MET if name in sys.modules)])
             with _told(), _deaf():
                 server.ensure_running()
             _servers[os.getpid()] = server

@@ -75,7 +75,7 @@ class Loader:
             num_workers=workers,
             collate_fn=_as_it_is,
             worker_init_fn=start_worker if workers else None,
-            multiprocessing_context=build_context(_imports(dataset), _uses_cuda(device)) if workers else None,
+            multiprocessing_context=build_context(_uses_cuda(device)) if workers else None,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",  # beside the training, in a thread of torch's loader
             # Without one it draws from the global generator, per epoch or once, as the workers have it: what
@@ -232,11 +232,6 @@ def build_loader(
         device=device,
         epochs=epochs,
     )
-
-
-def _imports(dataset: ImageDataset) -> Sequence[str]:
-    """What a loader process needs beside the data set's own modules."""
-    return ("albumentations",) if dataset.is_varied else ()
 
 
 def _uses_cuda(device: torch.device) -> bool:

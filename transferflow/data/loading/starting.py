@@ -42,11 +42,10 @@ def decide_start_method(platform: str, threads: Sequence[str], cuda: bool) -> St
     return "fork" if is_alone and not cuda else "forkserver"
 
 
-def build_context(imports: Sequence[str], cuda: bool) -> BaseContext:
+def build_context(cuda: bool) -> BaseContext:
     """Build what starts the loader processes of a loader; a fork server begins to import at once.
 
     Args:
-        imports: Modules that a loader process needs beside those of the data set itself.
         cuda: Whether this process uses CUDA or will.
     """
     others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
@@ -60,7 +59,7 @@ def build_context(imports: Sequence[str], cuda: bool) -> BaseContext:
                 begin_server,
             )
 
-            begin_server(imports)
+            begin_server()
             return ServerContext()
         case "spawn":
             return _HiddenMainContext()
