@@ -127,11 +127,11 @@ def test_batches_do_not_depend_on_how_processes_start(build):
         expected = list(bits(build(kind, "fork", 0).epoch(1)))
         assert len(expected) > 1
         for method in methods:
+            before = set(multiprocessing.active_children())  # of loaders that are gone, but not collected yet
             loader = build(kind, method, 1)
             assert list(bits(loader.epoch(1))) == expected
-            (child,) = multiprocessing.active_children()
+            (child,) = set(multiprocessing.active_children()) - before
             assert child._start_method == method
-            del loader
     assert sys.modules["__main__"] is main
     assert "PYTHONSAFEPATH" not in os.environ
 
@@ -139,9 +139,10 @@ def test_batches_do_not_depend_on_how_processes_start(build):
 def test_a_killed_process_is_told_in_the_same_words(build, monkeypatch):
     look = _MultiProcessingDataLoaderIter._try_get_data
     monkeypatch.setattr(look, "__defaults__", (0.2,))  # torch looks each 5 s
+    before = set(multiprocessing.active_children())
     loader = build("detection", "forkserver", 1)
     list(loader.epoch(0))
-    (child,) = multiprocessing.active_children()
+    (child,) = set(multiprocessing.active_children()) - before
     os.kill(child.pid, signal.SIGKILL)
     with pytest.raises(DataError, match="a process that loads images died") as error:
         list(loader.epoch(1))

@@ -24,12 +24,7 @@ from multiprocessing.process import BaseProcess
 
 from transferflow.data.loading.workers import GROUP_SIGNALS, describe_lost_server
 
-_ALWAYS = (
-    "transferflow.data.loading.dataset",
-    "transferflow.data.loading.workers",
-    __name__,
-    "albumentations",
-)
+_ALWAYS = (__name__, "transferflow.data.loading.dataset", "albumentations")
 _WHERE_MET = ("cv2", "pydicom", "tifffile")
 """Imported where an image of their kind is met; the server imports those that this process has met."""
 _LEAKS = "ignore:resource_tracker:UserWarning"
