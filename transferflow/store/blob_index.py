@@ -116,21 +116,17 @@ def list_blobs(shard: str, places: Mapping[str, Place]) -> pa.Table:
     return pa.table(columns, schema=_SCHEMA)
 
 
-def join_indexes(
-    known: BlobIndex, kept: NDArray[np.bool_], added: Sequence[pa.Table]
-) -> tuple[BlobIndex, NDArray[np.int64]]:
+def join_indexes(known: BlobIndex, added: Sequence[pa.Table]) -> tuple[BlobIndex, NDArray[np.int64]]:
     """Sort further blobs in; of several with one key the last counts.
 
     Args:
         known: What was listed before.
-        kept: Which blobs of it stay.
         added: As `list_blobs` lists them.
 
     Returns:
-        The new index, and for each of its blobs the number that it had among the kept and added ones.
+        The new index, and for each of its blobs the number that it had among the known and added ones.
     """
-    tables = [known.table.filter(pa.array(kept)), *added]
-    table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    table = pa.concat_tables([known.table, *added]).unify_dictionaries().combine_chunks()
     high, low = table["high"].to_numpy(), table["low"].to_numpy()
     order = np.lexsort((low, high))  # which leaves equal ones in the order that they have
     high, low = high[order], low[order]

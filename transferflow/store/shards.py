@@ -63,7 +63,7 @@ class Shards:
             self._load(index)
 
     def __getstate__(self) -> tuple[Path, BlobIndex]:
-        self._sort_in()
+        self.sort_in()
         return self.folder, self._index
 
     def __setstate__(self, state: tuple[Path, BlobIndex]) -> None:
@@ -113,18 +113,16 @@ class Shards:
             (self.folder / shard).with_suffix(".json").unlink()
 
     def _find(self, key: str) -> int | None:
-        self._sort_in()
+        self.sort_in()
         number = self._index.find(key)
         return None if number is None or self._states[number] == _DROPPED else number
 
-    def _sort_in(self) -> None:
+    def sort_in(self) -> None:
         """Let blobs be found that were written, or listed, since the last time: many writes, then reads."""
         if not self._added:
             return
-        states = np.frombuffer(self._states, np.uint8)
-        kept = states != _DROPPED
-        states = np.concatenate([states[kept], np.zeros(sum(map(len, self._added)), np.uint8)])
-        self._index, order = join_indexes(self._index, kept, self._added)
+        states = np.frombuffer(self._states + bytes(sum(map(len, self._added))), np.uint8)
+        self._index, order = join_indexes(self._index, self._added)
         self._added, self._states = [], bytearray(states[order])
 
     def write(self, blobs: Iterable[Blob]) -> bool:
@@ -192,7 +190,10 @@ def shards_to_fill(folder: Path, needed: Mapping[str, int], limit: int) -> Itera
     """
     with filling(folder):
         _sweep(folder)
-        yield _open_with_room(folder, needed, limit)
+        shards = _open_with_room(folder, needed, limit)
+        yield shards
+        if shards is not None:
+            shards.sort_in()  # or each loader process would, for itself
 
 
 def _open_with_room(folder: Path, needed: Mapping[str, int], limit: int) -> Shards | None:

@@ -68,6 +68,17 @@ def test_nothing_is_decoded_twice(tmp_path):
         assert_same(cache.read(key), place)
 
 
+def test_loader_processes_find_everything_sorted(tmp_path, monkeypatch):
+    """What each of them sorted for itself would lie in its own memory."""
+    calls, plain = [], shards.join_indexes
+    monkeypatch.setattr(shards, "join_indexes", lambda *tables: (calls.append(1), plain(*tables))[1])
+    monkeypatch.setattr(module, "_CHUNK", 2)
+    cache = build(tmp_path, Decoder())
+    assert calls == [1]
+    assert_same(cache.read("d"), 3)
+    assert calls == [1]
+
+
 def test_equal_images_are_kept_once(tmp_path):
     decode = Decoder()
     build_cache(CacheFolder(tmp_path, 1.0), "s", ["a", "a", "a"], [300, 300, 300], decode)
