@@ -36,6 +36,7 @@ SCRIPT = Path(__file__).with_name("unguarded.py")
         ("linux", [], False, "fork"),
         ("linux", [], True, "forkserver"),
         ("linux", ["QueueFeederThread", "QueueFeederThread-2"], False, "fork"),
+        ("linux", ["filelock-lease-4711"], False, "fork"),
         ("linux", ["QueueFeederThread", "PrefectThread"], False, "forkserver"),
         ("darwin", [], False, "spawn"),
         ("win32", ["Thread-1"], False, "spawn"),

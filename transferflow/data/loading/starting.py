@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 StartMethod = Literal["fork", "forkserver", "spawn"]
 _WITHOUT_FORKS = ("win32", "darwin")
 """Windows has none; what macOS brings along does not work in a fork."""
-_FEEDER = "QueueFeederThread"
-"""Name of threads that send tasks to processes of another loader; each takes the lock of its own queue."""
+_HARMLESS = ("QueueFeederThread", "filelock-lease-")
+"""How the names of threads begin that hold nothing which a loader process needs: those that send tasks to
+processes of another loader, and those that show that the owner of a key lives."""
 _HIDING = threading.Lock()
 
 
@@ -38,7 +39,7 @@ def decide_start_method(platform: str, threads: Sequence[str], cuda: bool) -> St
     """
     if platform in _WITHOUT_FORKS:
         return "spawn"
-    is_alone = all(name.startswith(_FEEDER) for name in threads)
+    is_alone = all(name.startswith(_HARMLESS) for name in threads)
     return "fork" if is_alone and not cuda else "forkserver"
 
 
