@@ -36,7 +36,7 @@ def own_server(folder: Path) -> Iterator[str]:
     _set_damage_aside(folder / "prefect.db")
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "transferflow.pipelines.own_server"],
+            [sys.executable, "-P", "-m", "transferflow.pipelines.own_server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -14,6 +14,8 @@ PLACES = {
     "dcmread(": {"transferflow/data/files/dicom_pixels.py"},
     "csv.writer(": {"transferflow/text.py"},
     "cpu_count(": {"transferflow/cpus.py"},
+    # Modules of the user's folder are none of ours (`-P`); Prefect finds flows there.
+    'sys.executable, "-m"': {"pipelines/poll.py", "pipelines/worker.py"},
     "stderr.isatty(": {"transferflow/stages/progress.py"},
     # The registry of a home mends a damaged bundle from the store of that home.
     "ArtifactStore(": {"transferflow/stages/context.py", "transferflow/registry/mlflow_bundles.py"},

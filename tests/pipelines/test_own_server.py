@@ -25,9 +25,9 @@ def is_listening(url):
 
 @pytest.mark.slow
 def test_it_ends_when_its_owner_is_killed(tmp_path):
-    owner = subprocess.Popen(
-        [sys.executable, "-c", STARTS_ONE, str(tmp_path / "new" / "home")], stdout=subprocess.PIPE
-    )
+    (tmp_path / "calendar.py").write_text("raise SystemExit('the module of somebody else')\n")
+    words = [sys.executable, "-P", "-c", STARTS_ONE, str(tmp_path / "new" / "home")]
+    owner = subprocess.Popen(words, stdout=subprocess.PIPE, cwd=tmp_path)
     url = owner.stdout.readline().decode().strip()
     assert is_listening(url)
     owner.kill()

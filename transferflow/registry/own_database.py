@@ -105,7 +105,7 @@ def _migrate(database: Path) -> None:
 
 def _upgrade(beside: Path) -> str:
     """Run MLflow's own migration; return what went wrong, or nothing."""
-    command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{beside.as_posix()}"]
+    command = [sys.executable, "-P", "-m", "mlflow", "db", "upgrade", f"sqlite:///{beside.as_posix()}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
