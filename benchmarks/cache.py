@@ -8,6 +8,9 @@ precision (fp32), validation after each epoch included; runs are interleaved, an
 loop is for classifiers: images decoded beforehand, the frozen part in eval mode and without gradients. The
 images are made here: noise with a bright square, whose colour is the class.
 
+`next step`: seconds that a second spec, with another rate for the head, takes from the start of its train
+stage to its first step: images and activations of the first one are there.
+
 Prints a table of seconds and ratios; `--json` writes it with the hardware.
 """
 
@@ -22,6 +25,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -38,6 +42,7 @@ from transferflow.stages.train.stage import train
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_parts
 from transferflow.training.freezing import apply_freeze
+from transferflow.training.loop.stepper import Computed, Stepper
 
 COLOURS = ((220, 60, 60), (60, 220, 60), (60, 60, 220), (220, 220, 60))
 NAMES = ("red", "green", "blue", "yellow")
@@ -115,6 +120,27 @@ def ours(spec: ExperimentSpec) -> tuple[float, float]:
         return time.perf_counter() - started, float(trained.summary["best_value"])
 
 
+def next_step(spec: ExperimentSpec) -> float:
+    """Seconds until a spec that differs in its rate alone takes its first step."""
+    moved: list[float] = []
+    move = Stepper.move
+
+    def watched(stepper: Stepper, computed: Computed) -> None:
+        moved.append(time.perf_counter())
+        move(stepper, computed)
+
+    with tempfile.TemporaryDirectory() as home:
+        context = RunContext(Path(home))
+        prepared = prepare(spec, context)
+        train(spec, context, prepared)
+        rate = spec.optimizer.model_copy(update={"lr": spec.optimizer.lr / 2})
+        second = spec.model_copy(update={"name": "second", "optimizer": rate})
+        with mock.patch.object(Stepper, "move", watched):
+            started = time.perf_counter()
+            train(second, context, prepared)
+    return moved[0] - started
+
+
 def plain(spec: ExperimentSpec) -> tuple[float, float]:
     """The same classifier in a plain loop, its images in memory from the start; unvaried."""
     with tempfile.TemporaryDirectory() as home:
@@ -166,6 +192,7 @@ def measure(case: str, root: Path, size: int, epochs: int, repeats: int) -> dict
         "case": case,
         "seconds": {way: round(value, 2) for way, value in seconds.items()},
         "times_faster": {way: round(seconds[way] / seconds["cached"], 1) for way in ways if way != "cached"},
+        "next_step": round(statistics.median(next_step(cached) for _ in range(repeats)), 2),
         "best": {way: round(statistics.median(b for _, b in runs), 4) for way, runs in found.items()},
     }
 
@@ -201,7 +228,8 @@ def main() -> None:
             times = [
                 f"{row['seconds'].get(way, float('nan')):10.1f}" for way in ("cached", "uncached", "plain")
             ]
-            print(f"{case:14}{''.join(times)}   {row['times_faster']}  best {row['best']}", flush=True)
+            figures = f"{row['times_faster']}  best {row['best']}  next step {row['next_step']} s"
+            print(f"{case:14}{''.join(times)}   {figures}", flush=True)
     settings = {name: getattr(asked, name) for name in ("images", "size", "epochs", "repeats")}
     if asked.json:
         asked.json.write_text(json.dumps({"hardware": hardware, **settings, "cases": rows}, indent=2))

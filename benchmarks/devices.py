@@ -37,7 +37,7 @@ def work(job: Mapping[str, Any], ranks: Ranks) -> None:
 
     device = pick_device(job["device"])
     model = timm.create_model(job["model"], num_classes=10).to(device).train()
-    arithmetic = decide_arithmetic("auto", device, bf16=has_bf16(device), depthwise=False)
+    arithmetic = decide_arithmetic("auto", device, bf16=has_bf16(device))
     model.to(memory_format=arithmetic.memory_format)
     optimizer = torch.optim.AdamW(model.parameters())
 

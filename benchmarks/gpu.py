@@ -150,7 +150,7 @@ class Steps:
     def __init__(self, job: TrainJob, batch: Batch, sizes: Sizes) -> None:
         self.job, self.sizes = job, sizes
         self.device = torch.device(sizes.device)
-        self.arithmetic = arithmetic_of(job.model, job.settings, self.device)
+        self.arithmetic = arithmetic_of(job.settings, self.device)
         self.stepper = build_stepper(job, self.device, self.arithmetic)
         job.model.train()
         self.batch = batch.to(self.device, torch.channels_last)

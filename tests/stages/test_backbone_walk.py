@@ -199,7 +199,7 @@ def by_hand(
     draws: list[torch.Tensor],
 ) -> None:
     """A plain loop: what is frozen is in eval mode and has no gradient, all else is AdamW under a cosine."""
-    layout = arithmetic_of(model, job.settings, torch.device("cpu")).memory_format
+    layout = arithmetic_of(job.settings, torch.device("cpu")).memory_format
     model.to(memory_format=layout)
     optimizer = torch.optim.AdamW(
         [

@@ -1,32 +1,30 @@
 import pytest
 import torch
-from torch import nn
 
 from transferflow.errors import PlanError
-from transferflow.training.device import check_devices, decide_arithmetic, has_depthwise, pick_device
+from transferflow.training.device import check_devices, decide_arithmetic, pick_device
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
 
 @pytest.mark.parametrize(
-    ("device", "bf16", "depthwise", "expected"),
+    ("device", "bf16", "expected"),
     [
-        (CPU, False, False, "fp32"),
-        (CPU, True, False, "bf16"),
-        (CPU, True, True, "fp32"),
-        (CUDA, True, True, "bf16"),
-        (CUDA, False, False, "fp32"),
-        (MPS, True, False, "fp32"),
+        (CPU, False, "fp32"),
+        (CPU, True, "bf16"),
+        (CUDA, True, "bf16"),
+        (CUDA, False, "fp32"),
+        (MPS, True, "fp32"),
     ],
 )
-def test_auto_is_a_fixed_rule(device, bf16, depthwise, expected):
-    assert decide_arithmetic("auto", device, bf16=bf16, depthwise=depthwise).precision == expected
+def test_auto_is_a_fixed_rule(device, bf16, expected):
+    assert decide_arithmetic("auto", device, bf16=bf16).precision == expected
 
 
 @pytest.mark.parametrize("device", [CPU, CUDA])
 def test_what_is_asked_for_is_done(device):
     for setting in ("fp32", "bf16"):
-        assert decide_arithmetic(setting, device, bf16=True, depthwise=True).precision == setting
+        assert decide_arithmetic(setting, device, bf16=True).precision == setting
 
 
 @pytest.mark.parametrize(
@@ -35,12 +33,7 @@ def test_what_is_asked_for_is_done(device):
 )
 def test_what_the_device_can_not_do_is_refused(setting, device, message):
     with pytest.raises(PlanError, match=message):
-        decide_arithmetic(setting, device, bf16=False, depthwise=False)
-
-
-def test_depthwise_convolutions_are_found():
-    assert has_depthwise(nn.Sequential(nn.Conv2d(8, 8, 3, groups=8)))
-    assert not has_depthwise(nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 3, groups=2)))
+        decide_arithmetic(setting, device, bf16=False)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +53,7 @@ def test_auto_takes_the_gpu_that_is_there(monkeypatch, cuda, mps, expected):
 
 
 def test_apples_gpu_keeps_pytorchs_own_layout():
-    assert decide_arithmetic("auto", MPS, bf16=True, depthwise=False).memory_format is torch.contiguous_format
+    assert decide_arithmetic("auto", MPS, bf16=True).memory_format is torch.contiguous_format
     assert not torch.amp.GradScaler("mps", enabled=False).is_enabled()
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import nn
 
 from transferflow.errors import PlanError
 from transferflow.text import counted
@@ -120,27 +119,19 @@ def has_bf16(device: torch.device) -> bool:
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
-def has_depthwise(model: nn.Module) -> bool:
-    """Whether a convolution has a group per channel, as in EfficientNet or ConvNeXt."""
-    return any(isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in model.modules())
-
-
 def decide_arithmetic(
-    setting: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device, *, bf16: bool, depthwise: bool
+    setting: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device, *, bf16: bool
 ) -> Arithmetic:
     """Choose precision and memory layout by rules that `benchmarks/precision.py` measured.
 
-    `auto` is bf16 where the device has it, else fp32; but on a CPU fp32 too for models with depthwise
-    convolutions: trained wholly in bf16, in half the time (see `depthwise`), and evaluated in fp32, one of
-    two seeds lost 0.026 of its accuracy. Images and convolutions are laid out channels last: on a CPU 0.58 to
-    0.98 of the time in fp32. Apple's GPU, which was not measured, computes in fp32 and in PyTorch's own
-    layout.
+    `auto` is bf16 where the device has it, else fp32. Images and convolutions are laid out channels last: on
+    a CPU 0.58 to 0.98 of the time in fp32. Apple's GPU, which was not measured, computes in fp32 and in
+    PyTorch's own layout.
 
     Args:
         setting: What the spec says.
         device: Where to train.
         bf16: See `has_bf16`.
-        depthwise: See `has_depthwise`.
 
     Raises:
         PlanError: If the device can't do what is asked for.
@@ -160,7 +151,7 @@ def decide_arithmetic(
     precision: Precision = "fp32"
     if setting != "auto":
         precision = setting
-    elif bf16 and (is_cuda or not depthwise):
+    elif bf16:
         precision = "bf16"
     return Arithmetic(precision, image_layout(device))
 

@@ -111,7 +111,7 @@ def build_steps(build_squares_spec, tmp_path):
             spec, build_task(spec), parts, plan, images, context=context, folder=folder, hooks=()
         )
         device = torch.device("cuda")
-        stepper = build_stepper(job, device, arithmetic_of(job.model, job.settings, device))
+        stepper = build_stepper(job, device, arithmetic_of(job.settings, device))
         job.model.train()
         return job, stepper
 

@@ -93,7 +93,7 @@ def _of_split(
             images.loader, activation_room(spec, context), frozen, views=1, lasts=lambda _: 2
         )
     device = pick_device(settings.device)
-    shown = ValidationInputs(images, model, frozen, cached, arithmetic_of(model, settings, device), device)
+    shown = ValidationInputs(images, model, frozen, cached, arithmetic_of(settings, device), device)
     found, place = [np.zeros((0, model.backbone.num_features), np.float32)], 0
     with tempfile.TemporaryDirectory() as folder:
         inputs = shown.inputs(model, Path(folder), (0, len(images.loader)))

@@ -102,7 +102,7 @@ def _untrained(
         best_epoch=0,
         best_value=value,
         proofs=(),
-        precision=arithmetic_of(model, settings, device).precision,
+        precision=arithmetic_of(settings, device).precision,
         device=device.type,
         stopped_early=False,
         phases=phases,

@@ -112,7 +112,7 @@ def build_validation_inputs(
     device = pick_device(settings.device)
     starts = [*(phase.first_epoch for phase in freeze.phases), settings.epochs]
     longest = max(end - start for start, end in pairwise(starts))
-    arithmetic = arithmetic_of(model, settings, device)
+    arithmetic = arithmetic_of(settings, device)
     if images.loader.keeps_shape:
         return ValidationInputs(images, model, None, None, arithmetic, device)
     frozen, cached = build_frozen_part(model, settings, images.loader), None

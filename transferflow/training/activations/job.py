@@ -64,4 +64,4 @@ def cache_activations(job: TrainJob, images: Loader, room: Room, setting: Settin
 def build_frozen_part(model: nn.Module, settings: LoopSettings, images: Loader) -> FrozenPart:
     """What a model is to compute of a loader's images without being trained."""
     device = pick_device(settings.device)
-    return FrozenPart(images.shape, arithmetic_of(model, settings, device), device)
+    return FrozenPart(images.shape, arithmetic_of(settings, device), device)

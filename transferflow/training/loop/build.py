@@ -11,7 +11,7 @@ from torch import nn
 from transferflow.store import digest
 from transferflow.training.checkpoints.contents import Checkpoint, Tensors
 from transferflow.training.checkpoints.start import tensors_of
-from transferflow.training.device import Arithmetic, decide_arithmetic, has_bf16, has_depthwise
+from transferflow.training.device import Arithmetic, decide_arithmetic, has_bf16
 from transferflow.training.job import LoopSettings, TrainJob
 from transferflow.training.loop.stepper import Stepper
 from transferflow.training.optimizer import build_optimizer
@@ -20,11 +20,9 @@ from transferflow.training.state import LoopState
 _MAY_CHANGE = frozenset({"device", "on_nan"})
 
 
-def arithmetic_of(model: nn.Module, settings: LoopSettings, device: torch.device) -> Arithmetic:
+def arithmetic_of(settings: LoopSettings, device: torch.device) -> Arithmetic:
     """Precision and memory layout of a training on a device."""
-    return decide_arithmetic(
-        settings.precision, device, bf16=has_bf16(device), depthwise=has_depthwise(model)
-    )
+    return decide_arithmetic(settings.precision, device, bf16=has_bf16(device))
 
 
 def build_stepper(job: TrainJob, device: torch.device, arithmetic: Arithmetic) -> Stepper:

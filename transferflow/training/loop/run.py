@@ -76,7 +76,7 @@ class _Run:
     def __init__(self, job: TrainJob, device: torch.device) -> None:
         self.job = job
         self.device = device
-        self.arithmetic = arithmetic_of(job.model, job.settings, device)
+        self.arithmetic = arithmetic_of(job.settings, device)
         precision = self.arithmetic.precision
         logger.debug("training on %s in %s, %d threads", device, precision, torch.get_num_threads())
         self.stepper = build_stepper(job, device, self.arithmetic)

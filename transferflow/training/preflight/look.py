@@ -44,7 +44,7 @@ def look_before(job: TrainJob, batch: Batch, load_seconds: float, *, is_cached: 
             gradient of the first step is not finite.
     """
     device = pick_device(job.settings.device)
-    arithmetic = arithmetic_of(job.model, job.settings, device)
+    arithmetic = arithmetic_of(job.settings, device)
     expected = job.start_losses(batch)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _as_it_was(job.model):
         if all(_is_frozen(job, phase) for phase in job.freeze.phases):
