@@ -52,3 +52,27 @@ def test_the_file_goes_with_its_owner(folder):
     gc.collect()
     assert list(folder.iterdir()) == []
     assert copy.table.equals(TABLE)  # what is mapped stays
+
+
+def test_what_a_killed_process_left_goes(folder):
+    child = os.fork()
+    if child == 0:
+        kept = MappedTable(TABLE)
+        pickle.dumps(kept)
+        os._exit(9)  # as by `kill -9`: nothing is cleaned up
+    os.waitpid(child, 0)
+    (left,) = folder.iterdir()
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    link = folder / "transferflow-table-link"
+    link.symlink_to(elsewhere)
+    mine = MappedTable(TABLE)
+    copy = pickle.dumps(mine)
+    assert left.exists()  # it may have been made this moment
+    for entry in folder.iterdir():
+        os.utime(entry, (0, 0))
+    other = MappedTable(TABLE)
+    pickle.dumps(other)
+    assert not left.exists()
+    assert link.exists()
+    assert pickle.loads(copy).table.equals(TABLE)

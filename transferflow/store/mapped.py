@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
+
+from transferflow.store.in_use import FolderInUse, unused
+
+_PREFIX, _INNER = "transferflow-table-", "table"
+_NEW_SECONDS = 60.0
+"""A folder is in nobody's use for the first moment."""
 
 
 class MappedTable:
@@ -23,6 +33,7 @@ class MappedTable:
     def __init__(self, table: pa.Table) -> None:
         self.table = table
         self._file: Path | None = None
+        self._in_use: FolderInUse | None = None
 
     def __reduce__(self) -> tuple[Callable[[Path], MappedTable], tuple[Path]]:
         if self._file is None:
@@ -30,9 +41,11 @@ class MappedTable:
         return _load_mapped, (self._file,)
 
     def _write(self) -> Path:
-        folder = Path(tempfile.mkdtemp(prefix="transferflow-table-"))  # which nobody else may write to
+        _sweep()
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))  # which nobody else may write to
         weakref.finalize(self, _remove, folder, os.getpid())
-        file = folder / "table.arrow"
+        self._in_use = FolderInUse(folder / _INNER)
+        file = folder / _INNER / "table.arrow"
         with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, self.table.schema) as writer:
             writer.write_table(self.table)  # uncompressed, or it could not be read where it is mapped
         return file
@@ -50,3 +63,17 @@ def _load_mapped(file: Path) -> MappedTable:
 def _remove(folder: Path, owner: int) -> None:
     if os.getpid() == owner:  # and not a fork that ends
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove what this user's killed processes left."""
+    if sys.platform == "win32":  # where nobody can tell which those are
+        return
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            status = folder.lstat()
+            is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+            if is_own and time.time() - status.st_mtime > _NEW_SECONDS:
+                with unused(folder / _INNER) as is_unused:
+                    if is_unused:
+                        shutil.rmtree(folder, ignore_errors=True)
