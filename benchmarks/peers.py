@@ -10,7 +10,8 @@ Seconds are those of the training: validation, decoding and (ours) checkpoints a
 imports not. Our run finds nothing in its home. Accuracy (detection: mAP50) is of the last epoch, memory the
 most that a process had at a time.
 
-Ours chooses its precision itself (`auto`); `--bf16` is for the peers.
+Ours chooses its precision itself (`auto`: bf16 where the CPU computes it, as the first line says); peers are
+in fp32, as installed, unless `--bf16` is said.
 
 Prints a table, and writes JSON with the hardware; runs are interleaved, and the median counts.
 """
@@ -40,6 +41,7 @@ from transferflow.stages.prepare import prepare
 from transferflow.stages.split_images import build_split_images, eval_transform_of, split_loader
 from transferflow.stages.train.stage import train
 from transferflow.tasks.build import build_parts, build_task
+from transferflow.training.device import decide_arithmetic, has_bf16
 
 HERE = Path(__file__).parent
 PEERS = ("plain", "lightning", "fastai")
@@ -78,7 +80,8 @@ def build_spec(case: str, asked: argparse.Namespace, root: Path) -> ExperimentSp
         {
             "name": case,
             "task": {"kind": "detection" if detects else "classification"},
-            "data": {"root": str(root), "image_size": asked.size, **files},
+            # Nothing is cut off, as the peers' loops cut off nothing.
+            "data": {"root": str(root), "image_size": asked.size, "fit": "stretch", **files},
             "backbone": {"source": "package", "name": "tf_efficientnet_lite0"},
             "augmentation": {"preset": "none"},
             "optimizer": {"kind": "adamw", "lr": 1e-3},
@@ -219,7 +222,9 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(json.dumps(found | {"memory_gb": peak}))
         return
-    hardware = describe_hardware() | {"load at the start": os.getloadavg()[0]}
+    cpu = torch.device("cpu")
+    ours = decide_arithmetic("auto", cpu, bf16=has_bf16(cpu)).precision
+    hardware = describe_hardware() | {"load at the start": os.getloadavg()[0], "ours in": ours}
     print(hardware)
     rows = []
     with tempfile.TemporaryDirectory() as images, tempfile.TemporaryDirectory() as folder:

@@ -243,7 +243,7 @@ class TrainingResult:
         best_epoch: Epoch whose weights were kept, from 0.
         best_value: Its validation metric; NaN where nothing was validated.
         proofs: The freeze proof, per phase.
-        precision: Arithmetic that was used.
+        precision: Arithmetic that was used; several, where it went on on another device.
         device: Device that was used.
         stopped_early: Whether patience ran out.
         phases: The phases as they came: patience may have ended one before its time.

@@ -90,6 +90,7 @@ class LoopState:
         best_epoch: Epoch of the best weights; -1 before there is one.
         best_sha256: Hash of their file.
         micro_batch: Most images that are computed at a time; `None`: a whole batch.
+        precisions: Arithmetic in which it was computed, in order: it may go on on another device.
     """
 
     epochs: int = 0
@@ -100,11 +101,17 @@ class LoopState:
     best_epoch: int = -1
     best_sha256: str = ""
     micro_batch: int | None = None
+    precisions: tuple[str, ...] = ()
 
     @property
     def place(self) -> tuple[int, int]:
         """Finished epochs, and steps in the one under way."""
         return self.epochs, self.running.steps
+
+    def going_on_in(self, precision: str) -> LoopState:
+        """The state of a training that computes in this arithmetic from now on."""
+        is_same = self.precisions[-1:] == (precision,)
+        return self if is_same else replace(self, precisions=(*self.precisions, precision))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data; floats come back with the same bits."""
@@ -120,4 +127,4 @@ class LoopState:
         """
         proofs = (PhaseProof(**{**proof, "groups": tuple(proof["groups"])}) for proof in data["proofs"])
         plain = {**data, "history": tuple(data["history"]), "running": EpochState(**data["running"])}
-        return cls(**{**plain, "proofs": tuple(proofs)})
+        return cls(**{**plain, "proofs": tuple(proofs), "precisions": tuple(data.get("precisions", ()))})

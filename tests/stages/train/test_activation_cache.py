@@ -43,6 +43,15 @@ def test_the_weights_are_those_of_a_training_without_a_cache(train_in, tmp_path,
     assert computed(caplog) == 0
 
 
+def test_the_same_in_bf16(train_in, tmp_path, caplog):
+    """`precision: auto` is bf16 on CPUs that compute it."""
+    training = {"precision": "bf16"}
+    cached = train_in(tmp_path / "a", training=training)
+    assert computed(caplog) == 2
+    plain = train_in(tmp_path / "b", training=training | {"activation_cache": "off"})
+    assert_same_training(cached, plain)
+
+
 PHASES = {
     "policy": "phases",
     "phases": [

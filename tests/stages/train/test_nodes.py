@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from transferflow.data.snapshot.build import load_snapshot
 from transferflow.errors import PlanError
@@ -11,6 +12,7 @@ from transferflow.stages.prepare import prepare
 from transferflow.stages.train import nodes
 from transferflow.stages.train.assembly import FitInputs
 from transferflow.stages.train.key import complete_train_inputs
+from transferflow.training.loop import build
 
 
 class Told:
@@ -68,6 +70,16 @@ def test_other_settings_that_are_in_no_key_are_refused_too(run):
         join(count=3)
     with pytest.raises(PlanError, match=r"training\.on_nan: stop → skip"):
         join(training={"device": "cpu", "batch_size": 4, "on_nan": "skip"})
+
+
+def test_a_node_that_computes_in_another_arithmetic_is_refused(run, monkeypatch):
+    """`precision: auto` is what a CPU has; gradients of two kinds would be added up without a word."""
+    _, join = run
+    has_bf16 = build.has_bf16(torch.device("cpu"))
+    monkeypatch.setattr(build, "has_bf16", lambda device: not has_bf16)
+    with pytest.raises(PlanError, match="another machine or version") as caught:
+        join()
+    assert "precision: " in str(caught.value)
 
 
 def test_other_data_are_refused(run, colour_folder):

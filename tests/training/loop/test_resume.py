@@ -75,6 +75,28 @@ def whole(build_job_in, tmp_path_factory):
     return Whole(result, {name: tensor.clone() for name, tensor in job.model.state_dict().items()})
 
 
+def test_interrupted_and_resumed_in_bf16(build_job, tmp_path):
+    settings = SETTINGS | {"precision": "bf16"}
+    job = build_job(freeze=PHASES, settings=settings, folder=tmp_path / "whole")
+    undisturbed = Whole(train(job), job.model.state_dict())
+    with pytest.raises(InterruptedRunError):
+        train(build_job(freeze=PHASES, settings=settings, hooks=[StopAt(2, 0)]))
+    resumed = build_job(freeze=PHASES, settings=settings)
+    assert undisturbed.equals(train(resumed), resumed)
+
+
+@pytest.mark.parametrize(("second", "told"), [(False, "bf16, then fp32"), (True, "bf16")])
+def test_another_arithmetic_is_told(build_job, monkeypatch, caplog, second, told):
+    """`auto` is what the device computes: a training may go on on one that computes otherwise."""
+    auto = SETTINGS | {"precision": "auto"}
+    monkeypatch.setattr("transferflow.training.loop.build.has_bf16", lambda device: True)
+    with pytest.raises(InterruptedRunError):
+        train(build_job(settings=auto, hooks=[StopAt(1)]))
+    monkeypatch.setattr("transferflow.training.loop.build.has_bf16", lambda device: second)
+    assert train(build_job(settings=auto)).precision == told
+    assert ("in bf16 so far, and goes on in fp32" in caplog.text) is not second
+
+
 @pytest.mark.parametrize(
     "point", [(0, 1), (0, None), (1, 2), (1, None), (2, 0), (2, None), (3, 2), (3, None)]
 )

@@ -21,7 +21,8 @@ class PhaseCache:
         epochs: How many it has.
         views: Views of each training image that are computed once; `None`: none are.
         boundary: Layer groups after which the model is cut; nothing where it can't be.
-        bytes: Size of what is kept of training and validation images, at most.
+        bytes: Size of what is kept of training and validation images, at most: where the machine that trains
+            chooses the arithmetic, that of fp32.
         share: Share of the forward pass that is computed once, 0..1; of a detector's backbone and neck.
         times: How many times less the phase computes than without a cache; backward passes count twice.
         views_times: The same for `views: 4`, where images are varied; 1 where it would change nothing.

@@ -25,11 +25,13 @@ from transferflow.stages.keys import changed_inputs
 from transferflow.stages.progress import logger
 from transferflow.stages.train.assembly import FitInputs
 from transferflow.stages.train.key import TrainInputs, complete_train_inputs
+from transferflow.stages.train.settings import loop_settings
 from transferflow.stages.train.spread import hand_over, plan_launch
 from transferflow.store import digest, write_atomic
 from transferflow.training.device import pick_device
 from transferflow.training.distributed.launch_nodes import launch_as_joiner, launch_as_owner
 from transferflow.training.distributed.nodes import Joiner, Owner
+from transferflow.training.loop.build import arithmetic_of
 
 _PROOF = "nodes.txt"
 """In the work folder: who reads there what the owner has said has the same home."""
@@ -111,11 +113,13 @@ def join(spec: ExperimentSpec, context: RunContext, joiner: Joiner, count: int) 
 
 def _surroundings(spec: ExperimentSpec, count: int) -> dict[str, Any]:
     """What is in no key, and must be the same on all nodes all the same."""
+    device = pick_device(spec.training.device)
     return {
         "--nnodes": count,
         "transferflow": version("transferflow"),
         "torch": torch.__version__,
-        "kind of device": pick_device(spec.training.device).type,
+        "kind of device": device.type,
+        "precision": arithmetic_of(loop_settings(spec), device).precision,
         "training": {"on_nan": spec.training.on_nan, "activation_cache": _cache(spec)},
     }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from transferflow.training.device import Arithmetic, device_name
+from transferflow.training.device import device_name
 from transferflow.training.job import FreezeSchedule, TrainingResult, TrainJob
 from transferflow.training.state import LoopState
 
 
 def build_result(
-    job: TrainJob, state: LoopState, phases: FreezeSchedule, arithmetic: Arithmetic, device: torch.device
+    job: TrainJob, state: LoopState, phases: FreezeSchedule, device: torch.device
 ) -> TrainingResult:
     """Sum up a finished training.
 
@@ -18,7 +18,6 @@ def build_result(
         job: What was trained.
         state: How it stands.
         phases: As they came.
-        arithmetic: In which it was computed.
         device: On which.
     """
     settings = job.settings
@@ -27,7 +26,7 @@ def build_result(
         best_epoch=state.best_epoch,
         best_value=state.history[state.best_epoch][settings.metric],
         proofs=state.proofs,
-        precision=arithmetic.precision,
+        precision=", then ".join(state.precisions),
         device=device_name(device),
         stopped_early=state.epochs < settings.epochs,
         phases=phases.phases,

@@ -36,7 +36,7 @@ from transferflow.training.loop.stepper import Gradients
 from transferflow.training.loop.steps import Step, step_seed
 from transferflow.training.loop.stopping import StopSignals, stop_behind
 from transferflow.training.loop.validation import validate
-from transferflow.training.loop.wording import describe_place, stopped
+from transferflow.training.loop.wording import describe_place, describe_precisions, stopped
 from transferflow.training.schedule import apply_scale, scale_at
 from transferflow.training.state import LoopState
 
@@ -79,13 +79,12 @@ class _Run:
         self.arithmetic = arithmetic_of(job.settings, device)
         precision = self.arithmetic.precision
         logger.debug("training on %s in %s, %d threads", device, precision, torch.get_num_threads())
+        self.state = LoopState().going_on_in(precision)
         self.stepper = build_stepper(job, device, self.arithmetic)
         self.start, keep = keep_start(job.model, job.groups, job.freeze), job.checkpointing.keep
         self.checkpoints = Checkpoints(job.folder, fingerprint_of(job), keep, self.start)
-        settings = job.settings
-        self.criterion = Criterion(settings.metric, settings.lower_is_better, settings.patience)
+        self.criterion = Criterion(job.settings.metric, job.settings.lower_is_better, job.settings.patience)
         self.signals = StopSignals()
-        self.state = LoopState()
         self.whole = True
         self.ahead: Step | None = None
         self.clock = 0.0
@@ -284,8 +283,10 @@ class _Run:
 
     def _restore(self, found: Checkpoint) -> None:
         restore(found, self.job.model, self.stepper)
-        self.state = found.state
+        self.state = found.state.going_on_in(self.arithmetic.precision)
         logger.info("goes on after %s", self._place())
+        if self.state != found.state and found.state.precisions:
+            logger.warning("%s", describe_precisions(self.state.precisions))
 
     def _place(self) -> str:
         epochs, steps = self.state.place
@@ -295,4 +296,4 @@ class _Run:
         state = LoopState.from_json(self.job.ranks.share(self.state.to_json()))
         self.job.model.load_state_dict(self.checkpoints.load_best(state))
         self.job.model.to("cpu").to(memory_format=torch.contiguous_format).eval()
-        return build_result(self.job, state, self._phases(), self.arithmetic, self.device)
+        return build_result(self.job, state, self._phases(), self.device)

@@ -37,6 +37,14 @@ def describe_next_phase(planned: FreezeSchedule, phases: FreezeSchedule, phase: 
     return f"phase {at + 1} of {len(phases.phases)} begins with epoch {phase.first_epoch + 1}{why}"
 
 
+def describe_precisions(precisions: Sequence[str]) -> str:
+    """That a training goes on in another arithmetic than it had."""
+    return (
+        f"the training was computed in {precisions[-2]} so far, and goes on in {precisions[-1]}: "
+        "this device is of another kind; training.precision: fp32 is the same on all"
+    )
+
+
 def describe_micro_batch(images: int, *, trains_batch_norm: bool) -> str:
     """That batches are computed in parts, and what that changes."""
     norm = f"; batch norm sees at most {images} images at a time" if trains_batch_norm else ""
