@@ -131,7 +131,7 @@ def test_a_changed_line_and_the_last_run_are_told(build_spec, tmp_path):
     line = next(line for line in lines if line.startswith("evaluate"))
     assert "the model changed" in line
     assert "→" not in line
-    assert re.fullmatch(r"about \d+ s: the last run took \d+ s per epoch", fact(lines, "time"))
+    assert re.fullmatch(r"about \d+ s: the last run took \d+ s per epoch \(cpu, fp32\)", fact(lines, "time"))
 
 
 def test_devices_and_what_each_computes_are_told(build_spec, tmp_path):

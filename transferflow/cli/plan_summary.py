@@ -189,7 +189,7 @@ def _size(count: int) -> str:
 def _last_training(last: LastTraining, epochs: int) -> Iterator[tuple[str, str]]:
     if last.epoch_seconds is not None:
         each, all_ = _duration(last.epoch_seconds), _duration(epochs * last.epoch_seconds)
-        yield "time", f"about {all_}: the last run took {each} per epoch"
+        yield "time", f"about {all_}: the last run took {each} per epoch ({last.arithmetic})"
     if last.micro_batch is not None:
         yield (
             "memory",

@@ -16,10 +16,12 @@ class LastTraining:
     Attributes:
         epoch_seconds: Mean time of an epoch; `None` if nothing was trained.
         micro_batch: Most images of a batch that the GPU's memory had room for; `None`: a whole batch.
+        arithmetic: Where and in which arithmetic it was computed, such as `cpu, bf16`: what `auto` came to.
     """
 
     epoch_seconds: float | None = None
     micro_batch: int | None = None
+    arithmetic: str = ""
 
 
 def load_last_training(store: ArtifactStore, name: str) -> LastTraining:
@@ -37,6 +39,7 @@ def load_last_training(store: ArtifactStore, name: str) -> LastTraining:
         seconds = [float(row["seconds"]) for row in history["epochs"] if "seconds" in row]
         parts = history["micro_batch"]
         micro_batch = None if parts is None else int(parts)
+        arithmetic = f"{history['device']}, {history['precision']}"
     except (OSError, ValueError, KeyError, TypeError):
         return LastTraining()
-    return LastTraining(sum(seconds) / len(seconds) if seconds else None, micro_batch)
+    return LastTraining(sum(seconds) / len(seconds) if seconds else None, micro_batch, arithmetic)
