@@ -1,7 +1,9 @@
+import errno
 import gc
 import os
 import pickle
 import tempfile
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
@@ -52,6 +54,19 @@ def test_the_file_goes_with_its_owner(folder):
     gc.collect()
     assert list(folder.iterdir()) == []
     assert copy.table.equals(TABLE)  # what is mapped stays
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_where_no_file_can_be_written_the_table_itself_is_sent(folder, monkeypatch, number):
+    real = pa.OSFile
+    if number == errno.ENOSPC:
+        monkeypatch.setattr(pa, "OSFile", lambda _, mode: real("/dev/full", mode))
+    else:
+        monkeypatch.setattr(tempfile, "mkdtemp", Mock(side_effect=OSError(number, "quota")))
+    sent = pickle.dumps(MappedTable(TABLE))
+    assert list(folder.iterdir()) == []  # nothing half written fills the disk
+    monkeypatch.undo()
+    assert pickle.loads(sent).table.equals(TABLE)
 
 
 def test_what_a_killed_process_left_goes(folder):

@@ -2,7 +2,7 @@
 
 A process that starts as a fork reads the table where it lies. Nobody writes to those pages, as Arrow keeps
 no reference counts beside its values, so they stay shared. A process that starts anew would be sent a copy of
-its own; of a mapped file the kernel holds one for all.
+its own; of a mapped file the kernel holds one for all. Where no file can be written, it gets that copy.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from transferflow.logs import get_logger
 from transferflow.store.in_use import FolderInUse, unused
 
+logger = get_logger("store")
 _PREFIX, _INNER = "transferflow-table-", "table"
 _NEW_SECONDS = 60.0
 """A folder is in nobody's use for the first moment."""
@@ -35,29 +37,51 @@ class MappedTable:
         self._file: Path | None = None
         self._in_use: FolderInUse | None = None
 
-    def __reduce__(self) -> tuple[Callable[[Path], MappedTable], tuple[Path]]:
-        if self._file is None:
-            self._file = self._write()
+    def __reduce__(self) -> tuple[Callable[..., MappedTable], tuple[Path | bytes]]:
+        try:
+            self._file = self._file or self._write()
+        except OSError as error:  # a small `/tmp` that is full; memory is what it costs
+            logger.debug("a table is sent to a loader process, as no file takes it: %s", error)
+            sink = pa.BufferOutputStream()
+            _write_table(sink, self.table)
+            return _load_sent, (sink.getvalue().to_pybytes(),)
         return _load_mapped, (self._file,)
 
     def _write(self) -> Path:
         _sweep()
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX))  # which nobody else may write to
-        weakref.finalize(self, _remove, folder, os.getpid())
-        self._in_use = FolderInUse(folder / _INNER)
+        remove = weakref.finalize(self, _remove, folder, os.getpid())
         file = folder / _INNER / "table.arrow"
-        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, self.table.schema) as writer:
-            writer.write_table(self.table)  # uncompressed, or it could not be read where it is mapped
+        try:
+            self._in_use = FolderInUse(folder / _INNER)
+            with pa.OSFile(str(file), "wb") as sink:
+                _write_table(sink, self.table)
+        except OSError:
+            remove()
+            raise
         return file
 
 
-def _load_mapped(file: Path) -> MappedTable:
+def _write_table(sink: pa.NativeFile, table: pa.Table) -> None:
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)  # uncompressed, or it could not be read where it is mapped
+
+
+def _read_table(source: pa.NativeFile) -> pa.Table:
     # A loader process is one thread.
-    options = pa.ipc.IpcReadOptions(use_threads=False)
-    with pa.memory_map(str(file)) as source, pa.ipc.open_file(source, options=options) as reader:
-        found = MappedTable(reader.read_all())
+    with pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(use_threads=False)) as reader:
+        return reader.read_all()
+
+
+def _load_mapped(file: Path) -> MappedTable:
+    with pa.memory_map(str(file)) as source:
+        found = MappedTable(_read_table(source))
     found._file = file  # whose owner it is not
     return found
+
+
+def _load_sent(content: bytes) -> MappedTable:
+    return MappedTable(_read_table(pa.BufferReader(content)))
 
 
 def _remove(folder: Path, owner: int) -> None:
