@@ -187,7 +187,7 @@ def build_regression(task: RegressionTask, head: Head, evaluation: EvaluationSec
 
 def _unit(snapshot: DatasetSnapshot) -> tuple[float, float]:
     """Mean and standard deviation of the training images' numbers."""
-    numbers = [row.number for row in read_rows(snapshot, "train")]
+    numbers = read_rows(snapshot, "train").numbers()
     return float(np.mean(numbers)), float(np.std(numbers)) or 1.0
 
 

@@ -11,6 +11,7 @@ from transferflow.data.formats.mask_coding import index_coding
 from transferflow.data.formats.masks import MaskFiles
 from transferflow.data.loading.dataset import ImageDataset
 from transferflow.data.records import Box, Record
+from transferflow.data.snapshot.rows import Rows
 from transferflow.data.transforms.evaluation import build_eval_transform
 from transferflow.data.transforms.training import build_train_transform
 from transferflow.errors import DataError
@@ -54,7 +55,9 @@ def test_images_are_known_by_the_keys_of_all_versions(make):
     assert make(drawn, boxes=True).content_key((5, 0)) == f"{0:064x}:{sha([[], 640, 480])}"
 
 
-def test_targets_of_all_images(make):
+def test_targets_of_all_images(make, monkeypatch):
+    monkeypatch.delattr(Rows, "__iter__")  # no row is made whole for its labels
+    monkeypatch.delattr(Rows, "_made")
     several = make([Record("x", "x", labels=("b", "a")), Record("y", "y"), Record("z", "z", labels=("b",))])
     np.testing.assert_array_equal(several.class_sets(), [[1, 1], [0, 0], [0, 1]])
     one = make([Record("x", "x", labels=("b",)), Record("y", "y", labels=("a",))])

@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from transferflow.data.records import Box, Record
-from transferflow.data.snapshot.rows import Row
+from transferflow.data.snapshot.rows import COLUMNS, Row, Rows
+from transferflow.store.mapped import MappedTable
 
 RECORDS = [
     Record("a.png", "a.png", labels=("cat", "dog"), group="patient 1", split="train", source="labels.csv:2"),
@@ -61,6 +62,13 @@ def test_every_kind_of_truth_is_there(rows, expected):
     assert rows[4].number == -1.5
 
 
+def test_a_table_may_have_more_columns(rows, expected, tmp_path):
+    columns = {name: rows.column(name) for name in COLUMNS}
+    table = pa.table(columns | {"other": [0] * 5})
+    more = Rows(MappedTable(table), tmp_path / "root", (tmp_path,))
+    assert list(more) == [more[place] for place in range(5)] == expected
+
+
 def test_it_is_a_sequence(rows, expected):
     assert len(rows) == 5
     assert rows[-1] == rows[np.int64(4)] == expected[4]
@@ -101,6 +109,7 @@ def test_single_values_are_those_of_the_rows(rows, expected):
     assert rows.sizes() == [(480, 640)] * 5
     assert rows.box_counts() == [0, 0, 2, 0, 0]
     assert rows.column("labels") == [["cat", "dog"], [], [], [], ["-1.5"]]
+    assert rows[4:].numbers() == [-1.5]
 
 
 def test_nothing_can_be_written(rows):

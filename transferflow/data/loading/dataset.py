@@ -244,7 +244,7 @@ class ImageDataset(Dataset[Any]):
 
     def numbers(self) -> NDArray[np.float32]:
         """Number of each image, for data whose truth that is."""
-        return np.array([row.number for row in self.rows], np.float32)
+        return np.array(self.rows.numbers(), np.float32)
 
     def class_sets(self) -> NDArray[np.float32]:
         """Images x classes, 1 where an image carries the label."""

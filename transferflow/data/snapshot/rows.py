@@ -127,7 +127,7 @@ class Rows(Sequence[Row]):
         return len(self._shared.table)
 
     def __iter__(self) -> Iterator[Row]:
-        for batch in self._shared.table.to_batches(max_chunksize=_CHUNK):
+        for batch in self._shared.table.select(list(COLUMNS)).to_batches(max_chunksize=_CHUNK):
             yield from map(self._made, batch.to_pylist())
 
     @overload
@@ -172,6 +172,10 @@ class Rows(Sequence[Row]):
         """How many boxes each row has."""
         found: list[int] = pc.list_value_length(self._columns["boxes"]).to_pylist()
         return found
+
+    def numbers(self) -> list[float]:
+        """`Row.number` of each row."""
+        return [float(labels[0]) for labels in self.column("labels")]
 
     def column(self, name: str) -> list[Any]:
         """A field of each row by its name, but for lists in place of tuples."""
