@@ -1,5 +1,6 @@
 """Decisions that are taken in one place: what would take them again stands nowhere else."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -34,5 +35,17 @@ PLACES = {
 @pytest.mark.parametrize("text", PLACES)
 def test_it_is_decided_in_one_place(text):
     files = [file for folder in ("transferflow", "pipelines") for file in (ROOT / folder).rglob("*.py")]
-    found = {file.relative_to(ROOT).as_posix() for file in files if text in file.read_text("utf-8")}
+    found = {file.relative_to(ROOT).as_posix() for file in files if text in flat(file.read_text("utf-8"))}
     assert found == PLACES[text]
+
+
+def flat(code):
+    """The code on one line, however it was wrapped."""
+    return re.sub(r"\s+", " ", re.sub(r"([(\[{])\s+", r"\1", code))
+
+
+@pytest.mark.parametrize(
+    "code", ['[\n    sys.executable,\n    "-m",\n    name]', '[sys.executable, "-m", name]']
+)
+def test_a_list_over_several_lines_is_seen(code):
+    assert 'sys.executable, "-m"' in flat(code)
