@@ -25,6 +25,8 @@ from transferflow.data.transforms.evaluation import build_eval_transform
 from transferflow.data.transforms.training import build_train_transform
 from transferflow.errors import DataError
 from transferflow.spec.sections.augmentation import Augmentation
+from transferflow.training.distributed import orphans
+from transferflow.training.tracking import helper
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the system starts processes otherwise")
 SCRIPT = Path(__file__).with_name("unguarded.py")
@@ -37,6 +39,7 @@ SCRIPT = Path(__file__).with_name("unguarded.py")
         ("linux", [], True, "forkserver"),
         ("linux", ["QueueFeederThread", "QueueFeederThread-2"], False, "fork"),
         ("linux", ["filelock-lease-4711"], False, "fork"),
+        ("linux", ["transferflow-watch", "transferflow-read"], False, "fork"),
         ("linux", ["QueueFeederThread", "PrefectThread"], False, "forkserver"),
         ("darwin", [], False, "spawn"),
         ("win32", ["Thread-1"], False, "spawn"),
@@ -135,6 +138,43 @@ def test_batches_do_not_depend_on_how_processes_start(build):
             assert child._start_method == method
     assert sys.modules["__main__"] is main
     assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_how_processes_start_is_decided_when_they_do(build, monkeypatch):
+    loader = build("detection", "fork", 1)
+    early = build("detection", "forkserver", 1)
+    others = []
+
+    def decide(platform, threads, cuda):
+        others.append(threads)
+        return "spawn"
+
+    monkeypatch.setattr(starting, "decide_start_method", decide)
+    hold = threading.Event()
+    thread = threading.Thread(target=hold.wait, name="began meanwhile")
+    thread.start()
+    for asked in (loader, early):
+        asked.read([])
+    hold.set()
+    thread.join()
+    assert ["began meanwhile" in names for names in others] == [True, True]
+    contexts = [asked._loader.multiprocessing_context for asked in (loader, early)]
+    assert [context.get_start_method() for context in contexts] == ["spawn", "spawn"]
+    loader.read([])
+    assert len(others) == 2  # the processes of a loader are the same in every epoch
+
+
+def test_our_own_threads_are_known(monkeypatch):
+    hold, before = threading.Event(), set(threading.enumerate())
+    monkeypatch.setattr(orphans, "end_at_once", lambda: None)
+    orphans.end_with_parent(also=lambda: hold.wait() or True)
+    shipping = helper.Helper(["-c", "input()"])
+    shipping.start()
+    names = [thread.name for thread in set(threading.enumerate()) - before]
+    hold.set()
+    shipping.end(finished=True)
+    assert len(names) == 2
+    assert decide_start_method("linux", names, False) == "fork"
 
 
 def test_a_killed_process_is_told_in_the_same_words(build, monkeypatch):

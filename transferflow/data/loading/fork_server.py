@@ -21,10 +21,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import context, forkserver, popen_forkserver, reduction, resource_tracker, spawn, util
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from transferflow.data.loading.workers import GROUP_SIGNALS, describe_lost_server
 
 _ALWAYS = (__name__, "transferflow.data.loading.dataset", "albumentations")
+_IMPORTED_FROM = Path(__file__).parents[3]
 _WHERE_MET = ("cv2", "pydicom", "tifffile")
 """Imported where an image of their kind is met; the server imports those that this process has met."""
 _LEAKS = "ignore:resource_tracker:UserWarning"
@@ -37,15 +39,19 @@ _servers: dict[int, forkserver.ForkServer] = {}
 
 
 def begin_server() -> forkserver.ForkServer:
-    """The fork server of this process; the first call starts it, and waits for none of its imports."""
+    """The fork server of this process, which runs; who starts it waits for none of its imports.
+
+    The first call starts it, and so does the next one after it died (when memory is full, it may be killed).
+    """
     with _STARTING:
         if os.getpid() not in _servers:
-            server = forkserver.ForkServer()
-            server.set_forkserver_preload([*_ALWAYS, *(name for name in _WHERE_MET if name in sys.modules)])
-            with _told(), _deaf():
-                server.ensure_running()
-            _servers[os.getpid()] = server
-        return _servers[os.getpid()]
+            _servers[os.getpid()] = forkserver.ForkServer()
+            met = [name for name in _WHERE_MET if name in sys.modules]
+            _servers[os.getpid()].set_forkserver_preload([*_ALWAYS, *met])
+        server = _servers[os.getpid()]
+        with _told(), _deaf():
+            server.ensure_running()
+        return server
 
 
 @contextmanager
@@ -67,6 +73,7 @@ def _told() -> Iterator[None]:
     words = {
         # Python looks for modules in the current folder first, where a user's `queue.py` may lie.
         "PYTHONSAFEPATH": "1",
+        "PYTHONPATH": os.pathsep.join(_import_path()),
         "PYTHONWARNINGS": ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), _LEAKS))),
         "NO_ALBUMENTATIONS_UPDATE": "1",
     }
@@ -80,6 +87,22 @@ def _told() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _import_path() -> list[str]:
+    """Where the server looks for modules: where this process does, or it might be of other code.
+
+    multiprocessing hands that on from Python 3.13.1 on alone. What Python has added by itself, the folder of
+    the script and the current one, is left out, as is said above, unless this package is from there.
+    """
+    prepared = spawn.get_preparation_data("")
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    added = {Path(prepared["orig_dir"] or os.curdir).resolve()}
+    if script is not None:
+        added.add(Path(script).resolve().parent)
+    added.discard(_IMPORTED_FROM.resolve())
+    path = (entry for entry in prepared["sys_path"] if isinstance(entry, str))
+    return [entry for entry in path if Path(entry).resolve() not in added]
 
 
 class _Popen(popen_forkserver.Popen):

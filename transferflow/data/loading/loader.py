@@ -17,7 +17,7 @@ from transferflow.data.loading.dataset import ImageDataset, Key, RawBatch, build
 from transferflow.data.loading.order import EpochBatches, aspect_groups
 from transferflow.data.loading.seeds import derive_seed
 from transferflow.data.loading.shares import WHOLE, Share
-from transferflow.data.loading.starting import build_context
+from transferflow.data.loading.starting import begin_early, build_context
 from transferflow.data.loading.targets import Targets, targets_per_image
 from transferflow.data.loading.workers import decide_workers, describe_death, start_worker
 from transferflow.data.records import DatasetSnapshot, SplitName
@@ -75,13 +75,14 @@ class Loader:
             num_workers=workers,
             collate_fn=_as_it_is,
             worker_init_fn=start_worker if workers else None,
-            multiprocessing_context=build_context(_uses_cuda(device)) if workers else None,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",  # beside the training, in a thread of torch's loader
             # Without one it draws from the global generator, per epoch or once, as the workers have it: what
             # the model draws then (dropout, sampled boxes) would depend on them.
             generator=torch.Generator(),
         )
+        if workers:
+            begin_early(_uses_cuda(device))
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -126,6 +127,8 @@ class Loader:
         """
         self._begun = None
         self._chosen.batches = batches
+        if self.workers and self._loader.multiprocessing_context is None:  # the processes start now
+            self._loader.multiprocessing_context = build_context(_uses_cuda(self._device))
         return _checked(self._loader)
 
     def _reading(self, place: _Place) -> Iterator[RawBatch]:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 StartMethod = Literal["fork", "forkserver", "spawn"]
 _WITHOUT_FORKS = ("win32", "darwin")
 """Windows has none; what macOS brings along does not work in a fork."""
-_HARMLESS = ("QueueFeederThread", "filelock-lease-")
+_HARMLESS = ("QueueFeederThread", "filelock-lease-", "transferflow-watch", "transferflow-read")
 """How the names of threads begin that hold nothing which a loader process needs: those that send tasks to
-processes of another loader, and those that show that the owner of a key lives."""
+processes of another loader, those that show that the owner of a key lives, and those of `training` that see
+whether the parent lives and read what the tracking says."""
 _HIDING = threading.Lock()
 
 
@@ -43,29 +44,41 @@ def decide_start_method(platform: str, threads: Sequence[str], cuda: bool) -> St
     return "fork" if is_alone and not cuda else "forkserver"
 
 
-def build_context(cuda: bool) -> BaseContext:
-    """Build what starts the loader processes of a loader; a fork server begins to import at once.
+def begin_early(cuda: bool) -> None:
+    """Let a fork server begin to import, if one would be needed now; `build_context` decides again.
 
     Args:
         cuda: Whether this process uses CUDA or will.
     """
-    others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
-    method = decide_start_method(sys.platform, others, cuda)
+    if _start_method(cuda) == "forkserver":
+        from transferflow.data.loading.fork_server import begin_server  # Windows lacks what it is made of
+
+        begin_server()
+
+
+def build_context(cuda: bool) -> BaseContext:
+    """Build what starts the loader processes of a loader; to be called when they start, and no sooner.
+
+    Args:
+        cuda: Whether this process uses CUDA or will.
+    """
+    method = _start_method(cuda)
     match method:
         case "fork":
             return multiprocessing.get_context("fork")
         case "forkserver":
-            from transferflow.data.loading.fork_server import (  # Windows lacks what it is made of
-                ServerContext,
-                begin_server,
-            )
+            from transferflow.data.loading.fork_server import ServerContext
 
-            begin_server()
             return ServerContext()
         case "spawn":
             return _HiddenMainContext()
         case _:
             assert_never(method)
+
+
+def _start_method(cuda: bool) -> StartMethod:
+    others = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
+    return decide_start_method(sys.platform, others, cuda)
 
 
 class _HiddenMainProcess(SpawnProcess):

@@ -28,7 +28,8 @@ def end_with_parent(
         last()
         end_at_once()
 
-    threading.Thread(target=watch, daemon=True).start()
+    # By its name, `data.loading.starting` knows that it holds no lock.
+    threading.Thread(target=watch, name="transferflow-watch", daemon=True).start()
 
 
 def end_at_once() -> None:

@@ -56,9 +56,9 @@ class Helper:
             logger.warning("tracking: nothing is shown while the training goes on (%s)", error)
             return
         if self._process.stdout is not None:
-            self._reader = threading.Thread(
-                target=_collect, args=(self._process.stdout, self._said), daemon=True
-            )
+            # By its name, `data.loading.starting` knows that it holds no lock but that of the pipe.
+            told = (self._process.stdout, self._said)
+            self._reader = threading.Thread(target=_collect, name="transferflow-read", args=told, daemon=True)
             self._reader.start()
 
     def end(self, *, finished: bool) -> None:
