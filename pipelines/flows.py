@@ -13,6 +13,7 @@ import httpx
 from prefect import flow, runtime
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from transferflow.cpus import apply_thread_settings
 from transferflow.errors import TransferflowError
@@ -147,7 +148,10 @@ def run_flow(spec: Path, overrides: Sequence[str], context: RunContext) -> tuple
         TransferflowError: Whatever a stage raises.
         FlowError: If the Prefect server can't be reached.
     """
-    with plain_terminal(), reachable_server(context.server, meanwhile=_load_stages):
+    # A person waits for this run, and its lock tells whether it lives. Prefect's thread that sends heartbeats
+    # would be waited for at the end of it, up to a second; whoever asks for heartbeats gets them.
+    no_heartbeats = temporary_settings(set_defaults={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+    with plain_terminal(), no_heartbeats, reachable_server(context.server, meanwhile=_load_stages):
         outcomes = train(
             spec=str(spec),
             overrides=list(overrides),

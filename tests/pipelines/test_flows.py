@@ -1,6 +1,7 @@
 import json
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -18,6 +19,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY as FREQUENCY
+from transferflow.pipelines import flows
 from transferflow.pipelines.flows import run_flow, train
 from transferflow.pipelines.own_server import own_server
 from transferflow.pipelines.server import check_health
@@ -160,6 +163,17 @@ def test_a_server_that_is_not_there_is_said_in_words(project, url):
         pytest.raises(FlowError, match=r"refused or did not answer(?s:.*)--no-prefect|prefect server start"),
     ):
         run_flow(SPEC, [], RunContext(project / "home"))
+
+
+@pytest.mark.parametrize(("asked", "expected"), [({}, None), ({FREQUENCY: 60}, 60)])
+def test_a_run_from_the_command_line_sends_no_heartbeats_unless_asked(tmp_path, monkeypatch, asked, expected):
+    """Its end would wait for the thread that sends them."""
+    seen = []
+    monkeypatch.setattr(flows, "reachable_server", lambda folder, meanwhile: nullcontext())
+    monkeypatch.setattr(flows, "train", lambda **inputs: seen.append(FREQUENCY.value()) or [])
+    with temporary_settings(asked):
+        run_flow(SPEC, [], RunContext(tmp_path))
+    assert seen == [expected]
 
 
 def test_its_parameters_can_be_typed_in_the_ui():
