@@ -27,6 +27,7 @@ from transferflow.stages.outcome import StageName, StageOutcome
 
 from .events import emit_verdict
 from .logs import logs_sent_to_server, plain_terminal
+from .own_run import own_deployment_id
 from .project import require_pinned
 from .run_lock import alive
 from .server import reachable_server
@@ -85,10 +86,10 @@ def train(
         if is_trial:
             trial = f"registration.model={trial_name(loaded)}"
             loaded = load_spec(Path(spec), [*(overrides or ()), trial])
-        if runtime.deployment.id is not None:
+        if own_deployment_id() is not None:
             loaded = as_deployed(loaded)
         context = build_context(Path(home) if home else None, tracking_uri, offline, wait, verify)
-        context = replace(context, apart=runtime.deployment.id is not None)
+        context = replace(context, apart=own_deployment_id() is not None)
         with logs_sent_to_server(), alive(context.home):
             outcomes = _run_stages(loaded, context, is_trial)
     except TransferflowError as error:
@@ -107,7 +108,7 @@ def _publish(name: str, outcomes: Sequence[Reference]) -> None:
 
 def is_changed_run(overrides: Sequence[str]) -> bool:
     """Whether this is a deployment's run with other overrides than the deployment was made with."""
-    deployment_id: str | None = runtime.deployment.id
+    deployment_id = own_deployment_id()
     if deployment_id is None:
         return False
     with get_client(sync_client=True) as client:
@@ -125,7 +126,7 @@ def _run_stages(spec: ExperimentSpec, context: RunContext, is_trial: bool) -> li
     from transferflow.stages.refresh.turn import remember
     from transferflow.stages.run import walk_stages
 
-    is_deployed = runtime.deployment.id is not None
+    is_deployed = own_deployment_id() is not None
     with ExitStack() as held:
 
         def run(stage: StageName, before: tuple[Reference, ...]) -> Reference:

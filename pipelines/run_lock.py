@@ -14,6 +14,8 @@ from prefect import runtime
 
 from transferflow.store.locks import KeyLock
 
+from .own_run import own_deployment_id
+
 _STAGE = "run"
 
 
@@ -34,7 +36,7 @@ def alive(home: Path) -> Iterator[None]:
     A second engine of the same run, started because one death was reported twice, waits for the first.
     """
     run_id: str | None = runtime.flow_run.id
-    if run_id is None or runtime.deployment.id is None:
+    if run_id is None or own_deployment_id() is None:
         yield
         return
     with run_lock(home, run_id).hold():

@@ -1,7 +1,6 @@
 """What a run of a deployment trains on, which its spec says for one by hand otherwise."""
 
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -17,7 +16,7 @@ def test_a_deployed_run_trains_on_the_gpus_that_it_takes_and_in_a_process_of_its
     path, seen = tmp_path / "spec.yaml", []
     document = build_spec(deployment={"gpus": 2}).model_dump(mode="json", exclude_unset=True)
     path.write_text(yaml.safe_dump(document))
-    monkeypatch.setattr(flows, "runtime", SimpleNamespace(deployment=SimpleNamespace(id=deployment_id)))
+    monkeypatch.setattr(flows, "own_deployment_id", lambda: deployment_id)
     monkeypatch.setattr(flows, "is_changed_run", lambda overrides: False)
     monkeypatch.setattr(flows, "logs_sent_to_server", nullcontext)
     monkeypatch.setattr(flows, "alive", lambda home: nullcontext())
