@@ -82,6 +82,7 @@ def test_the_same_set_is_mapped_over_dask(expected, small_shards, tmp_path, monk
 
 @pytest.mark.slow
 def test_a_scheduler_that_is_not_there(small_shards, project, tmp_path, monkeypatch, client):
+    pytest.importorskip("distributed")  # its settings would go with the block, if it were loaded in it
     dask = pytest.importorskip("dask")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
