@@ -116,10 +116,8 @@ class SplitPredictions:
     def restrict_to(self, images: Iterable[str]) -> SplitPredictions:
         """Those on some of the images alone."""
         only = frozenset(images)
-        table = self.table.filter(
-            pa.array([image in only for image in self.table["id"].to_pylist()], pa.bool_())
-        )
-        return replace(self, table=table, only=only)
+        counts = pa.array([image in only for image in self.table["id"].to_pylist()], pa.bool_())
+        return replace(self, table=self.table.filter(counts), only=only)
 
 
 @dataclass(frozen=True)

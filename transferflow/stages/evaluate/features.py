@@ -87,7 +87,7 @@ def _of_split(
     kept = set(range(len(rows)) if split == "test" else pick_evenly(range(len(rows)), MOST_IMAGES))
     logger.info("evaluate: features of %d %s images for the baselines", len(rows), split)
     settings = loop_settings(spec)
-    frozen, cached = build_frozen_part(model, settings, images.loader), None
+    frozen, cached = build_frozen_part(settings, images.loader), None
     if cache_setting(spec) != "off":
         cached = CachedLoader(
             images.loader, activation_room(spec, context), frozen, views=1, lasts=lambda _: 2

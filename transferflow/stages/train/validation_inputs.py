@@ -115,7 +115,7 @@ def build_validation_inputs(
     arithmetic = arithmetic_of(settings, device)
     if images.loader.keeps_shape:
         return ValidationInputs(images, model, None, None, arithmetic, device)
-    frozen, cached = build_frozen_part(model, settings, images.loader), None
+    frozen, cached = build_frozen_part(settings, images.loader), None
     if setting != "off":
         cached = CachedLoader(images.loader, room, frozen, views=1, lasts=lambda epoch: longest)
     return ValidationInputs(images, model, frozen, cached, arithmetic, device)

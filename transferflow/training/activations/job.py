@@ -47,7 +47,7 @@ def cache_activations(job: TrainJob, images: Loader, room: Room, setting: Settin
     """
     if images.keeps_shape:
         return job
-    frozen = build_frozen_part(job.model, job.settings, images)
+    frozen = build_frozen_part(job.settings, images)
 
     def losses(model: nn.Module, batch: Batch) -> Losses:
         with frozen.ready(model, batch):
@@ -61,7 +61,7 @@ def cache_activations(job: TrainJob, images: Loader, room: Room, setting: Settin
     return replace(job, train_loader=_Epochs(job.model, images, cached), losses=losses)
 
 
-def build_frozen_part(model: nn.Module, settings: LoopSettings, images: Loader) -> FrozenPart:
+def build_frozen_part(settings: LoopSettings, images: Loader) -> FrozenPart:
     """What a model is to compute of a loader's images without being trained."""
     device = pick_device(settings.device)
     return FrozenPart(images.shape, arithmetic_of(settings, device), device)
