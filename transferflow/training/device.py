@@ -11,7 +11,7 @@ import torch
 
 from transferflow.errors import PlanError
 from transferflow.text import counted
-from transferflow.training.depthwise import DepthwiseInBf16
+from transferflow.training.cpu_convolutions import CpuConvolutions
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -40,7 +40,7 @@ class Arithmetic:
             if self.autocast_dtype is not None:
                 block.enter_context(torch.autocast(device.type, self.autocast_dtype))
             if self.precision == "bf16" and device.type == "cpu":
-                block.enter_context(DepthwiseInBf16())
+                block.enter_context(CpuConvolutions())
             yield
 
 

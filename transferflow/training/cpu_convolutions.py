@@ -1,8 +1,12 @@
-"""Depthwise convolutions in bf16 on a CPU: forward in bf16, gradients in fp32.
+"""Convolutions in bf16 on a CPU, whose gradients are better taken in fp32: forward in bf16 all the same.
 
-oneDNN has no kernel of its own for most of their gradients in bf16: in EfficientNet-Lite0 they took four
-times as long as in fp32, and more than all other layers of a step together. With theirs in fp32 a step in
-bf16 takes about half of one in fp32.
+**Depthwise ones, for speed.** oneDNN has no kernel of its own for most of their gradients in bf16: in
+EfficientNet-Lite0 they took four times as long as in fp32, and more than all other layers of a step
+together. With theirs in fp32 a step in bf16 takes about half of one in fp32.
+
+**Those that step beyond their images, for right numbers.** Where the images are narrower than the stride,
+its bf16 kernel for the gradient of the weights reads memory that nothing was written to (torch 2.15; not in
+fp32, nor with wider images): `benchmarks/cpu_convolutions.py` shows where.
 """
 
 from __future__ import annotations
@@ -28,10 +32,13 @@ class _Convolution(NamedTuple):
     groups: int = 1
 
     @property
-    def is_depthwise(self) -> bool:
-        """Whether it has a group per channel, and padding in numbers."""
-        channels = self.input.shape[1] if self.input.ndim == 4 else 1
-        return self.groups == channels > 1 and not isinstance(self.padding, str)
+    def wants_fp32_gradients(self) -> bool:
+        """Whether those in bf16 are slow (a group per channel), or wrong (steps wider than the images)."""
+        if self.input.ndim != 4 or isinstance(self.padding, str):
+            return False
+        is_depthwise = self.groups == self.input.shape[1] > 1
+        sizes, steps = self.input.shape[-2:], _pair(self.stride)
+        return is_depthwise or any(size < step for size, step in zip(sizes, steps, strict=True))
 
     @property
     def is_in_bf16(self) -> bool:
@@ -41,8 +48,8 @@ class _Convolution(NamedTuple):
         return is_asked and self.input.dtype in kinds and self.weight.dtype in kinds
 
 
-class DepthwiseInBf16(TorchFunctionMode):
-    """A block in which autocast computes in bf16, and depthwise convolutions take their gradients in fp32.
+class CpuConvolutions(TorchFunctionMode):
+    """A block in which autocast computes in bf16 on a CPU, and gradients come from fp32 where that is better.
 
     What the forward pass gives is what autocast alone gives.
     """
@@ -54,18 +61,18 @@ class DepthwiseInBf16(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - torch's protocol: whatever the function gives
-        """Call a function of torch, depthwise convolutions in our own way."""
+        """Call a function of torch, some convolutions in our own way."""
         named = kwargs or {}
         if func is torch.conv2d:
             asked = _Convolution(*args, **named)
-            if asked.is_depthwise and asked.is_in_bf16:
-                apply: Any = _Depthwise.apply  # torch has no types here
+            if asked.is_in_bf16 and asked.wants_fp32_gradients:
+                apply: Any = _Fp32Gradients.apply  # torch has no types here
                 return apply(*asked)
         return func(*args, **named)
 
 
-class _Depthwise(torch.autograd.Function):
-    """A depthwise convolution, see above."""
+class _Fp32Gradients(torch.autograd.Function):
+    """A convolution in bf16 with gradients in fp32, see above."""
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:  # noqa: ANN401 - torch's protocol
@@ -96,4 +103,5 @@ class _Depthwise(torch.autograd.Function):
 
 
 def _pair(value: int | Sequence[int] | str) -> tuple[int, ...]:
-    return (value, value) if isinstance(value, int) else tuple(int(n) for n in value)
+    numbers = (value,) if isinstance(value, int) else tuple(int(n) for n in value)
+    return numbers * 2 if len(numbers) == 1 else numbers
