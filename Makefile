@@ -5,8 +5,9 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 comma := ,
 EXTRAS := clip$(comma)dask$(comma)demo$(comma)dev$(comma)dicom$(comma)export$(comma)heif$(comma)postgres$(comma)s3$(comma)serve$(comma)tensorboard
-# One thread per test process: the tests run in parallel processes.
-TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 NO_ALBUMENTATIONS_UPDATE=1
+# One thread per test process: the tests run in parallel processes. Memory that nothing was written to holds
+# large numbers (glibc), so that a kernel which reads some fails each time, and not once in many runs.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 MALLOC_PERTURB_=1 NO_ALBUMENTATIONS_UPDATE=1
 # uv is fast; pip is the fallback where an index is set up for pip alone. Imports are compiled here, as pip
 # does, and not during the first run.
 define install
