@@ -32,12 +32,12 @@ def work(job: Mapping[str, Any], ranks: Ranks) -> None:
     from torch import nn
 
     from transferflow.data.loading.batch import Batch
-    from transferflow.training.device import decide_arithmetic, has_bf16, pick_device
+    from transferflow.training.device import computes_bf16_fast, decide_arithmetic, pick_device
     from transferflow.training.loop.stepper import Stepper
 
     device = pick_device(job["device"])
     model = timm.create_model(job["model"], num_classes=10).to(device).train()
-    arithmetic = decide_arithmetic("auto", device, bf16=has_bf16(device))
+    arithmetic = decide_arithmetic("auto", device, bf16=computes_bf16_fast(device))
     model.to(memory_format=arithmetic.memory_format)
     optimizer = torch.optim.AdamW(model.parameters())
 

@@ -39,6 +39,7 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.prepare import prepare
 from transferflow.stages.split_images import build_split_images, eval_transform_of
 from transferflow.stages.train.job import build_training_images, compile_job
+from transferflow.stages.train.settings import loop_settings
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_parts, build_task
 from transferflow.training.job import TrainJob
@@ -113,7 +114,10 @@ def build_job(spec: ExperimentSpec, home: Path, folder: Path) -> TrainJob:
     shown = build_split_images(spec, snapshot, "val", transform, context.decoded_images)
     images = build_training_images(spec, shown, context.decoded_images)
     plan = compile_training_plan(spec, parts)
-    return compile_job(spec, task, parts, plan, images, context=context, folder=folder, hooks=())
+    settings = loop_settings(spec)
+    return compile_job(
+        spec, task, parts, plan, images, settings=settings, context=context, folder=folder, hooks=()
+    )
 
 
 def wait(device: str) -> None:

@@ -7,7 +7,14 @@ import sys
 import pytest
 
 from transferflow import cpus
-from transferflow.cpus import cpu_quota, decide_thread_settings, own_cpus, shared_out, usable_cpus
+from transferflow.cpus import (
+    cpu_quota,
+    decide_thread_settings,
+    describe_cpu,
+    own_cpus,
+    shared_out,
+    usable_cpus,
+)
 
 
 def write(root, files):
@@ -86,3 +93,11 @@ def test_the_command_says_it_before_torch_is_loaded():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert found.stdout.splitlines()[-1] == "1000"
+
+
+def test_a_cpu_is_told_from_another_one_by_name_and_abilities(tmp_path):
+    first = "processor\t: 0\nmodel name\t: A CPU\ncpu MHz\t\t: 2000.1\nflags\t\t: fpu amx_bf16\n"
+    (tmp_path / "cpuinfo").write_text(f"{first}\nprocessor\t: 1\nmodel name\t: A CPU\n")
+    assert describe_cpu(tmp_path / "cpuinfo") == "model name\t: A CPU; flags\t\t: fpu amx_bf16"
+    assert describe_cpu(tmp_path / "none")
+    assert describe_cpu() == describe_cpu()

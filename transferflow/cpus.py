@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ _THREADS, _SPINS, _WAITING = "OMP_NUM_THREADS", "GOMP_SPINCOUNT", "OMP_WAIT_POLI
 _TOGETHER = "LOCAL_WORLD_SIZE"
 _OURS = "TRANSFERFLOW_THREADS"
 """Holds the number of threads that was chosen here, so that nobody takes it for the user's wish."""
+_CPU_FACTS = ("vendor_id", "model", "model name", "flags", "CPU implementer", "CPU part", "Features")
+"""Lines of `/proc/cpuinfo` that tell one kind of CPU from another."""
 _SPIN_COUNT = "1000"
 """How often a thread that waits for others looks again before it sleeps; `benchmarks/threads.py` measures it.
 
@@ -68,6 +71,19 @@ def _quotas(folder: Path) -> Iterator[float]:
             yield int(quota) / int(period)
     except (OSError, ValueError, ZeroDivisionError):
         return
+
+
+def describe_cpu(cpuinfo: Path = PROC / "cpuinfo") -> str:
+    """Name and abilities of the CPU, as far as the system tells.
+
+    Args:
+        cpuinfo: Where Linux tells.
+    """
+    try:
+        first = cpuinfo.read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    return "; ".join(line for line in first if line.partition(":")[0].strip() in _CPU_FACTS)
 
 
 def apply_thread_settings() -> None:

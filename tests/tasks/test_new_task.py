@@ -21,6 +21,7 @@ from transferflow.models.classifier import ImageClassifier
 from transferflow.stages.context import RunContext
 from transferflow.stages.split_images import build_split_images, eval_transform_of
 from transferflow.stages.train.job import build_training_images, compile_job
+from transferflow.stages.train.settings import loop_settings
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.alignment import align_same
 from transferflow.tasks.base import EpochMeasure, ImagePredictions, SplitPredictions, VisionTask
@@ -141,6 +142,7 @@ def test_a_task_that_nobody_knows_trains_predicts_and_is_compared(setting, tmp_p
         parts,
         compile_training_plan(spec, parts),
         build_training_images(spec, images["val"], tmp_path / "cache"),
+        settings=loop_settings(spec),
         context=RunContext(tmp_path / "home"),
         folder=tmp_path / "work",
         hooks=(),

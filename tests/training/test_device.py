@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from transferflow.errors import PlanError
-from transferflow.training.device import check_devices, decide_arithmetic, pick_device
+from transferflow.training.device import (
+    check_devices,
+    computes_bf16_fast,
+    decide_arithmetic,
+    is_slow_at_bf16,
+    pick_device,
+)
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
@@ -19,6 +25,22 @@ CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 )
 def test_auto_is_a_fixed_rule(device, bf16, expected):
     assert decide_arithmetic("auto", device, bf16=bf16).precision == expected
+
+
+@pytest.mark.parametrize(
+    ("abilities", "fast"),
+    [
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, True),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": False}, False),
+        ({}, False),
+    ],
+)
+def test_bf16_is_fast_where_its_instructions_are(monkeypatch, abilities, fast):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities, raising=False)
+    assert computes_bf16_fast(CPU) is fast
+    assert is_slow_at_bf16(abilities) is (abilities.get("cpu_name") == "Intel Xeon" and not fast)
 
 
 @pytest.mark.parametrize("device", [CPU, CUDA])

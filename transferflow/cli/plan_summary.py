@@ -15,6 +15,7 @@ from transferflow.stages.plan.compile import Plan
 from transferflow.stages.plan.last_training import LastTraining
 from transferflow.text import counted
 from transferflow.training.job import FreezePhase
+from transferflow.training.precision import Choice
 
 _RATES = 4
 """Different rates that are named one by one; of more, the first and the last."""
@@ -35,6 +36,8 @@ def plan_facts(plan: Plan) -> Iterator[tuple[str, str]]:
         yield "devices", f"{devices}, {share} images of each batch on each"
     if names := decide_baselines(plan.spec):
         yield "baselines", _baselines(names, plan)
+    if plan.will_train and plan.precision is not None:
+        yield "precision", _precision(plan.precision)
     if plan.will_train:
         yield from _last_training(plan.last, plan.spec.training.epochs)
 
@@ -184,6 +187,13 @@ def _size(count: int) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{max(1, count // 1000)} KB"
+
+
+def _precision(choice: Choice) -> str:
+    """What is computed in, and why."""
+    share = choice.share if choice.precision == "bf16" else 1 / choice.share
+    other = "fp32" if choice.precision == "bf16" else "bf16"
+    return f"{choice.precision}: {share:.2f} of the time of {other} in a trial on this machine"
 
 
 def _last_training(last: LastTraining, epochs: int) -> Iterator[tuple[str, str]]:

@@ -70,6 +70,11 @@ class RunContext:
         """Folder of what plans have found out of models, which all runs share."""
         return self.home / "cache" / "models"
 
+    @property
+    def precisions(self) -> Path:
+        """Folder of what trials of precisions have measured, which all runs share."""
+        return self.home / "cache" / "precisions"
+
     def points(self, train_key: str) -> Path:
         """Folder of what a training tells those who watch it, until it is registered."""
         return self.home / "tracking" / "train" / train_key

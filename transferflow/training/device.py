@@ -110,13 +110,35 @@ def check_devices(count: int, asked: str, device: torch.device, gpus: int, sync_
         )
 
 
-def has_bf16(device: torch.device) -> bool:
+def computes_bf16(device: torch.device) -> bool:
     """Whether the device computes bf16 itself: CUDA from Ampere on, x86 with AVX-512 BF16 or AMX."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    ask = getattr(torch.cpu, "get_capabilities", None)  # torch >= 2.10
-    found: Mapping[str, object] = ask() if ask is not None else {}
+    found = _cpu_abilities()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def computes_bf16_fast(device: torch.device) -> bool:
+    """Whether bf16 takes less time than fp32 there, as a rule: not on Intel's CPUs without AMX.
+
+    Their instruction for it (`vdpbf16ps`) computes less in a second than those of fp32 do.
+    """
+    is_slow = device.type == "cpu" and is_slow_at_bf16(_cpu_abilities())
+    return computes_bf16(device) and not is_slow
+
+
+def is_slow_at_bf16(abilities: Mapping[str, object]) -> bool:
+    """Whether a CPU computes bf16 no faster than fp32.
+
+    Args:
+        abilities: As `torch.cpu.get_capabilities` tells them.
+    """
+    return "Intel" in str(abilities.get("cpu_name")) and not abilities.get("amx_bf16")
+
+
+def _cpu_abilities() -> Mapping[str, object]:
+    ask = getattr(torch.cpu, "get_capabilities", None)  # torch >= 2.10
+    return {} if ask is None else ask()
 
 
 def decide_arithmetic(
@@ -124,14 +146,15 @@ def decide_arithmetic(
 ) -> Arithmetic:
     """Choose precision and memory layout by rules that `benchmarks/precision.py` measured.
 
-    `auto` is bf16 where the device has it, else fp32. Images and convolutions are laid out channels last: on
-    a CPU 0.58 to 0.98 of the time in fp32. Apple's GPU, which was not measured, computes in fp32 and in
-    PyTorch's own layout.
+    `auto` is bf16 where the device computes it fast, else fp32; for a long training on a CPU a trial has
+    chosen before (`precision_trial`). Images and convolutions are laid out channels last: on a CPU 0.58 to
+    0.98 of the time in fp32. Apple's GPU, which was not measured, computes in fp32 and in PyTorch's own
+    layout.
 
     Args:
         setting: What the spec says.
         device: Where to train.
-        bf16: See `has_bf16`.
+        bf16: See `computes_bf16_fast`.
 
     Raises:
         PlanError: If the device can't do what is asked for.

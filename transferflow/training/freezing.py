@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, assert_never
 
 from torch import nn
@@ -149,3 +150,24 @@ def _is_frozen(module: nn.Module, frozen: Collection[int]) -> bool | None:
             if is_frozen:
                 child.eval()
     return all(found) if found else None
+
+
+def busiest_phase(groups: Sequence[LayerGroup], phases: Sequence[FreezePhase]) -> int:
+    """Number of the phase in which the most trains, the first of them."""
+    sizes = {group.name: len(group.parameters) for group in groups}
+    trained = [sum(n for name, n in sizes.items() if name not in phase.frozen) for phase in phases]
+    return trained.index(max(trained))
+
+
+@contextmanager
+def as_it_was(model: nn.Module) -> Iterator[None]:
+    """Put modes and what wants a gradient back after the block."""
+    modes: Sequence[tuple[nn.Module, bool]] = [(module, module.training) for module in model.modules()]
+    wants = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, wanted in wants:
+            parameter.requires_grad_(wanted)

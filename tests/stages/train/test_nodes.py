@@ -75,8 +75,8 @@ def test_other_settings_that_are_in_no_key_are_refused_too(run):
 def test_a_node_that_computes_in_another_arithmetic_is_refused(run, monkeypatch):
     """`precision: auto` is what a CPU has; gradients of two kinds would be added up without a word."""
     _, join = run
-    has_bf16 = build.has_bf16(torch.device("cpu"))
-    monkeypatch.setattr(build, "has_bf16", lambda device: not has_bf16)
+    is_fast = build.computes_bf16_fast(torch.device("cpu"))
+    monkeypatch.setattr(build, "computes_bf16_fast", lambda device: not is_fast)
     with pytest.raises(PlanError, match="another machine or version") as caught:
         join()
     assert "precision: " in str(caught.value)

@@ -16,6 +16,7 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.prepare import prepare
 from transferflow.stages.split_images import build_split_images, eval_transform_of
 from transferflow.stages.train.job import build_training_images, compile_job
+from transferflow.stages.train.settings import loop_settings
 from transferflow.stages.train.stage import train
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_parts, build_task
@@ -107,8 +108,9 @@ def build_steps(build_squares_spec, tmp_path):
         shown = build_split_images(spec, snapshot, "val", transform, context.decoded_images)
         images = build_training_images(spec, shown, context.decoded_images)
         plan, folder = compile_training_plan(spec, parts), tmp_path / "work"
+        task, settings = build_task(spec), loop_settings(spec)
         job = compile_job(
-            spec, build_task(spec), parts, plan, images, context=context, folder=folder, hooks=()
+            spec, task, parts, plan, images, settings=settings, context=context, folder=folder, hooks=()
         )
         device = torch.device("cuda")
         stepper = build_stepper(job, device, arithmetic_of(job.settings, device))

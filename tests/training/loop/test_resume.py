@@ -89,10 +89,10 @@ def test_interrupted_and_resumed_in_bf16(build_job, tmp_path):
 def test_another_arithmetic_is_told(build_job, monkeypatch, caplog, second, told):
     """`auto` is what the device computes: a training may go on on one that computes otherwise."""
     auto = SETTINGS | {"precision": "auto"}
-    monkeypatch.setattr("transferflow.training.loop.build.has_bf16", lambda device: True)
+    monkeypatch.setattr("transferflow.training.loop.build.computes_bf16_fast", lambda device: True)
     with pytest.raises(InterruptedRunError):
         train(build_job(settings=auto, hooks=[StopAt(1)]))
-    monkeypatch.setattr("transferflow.training.loop.build.has_bf16", lambda device: second)
+    monkeypatch.setattr("transferflow.training.loop.build.computes_bf16_fast", lambda device: second)
     assert train(build_job(settings=auto)).precision == told
     assert ("in bf16 so far, and goes on in fp32" in caplog.text) is not second
 

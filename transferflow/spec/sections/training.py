@@ -52,7 +52,8 @@ class Training(Section):
     batch_size: Count = 32
     """Images per optimizer step."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the forward pass; `auto`: bf16 where the device has it, else fp32."""
+    """Arithmetic of the forward pass; `auto`: bf16 where that takes less time, by a rule or, before a long
+    training on a CPU, by a trial of both; else fp32."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to train; `auto`: CUDA, else Apple's GPU, where there is one; never part of a stage's key."""
     devices: Annotated[Count, Field(le=1024)] | None = None

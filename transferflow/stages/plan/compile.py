@@ -36,7 +36,9 @@ from transferflow.stages.plan.warnings import collect_warnings
 from transferflow.stages.slices import read_slices, require_known_slices
 from transferflow.stages.train.key import complete_train_inputs
 from transferflow.stages.train.layers import TrainingPlan
+from transferflow.stages.train.precision import known_precision
 from transferflow.store import ArtifactStore, digest
+from transferflow.training.precision import Choice
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Plan:
         training: Freeze state and rates per layer group.
         caches: What each phase computes once; nothing where training is reused.
         last: What the spec's last training took.
+        precision: What `training.precision: auto` comes to by a trial; `None`: it was not tried here.
         resolved: Every default that was taken, and what `auto` came to, by key path.
         warnings: What a careful colleague would point out.
     """
@@ -87,6 +90,7 @@ class Plan:
     training: TrainingPlan
     caches: tuple[PhaseCache, ...]
     last: LastTraining
+    precision: Choice | None
     resolved: Mapping[str, Any]
     warnings: tuple[str, ...]
 
@@ -104,6 +108,7 @@ class Plan:
             "left_out": self.left_out,
             "epoch_seconds": self.last.epoch_seconds,
             "micro_batch": self.last.micro_batch,
+            "precision": None if self.precision is None else asdict(self.precision),
             "layers": [asdict(row) for row in self.training.rows],
             "phases": [
                 {"first_epoch": p.first_epoch, "frozen": sorted(p.frozen), "lr_scale": p.lr_scale}
@@ -152,6 +157,7 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
         training=facts.training,
         caches=plan_caches(spec, facts, images) if will_train else (),
         last=load_last_training(context.store, spec.name),
+        precision=known_precision(spec, context, images["train"], images["val"]),
         resolved=facts.resolved,
         warnings=collect_warnings(spec, facts, images, will_train),
     )

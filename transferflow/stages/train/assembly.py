@@ -13,6 +13,7 @@ from transferflow.stages.split_images import build_split_images, eval_transform_
 from transferflow.stages.train.head_start import apply_head_start
 from transferflow.stages.train.job import TrainingImages, build_training_images, compile_job
 from transferflow.stages.train.layers import TrainingPlan
+from transferflow.stages.train.settle import settle_settings
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_parts, build_task
 from transferflow.training.hooks import build_hook
@@ -77,12 +78,15 @@ def assemble(given: FitInputs, ranks: Ranks) -> Assembly:
     plan = compile_training_plan(spec, parts)
     with ranks.in_turn():
         images = build_training_images(spec, validation, context.decoded_images, ranks)
+    settings = settle_settings(spec, task, parts, plan, images, context=context, ranks=ranks)
+    with ranks.in_turn():
         job = compile_job(
             spec,
             task,
             parts,
             plan,
             images,
+            settings=settings,
             context=context,
             folder=given.work,
             hooks=[build_hook(context.interactive)] if ranks.rank == 0 else (),

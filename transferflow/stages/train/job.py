@@ -16,7 +16,6 @@ from transferflow.stages.train.layers import TrainingPlan
 from transferflow.stages.train.settings import (
     cache_setting,
     checkpointing,
-    loop_settings,
     optimizer_settings,
 )
 from transferflow.stages.train.validation import build_validation
@@ -24,7 +23,7 @@ from transferflow.stages.train.validation_inputs import build_validation_inputs
 from transferflow.tasks.base import ModelParts, VisionTask
 from transferflow.training.activations.job import cache_activations
 from transferflow.training.activations.room import Room
-from transferflow.training.job import Hook, TrainJob
+from transferflow.training.job import Hook, LoopSettings, TrainJob
 from transferflow.training.ranks import ALONE, Ranks
 
 
@@ -67,14 +66,15 @@ def compile_job(
     plan: TrainingPlan,
     images: TrainingImages,
     *,
+    settings: LoopSettings,
     context: RunContext,
     folder: Path,
     hooks: Sequence[Hook],
     ranks: Ranks = ALONE,
 ) -> TrainJob:
-    """Bind model, loaders, loss, rates and freeze schedule into a job."""
+    """Bind model, loaders, loss, rates, freeze schedule and settings (see `settle_settings`) into a job."""
     validation = images.validation
-    settings, room, setting = loop_settings(spec), activation_room(spec, context), cache_setting(spec)
+    room, setting = activation_room(spec, context), cache_setting(spec)
     shown = build_validation_inputs(validation, parts.model, plan.freeze, settings, room, setting)
     losses = task.build_losses(validation.snapshot)
     measure = task.build_measure(validation.snapshot, validation.loader.dataset.rows, settings.metric)

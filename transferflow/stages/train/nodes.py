@@ -28,7 +28,7 @@ from transferflow.stages.train.key import TrainInputs, complete_train_inputs
 from transferflow.stages.train.settings import loop_settings
 from transferflow.stages.train.spread import hand_over, plan_launch
 from transferflow.store import digest, write_atomic
-from transferflow.training.device import pick_device
+from transferflow.training.device import computes_bf16, pick_device
 from transferflow.training.distributed.launch_nodes import launch_as_joiner, launch_as_owner
 from transferflow.training.distributed.nodes import Joiner, Owner
 from transferflow.training.loop.build import arithmetic_of
@@ -120,6 +120,7 @@ def _surroundings(spec: ExperimentSpec, count: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "kind of device": device.type,
         "precision": arithmetic_of(loop_settings(spec), device).precision,
+        "computes bf16": spec.training.precision != "auto" or computes_bf16(device),
         "training": {"on_nan": spec.training.on_nan, "activation_cache": _cache(spec)},
     }
 

@@ -11,18 +11,19 @@ from torch import nn
 from transferflow.store import digest
 from transferflow.training.checkpoints.contents import Checkpoint, Tensors
 from transferflow.training.checkpoints.start import tensors_of
-from transferflow.training.device import Arithmetic, decide_arithmetic, has_bf16
+from transferflow.training.device import Arithmetic, computes_bf16_fast, decide_arithmetic
 from transferflow.training.job import LoopSettings, TrainJob
 from transferflow.training.loop.stepper import Stepper
 from transferflow.training.optimizer import build_optimizer
 from transferflow.training.state import LoopState
 
-_MAY_CHANGE = frozenset({"device", "on_nan"})
+_MAY_CHANGE = frozenset({"device", "on_nan", "precision"})
+"""The precision that a spec asks for is in its key; what `auto` comes to is the machine's affair."""
 
 
 def arithmetic_of(settings: LoopSettings, device: torch.device) -> Arithmetic:
     """Precision and memory layout of a training on a device."""
-    return decide_arithmetic(settings.precision, device, bf16=has_bf16(device))
+    return decide_arithmetic(settings.precision, device, bf16=computes_bf16_fast(device))
 
 
 def build_stepper(job: TrainJob, device: torch.device, arithmetic: Arithmetic) -> Stepper:

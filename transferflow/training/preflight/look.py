@@ -8,11 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from transferflow.data.loading.batch import Batch
 from transferflow.training.device import Arithmetic, pick_device
-from transferflow.training.freezing import apply_freeze
+from transferflow.training.freezing import apply_freeze, as_it_was, busiest_phase
 from transferflow.training.job import FreezePhase, StartLoss, TrainJob
 from transferflow.training.loop.build import arithmetic_of, build_stepper
 from transferflow.training.loop.not_finite import BadStep, describe_images, describe_left_out, not_finite
@@ -46,7 +45,7 @@ def look_before(job: TrainJob, batch: Batch, load_seconds: float, *, is_cached: 
     device = pick_device(job.settings.device)
     arithmetic = arithmetic_of(job.settings, device)
     expected = job.start_losses(batch)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _as_it_was(job.model):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), as_it_was(job.model):
         if all(_is_frozen(job, phase) for phase in job.freeze.phases):
             return _look_at_answers(job, batch, device, arithmetic, expected)
         peak = MemoryPeak(device)
@@ -71,9 +70,7 @@ def look_before(job: TrainJob, batch: Batch, load_seconds: float, *, is_cached: 
 
 def decide_phases(job: TrainJob) -> tuple[int, ...]:
     """Numbers of the phases that are looked at: the first, and that in which the most trains."""
-    sizes = {group.name: len(group.parameters) for group in job.groups}
-    trained = [sum(n for name, n in sizes.items() if name not in p.frozen) for p in job.freeze.phases]
-    return tuple(dict.fromkeys((0, trained.index(max(trained)))))
+    return tuple(dict.fromkeys((0, busiest_phase(job.groups, job.freeze.phases))))
 
 
 def decide_again(spent: Sequence[float]) -> bool:
@@ -188,17 +185,3 @@ def _look_at_answers(
 def _named(losses: Mapping[str, float]) -> dict[str, float]:
     parts = {f"loss_{name}": value for name, value in losses.items() if name != "loss"}
     return {"loss": sum(losses.values())} | parts if losses else {}
-
-
-@contextmanager
-def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """Put modes and what wants a gradient back after the block."""
-    modes: Sequence[tuple[nn.Module, bool]] = [(module, module.training) for module in model.modules()]
-    wants = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, wanted in wants:
-            parameter.requires_grad_(wanted)
