@@ -11,7 +11,7 @@ Seconds are those of the training: validation, decoding and (ours) checkpoints a
 imports not. Our run finds nothing in its home. Accuracy (detection: mAP50) is of the last epoch, memory the
 most that a process had at a time.
 
-Ours chooses its precision itself (`auto`: bf16 where the CPU computes it, as the first line says); peers are
+Ours chooses its precision itself (`auto`; a trial of both is part of its time where it makes one); peers are
 in fp32, as installed, unless `--bf16` is said.
 
 Prints a table, and writes JSON with the hardware; runs are interleaved, and the median counts.
@@ -32,6 +32,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from cache import NAMES, describe_hardware, draw
 
@@ -42,11 +43,11 @@ from transferflow.stages.prepare import prepare
 from transferflow.stages.split_images import build_split_images, eval_transform_of, split_loader
 from transferflow.stages.train.stage import train
 from transferflow.tasks.build import build_parts, build_task
-from transferflow.training.device import computes_bf16_fast, decide_arithmetic
 
 HERE = Path(__file__).parent
 PEERS = ("plain", "lightning", "fastai")
 BATCH = 32
+HEAVY = "resnet50.pth"
 BOXES = 8
 """Images per batch of a detector."""
 CASES: Mapping[str, Mapping[str, Any]] = {
@@ -62,7 +63,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
     "heavy": {
         "freeze": {"policy": "backbone"},
         "head": {"kind": "fcos", "pyramid_channels": 64},
-        "backbone": {"source": "timm", "name": "resnet50", "weights": "none"},
+        "backbone": {"source": "checkpoint", "library": "timm", "name": "resnet50"},
     },
 }
 DETECTORS = ("detection", "heavy")
@@ -71,7 +72,9 @@ PEER_UNTIL = {"frozen": "backbone", "views": "backbone", "until": "blocks.5", "f
 
 def build_spec(case: str, asked: argparse.Namespace, root: Path) -> ExperimentSpec:
     """Our spec of a case."""
-    sections = dict(CASES[case])
+    sections = {name: dict(section) for name, section in CASES[case].items()}
+    if case == "heavy":
+        sections["backbone"]["weights"] = str(root / HEAVY)
     detects = case in DETECTORS
     training = {
         "epochs": asked.long_epochs if case == "full" else asked.epochs,
@@ -100,8 +103,6 @@ def build_spec(case: str, asked: argparse.Namespace, root: Path) -> ExperimentSp
 
 def run_ours(spec: ExperimentSpec) -> dict[str, float]:
     """A training in a home of its own; it loads its libraries when it begins, which is no training."""
-    import timm  # noqa: F401  peers have imported it, too, before their time runs
-
     import transferflow.stages.train.assembly  # noqa: F401
 
     with tempfile.TemporaryDirectory() as home:
@@ -110,8 +111,10 @@ def run_ours(spec: ExperimentSpec) -> dict[str, float]:
         started = time.perf_counter()
         trained = train(spec, context, prepared)
         seconds = time.perf_counter() - started
-        last = json.loads((trained.folder / "history.json").read_text())["epochs"][-1]
-    return {"seconds": seconds, "accuracy": last.get("accuracy", last.get("map50"))}
+        history = json.loads((trained.folder / "history.json").read_text())
+    last = history["epochs"][-1]
+    is_bf16 = float(history["precision"] == "bf16")
+    return {"seconds": seconds, "accuracy": last.get("accuracy", last.get("map50")), "bf16": is_bf16}
 
 
 def run_reference(spec: ExperimentSpec) -> dict[str, float]:
@@ -204,7 +207,9 @@ def measure(case: str, asked: argparse.Namespace, root: Path, folder: Path) -> d
         for way, runs in found.items()
     }
     fastest = min(values["seconds"] for way, values in row.items() if way != "ours")
-    return {"case": case, "ways": row, "times": round(fastest / row["ours"]["seconds"], 1)}
+    times = round(fastest / row["ours"]["seconds"], 1)
+    computed_in = sorted({"bf16" if run["bf16"] else "fp32" for run in found["ours"]})
+    return {"case": case, "ways": row, "times": times, "ours in": computed_in}
 
 
 def parse() -> argparse.Namespace:
@@ -232,13 +237,14 @@ def main() -> None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(json.dumps(found | {"memory_gb": peak}))
         return
-    cpu = torch.device("cpu")
-    ours = decide_arithmetic("auto", cpu, bf16=computes_bf16_fast(cpu)).precision
-    hardware = describe_hardware() | {"load at the start": os.getloadavg()[0], "ours in": ours}
+    hardware = describe_hardware() | {"load at the start": os.getloadavg()[0]}
     print(hardware)
     rows = []
     with tempfile.TemporaryDirectory() as images, tempfile.TemporaryDirectory() as folder:
         draw(Path(images), asked.images, asked.size)
+        if "heavy" in asked.cases:
+            torch.manual_seed(0)
+            torch.save(timm.create_model("resnet50").state_dict(), Path(images) / HEAVY)
         for case in asked.cases:
             rows.append(measure(case, asked, Path(images), Path(folder)))
             ways = "  ".join(
@@ -246,6 +252,7 @@ def main() -> None:
                 for way, values in rows[-1]["ways"].items()
             )
             print(f"{case:10} {rows[-1]['times']:5} times the fastest peer   {ways}", flush=True)
+            print(f"{'':10} ours in {', '.join(rows[-1]['ours in'])}", flush=True)
     if asked.json:
         settings = {
             name: getattr(asked, name) for name in ("images", "size", "epochs", "long_epochs", "bf16")

@@ -15,7 +15,7 @@ from transferflow.stages.plan.compile import Plan
 from transferflow.stages.plan.last_training import LastTraining
 from transferflow.text import counted
 from transferflow.training.job import FreezePhase
-from transferflow.training.precision import Choice
+from transferflow.training.precision.decide import Choice
 
 _RATES = 4
 """Different rates that are named one by one; of more, the first and the last."""
@@ -190,10 +190,8 @@ def _size(count: int) -> str:
 
 
 def _precision(choice: Choice) -> str:
-    """What is computed in, and why."""
-    share = choice.share if choice.precision == "bf16" else 1 / choice.share
-    other = "fp32" if choice.precision == "bf16" else "bf16"
-    return f"{choice.precision}: {share:.2f} of the time of {other} in a trial on this machine"
+    """What a CPU computes in, and why."""
+    return f"on this CPU {choice.precision}: bf16 takes {choice.share:.2f} times as long as fp32, by a trial"
 
 
 def _last_training(last: LastTraining, epochs: int) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Where and in which arithmetic to train: fixed rules, never a timing, so that a run can be repeated."""
+"""Where and in which arithmetic to train: fixed rules, which hold where no trial of precisions was made."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def decide_arithmetic(
     """Choose precision and memory layout by rules that `benchmarks/precision.py` measured.
 
     `auto` is bf16 where the device computes it fast, else fp32; for a long training on a CPU a trial has
-    chosen before (`precision_trial`). Images and convolutions are laid out channels last: on a CPU 0.58 to
+    chosen before (`precision.trial`). Images and convolutions are laid out channels last: on a CPU 0.58 to
     0.98 of the time in fp32. Apple's GPU, which was not measured, computes in fp32 and in PyTorch's own
     layout.
 

@@ -24,8 +24,8 @@ from transferflow.stages.context import RunContext
 from transferflow.stages.progress import logger
 from transferflow.stages.split_images import build_split_images, eval_transform_of
 from transferflow.stages.train.job import activation_room
-from transferflow.stages.train.precision import known_settings
 from transferflow.stages.train.settings import cache_setting
+from transferflow.stages.train.settle import known_settings
 from transferflow.stages.train.validation_inputs import ValidationInputs
 from transferflow.tasks.build import build_parts
 from transferflow.training.activations.cache import CachedLoader
@@ -87,7 +87,7 @@ def _of_split(
     rows = images.loader.dataset.rows
     kept = set(range(len(rows)) if split == "test" else pick_evenly(range(len(rows)), MOST_IMAGES))
     logger.info("evaluate: features of %d %s images for the baselines", len(rows), split)
-    settings = known_settings(spec, context, snapshot.counts["train"], snapshot.counts["val"])
+    settings = known_settings(spec, context, snapshot.counts)
     frozen, cached = build_frozen_part(settings, images.loader), None
     if cache_setting(spec) != "off":
         cached = CachedLoader(

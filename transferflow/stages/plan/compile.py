@@ -35,10 +35,10 @@ from transferflow.stages.plan.requirements import (
 from transferflow.stages.plan.warnings import collect_warnings
 from transferflow.stages.slices import read_slices, require_known_slices
 from transferflow.stages.train.key import complete_train_inputs
+from transferflow.stages.train.known_precisions import known_choice
 from transferflow.stages.train.layers import TrainingPlan
-from transferflow.stages.train.precision import known_precision
 from transferflow.store import ArtifactStore, digest
-from transferflow.training.precision import Choice
+from transferflow.training.precision.decide import Choice
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Plan:
         training: Freeze state and rates per layer group.
         caches: What each phase computes once; nothing where training is reused.
         last: What the spec's last training took.
-        precision: What `training.precision: auto` comes to by a trial; `None`: it was not tried here.
+        precision: What `training.precision: auto` comes to on this CPU by a trial, if there was one.
         resolved: Every default that was taken, and what `auto` came to, by key path.
         warnings: What a careful colleague would point out.
     """
@@ -157,7 +157,7 @@ def compile_plan(spec: ExperimentSpec, context: RunContext) -> Plan:
         training=facts.training,
         caches=plan_caches(spec, facts, images) if will_train else (),
         last=load_last_training(context.store, spec.name),
-        precision=known_precision(spec, context, images["train"], images["val"]),
+        precision=known_choice(spec, context, images["train"], images["val"]),
         resolved=facts.resolved,
         warnings=collect_warnings(spec, facts, images, will_train),
     )

@@ -78,7 +78,9 @@ def assemble(given: FitInputs, ranks: Ranks) -> Assembly:
     plan = compile_training_plan(spec, parts)
     with ranks.in_turn():
         images = build_training_images(spec, validation, context.decoded_images, ranks)
-    settings = settle_settings(spec, task, parts, plan, images, context=context, ranks=ranks)
+    settings = settle_settings(
+        spec, task, parts, plan, images, context=context, folder=given.work, ranks=ranks
+    )
     with ranks.in_turn():
         job = compile_job(
             spec,

@@ -1,4 +1,4 @@
-"""From a spec and a snapshot to a train job: the one place where sections become loop settings."""
+"""From a spec and a snapshot to a train job: what is trained, on what, with which losses and rates."""
 
 from __future__ import annotations
 

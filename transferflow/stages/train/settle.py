@@ -1,24 +1,48 @@
-"""Settings of the loop, with what `training.precision: auto` comes to here."""
+"""Settings of the loop, with what `training.precision: auto` comes to on a CPU."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
+from pathlib import Path
+from typing import get_args
 
+from transferflow.data.records import SplitName
 from transferflow.spec import ExperimentSpec
 from transferflow.stages.context import RunContext
 from transferflow.stages.progress import logger
 from transferflow.stages.train.job import TrainingImages
+from transferflow.stages.train.known_precisions import keep_trial, known_choice, load_trial
 from transferflow.stages.train.layers import TrainingPlan
-from transferflow.stages.train.precision import Trial, try_precision
 from transferflow.stages.train.settings import cache_setting, loop_settings
+from transferflow.store import read_bounded, write_atomic
 from transferflow.tasks.base import ModelParts, VisionTask
 from transferflow.training.activations.decide import decide_views
-from transferflow.training.device import computes_bf16, pick_device
+from transferflow.training.device import Precision, computes_bf16, pick_device
 from transferflow.training.job import LoopSettings
-from transferflow.training.precision import is_worth_a_trial
-from transferflow.training.precision_trial import Tried, try_precisions
+from transferflow.training.loop.build import arithmetic_of
+from transferflow.training.precision.decide import CpuPrecision, is_worth_a_trial
+from transferflow.training.precision.trial import Tried, try_precisions
 from transferflow.training.ranks import ALONE, Ranks
+
+BEGUN_IN = "precision.txt"
+"""Beside the checkpoints of a training: the precision that it began in, in which a resume goes on."""
+
+
+def known_settings(
+    spec: ExperimentSpec, context: RunContext, images: Mapping[SplitName, int]
+) -> LoopSettings:
+    """Settings of the loop, by what is known of the model; tries nothing.
+
+    Args:
+        spec: What is trained.
+        context: Whose home remembers trials.
+        images: Images per split.
+    """
+    settings = loop_settings(spec)
+    choice = known_choice(spec, context, images["train"], images["val"]) if _may_choose(settings) else None
+    return settings if choice is None else replace(settings, precision=choice.precision)
 
 
 def settle_settings(
@@ -29,31 +53,71 @@ def settle_settings(
     images: TrainingImages,
     *,
     context: RunContext,
+    folder: Path,
     ranks: Ranks = ALONE,
 ) -> LoopSettings:
-    """Settings of the loop; what `precision: auto` comes to is tried out by rank 0, for all of them."""
-    settings, counts = loop_settings(spec), images.validation.snapshot.counts
-    device, choice = pick_device(settings.device), None
-    is_open = settings.precision == "auto" and device.type == "cpu" and computes_bf16(device)
-    if is_open and ranks.rank == 0:
-        choice = try_precision(
-            spec, context, counts["train"], counts["val"], lambda: _try_out(spec, task, parts, plan, images)
-        )
-    found = ranks.share(None if choice is None else choice.precision)
+    """Settings of the loop, after a trial of precisions where one pays; rank 0 decides for all.
+
+    Args:
+        spec: What is trained.
+        task: Its task.
+        parts: Its model.
+        plan: What trains when.
+        images: What it is trained and validated on.
+        context: Whose home remembers trials.
+        folder: Of the training's checkpoints.
+        ranks: The processes that train the model together.
+    """
+    settings, found = loop_settings(spec), None
+    if ranks.rank == 0 and _may_choose(settings):
+        found = _read_begun(folder)
+        if found is None:
+            _try_if_worth(spec, task, parts, plan, images, context)
+            settings = known_settings(spec, context, images.validation.snapshot.counts)
+            found = arithmetic_of(settings, pick_device(settings.device)).precision
+            write_atomic(folder / BEGUN_IN, found)
+    found = ranks.share(found)
     return settings if found is None else replace(settings, precision=found)
 
 
-def _try_out(
-    spec: ExperimentSpec, task: VisionTask, parts: ModelParts, plan: TrainingPlan, images: TrainingImages
-) -> Trial | None:
-    """Measure, where the training is long enough for it."""
-    train, snapshot = images.train, images.validation.snapshot
-    if not is_worth_a_trial(snapshot.counts["train"], spec.training.epochs, prod(train.shape[1:])):
+def _may_choose(settings: LoopSettings) -> bool:
+    """Whether a trial could say something: of a CPU that computes both precisions itself."""
+    device = pick_device(settings.device)
+    return settings.precision == "auto" and device.type == "cpu" and computes_bf16(device)
+
+
+def _read_begun(folder: Path) -> Precision | None:
+    try:
+        found = read_bounded(folder / BEGUN_IN, 16).decode()
+    except (OSError, ValueError):
         return None
+    return next((precision for precision in get_args(CpuPrecision) if precision == found), None)
+
+
+def _try_if_worth(
+    spec: ExperimentSpec,
+    task: VisionTask,
+    parts: ModelParts,
+    plan: TrainingPlan,
+    images: TrainingImages,
+    context: RunContext,
+) -> None:
+    """Measure and remember, where the training is long enough and nobody has done so yet."""
+    train, snapshot = images.train, images.validation.snapshot
+    is_long = is_worth_a_trial(snapshot.counts["train"], spec.training.epochs, prod(train.shape[1:]))
+    if not is_long or load_trial(spec, context) is not None:
+        return
     logger.info("train: trying out which precision takes less time here; later trainings know")
     (batch,) = train.epoch(0, 0, 1)
     setting = cache_setting(spec)
-    views = decide_views(setting, is_varied=train.dataset.is_varied, mixes=train.mixes)
-    shape = None if views is None or train.keeps_shape else train.shape
-    tried = Tried(parts.model, parts.groups, plan.freeze, task.build_losses(snapshot), shape)
-    return try_precisions(tried, batch)
+    tried = Tried(
+        parts.model,
+        parts.groups,
+        plan.freeze,
+        task.build_losses(snapshot),
+        shape=None if train.keeps_shape else train.shape,
+        views=decide_views(setting, is_varied=train.dataset.is_varied, mixes=train.mixes),
+    )
+    trial = try_precisions(tried, batch)
+    if trial is not None:
+        keep_trial(spec, context, trial)
