@@ -24,7 +24,8 @@ from transferflow.training.loop.buffers import BufferGuard
 from transferflow.training.precision.decide import Spent, Trial
 
 logger = get_logger("training")
-_IMAGES = 4
+_IMAGES = 8
+"""Of fewer, bf16 has too little to compute for what it costs to begin with."""
 _ROUNDS = 3
 """Of which the first one warms up; the fastest of the others counts, as other work may disturb one."""
 _CPU = torch.device("cpu")
