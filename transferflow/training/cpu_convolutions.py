@@ -2,7 +2,8 @@
 
 **Depthwise ones, for speed.** oneDNN has no kernel of its own for most of their gradients in bf16: in
 EfficientNet-Lite0 they took four times as long as in fp32, and more than all other layers of a step
-together. With theirs in fp32 a step in bf16 takes about half of one in fp32.
+together. With theirs in fp32 a step in bf16 takes about half of one in fp32, on a CPU that computes bf16
+fast.
 
 **Those that step beyond their images, for right numbers.** Where the images are narrower than the stride,
 its bf16 kernel for the gradient of the weights reads memory that nothing was written to (torch 2.15; not in
