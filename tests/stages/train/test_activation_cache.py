@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from transferflow.errors import InterruptedRunError
+from transferflow.training.activations import frozen
 
 
 def losses(trained) -> list[float]:
@@ -50,6 +51,27 @@ def test_the_same_in_bf16(train_in, tmp_path, caplog):
     assert computed(caplog) == 2
     plain = train_in(tmp_path / "b", training=training | {"activation_cache": "off"})
     assert_same_training(cached, plain)
+
+
+@pytest.mark.parametrize("task", ["classification", "detection", "segmentation"])
+def test_large_images_are_computed_in_parts_with_and_without_a_cache(train_in, tmp_path, monkeypatch, task):
+    """A batch of six in parts of four and two, of which no two have the same shape."""
+    whole = train_in(tmp_path / "whole", task)
+    monkeypatch.setattr(frozen, "_PIXELS_AT_ONCE", 4 * 64 * 64)
+    seen = []
+    compute_prefix = frozen.compute_prefix
+    monkeypatch.setattr(
+        frozen,
+        "compute_prefix",
+        lambda cut, model, images: seen.append(len(images)) or compute_prefix(cut, model, images),
+    )
+    cached = train_in(tmp_path / "a", task)
+    assert set(seen) == {1, 2, 4}  # one image tells the size of its activations
+    seen.clear()
+    assert_same_training(cached, train_in(tmp_path / "b", task, training={"activation_cache": "off"}))
+    assert set(seen) == {2, 4}
+    for key, tensor in cached[0].items():
+        torch.testing.assert_close(tensor, whole[0][key], rtol=1e-3, atol=1e-3)
 
 
 PHASES = {

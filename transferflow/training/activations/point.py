@@ -16,7 +16,7 @@ from transferflow.store import digest
 from transferflow.training.device import Arithmetic
 from transferflow.training.proof import digest_tensor
 
-_VERSION = 2
+_VERSION = 3
 """Raise it when prefixes are computed in another way, so that no cache keeps the old activations."""
 _State = tuple[tuple[bool, ...], tuple[bool, ...]]
 """Which parameters train, and which modules are in train mode."""
