@@ -32,8 +32,10 @@ def known_choice(spec: ExperimentSpec, context: RunContext, train: int, val: int
         train: Images that it is trained on.
         val: Images that its epochs are measured on.
     """
-    trial = load_trial(spec, context) if spec.training.precision == "auto" else None
-    return None if trial is None else decide_precision(trial, train, val, spec.training.epochs)
+    training = spec.training
+    is_open = training.precision == "auto" and training.device in ("auto", "cpu")
+    trial = load_trial(spec, context) if is_open else None
+    return None if trial is None else decide_precision(trial, train, val, training.epochs)
 
 
 def load_trial(spec: ExperimentSpec, context: RunContext) -> Trial | None:

@@ -19,6 +19,7 @@ from transferflow.stages.train.settings import cache_setting, loop_settings
 from transferflow.store import read_bounded, write_atomic
 from transferflow.tasks.base import ModelParts, VisionTask
 from transferflow.training.activations.decide import decide_views
+from transferflow.training.checkpoints.folder import has_checkpoints
 from transferflow.training.device import Precision, computes_bf16, pick_device
 from transferflow.training.job import LoopSettings
 from transferflow.training.loop.build import arithmetic_of
@@ -70,7 +71,7 @@ def settle_settings(
     """
     settings, found = loop_settings(spec), None
     if ranks.rank == 0 and _may_choose(settings):
-        found = _read_begun(folder)
+        found = _read_begun(folder) if has_checkpoints(folder) else None
         if found is None:
             _try_if_worth(spec, task, parts, plan, images, context)
             settings = known_settings(spec, context, images.validation.snapshot.counts)
@@ -104,7 +105,8 @@ def _try_if_worth(
 ) -> None:
     """Measure and remember, where the training is long enough and nobody has done so yet."""
     train, snapshot = images.train, images.validation.snapshot
-    is_long = is_worth_a_trial(snapshot.counts["train"], spec.training.epochs, prod(train.shape[1:]))
+    pixels = prod(train.shape[1:])
+    is_long = is_worth_a_trial(snapshot.counts["train"], spec.training.epochs, pixels)
     if not is_long or load_trial(spec, context) is not None:
         return
     logger.info("train: trying out which precision takes less time here; later trainings know")
@@ -116,6 +118,7 @@ def _try_if_worth(
         plan.freeze,
         task.build_losses(snapshot),
         shape=None if train.keeps_shape else train.shape,
+        pixels=pixels,
         views=decide_views(setting, is_varied=train.dataset.is_varied, mixes=train.mixes),
     )
     trial = try_precisions(tried, batch)

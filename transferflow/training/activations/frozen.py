@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from math import ceil
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,12 @@ from transferflow.data.loading.batch import Batch
 from transferflow.models.cut.cut import Cut, Uncut
 from transferflow.models.cut.folding import folded
 from transferflow.models.cut.run import Activations, compute_prefix, played_back
+from transferflow.training.activations.decide import bytes_of, decide_pays
 from transferflow.training.activations.point import PointFinder
 from transferflow.training.device import Arithmetic
 
-_PIXELS_AT_ONCE = 8 * 224 * 224
-"""EfficientNet-Lite0 takes 7.4 ms an image so, and 8.0 in batches of 32, with 400 MB more."""
+_PIXELS_AT_ONCE, _LEAST_AT_ONCE = 8 * 224 * 224, 4
+"""Of images that are computed together; raise the version in `point` with it."""
 
 
 class FrozenPart:
@@ -41,9 +43,15 @@ class FrozenPart:
     def compute(self, model: nn.Module, cut: Cut, images: Tensor) -> Activations:
         """Activations of images (B x C x H x W, normalised) at a cut of the model."""
         shown = images.to(self.device, memory_format=self.arithmetic.memory_format)
+        size, count = self._images_at_once(shown), len(shown)
+        lacking = -count % size
+        if lacking:  # parts of one size are computed by the same kernels
+            shown = torch.cat([shown, *[shown[-1:]] * lacking])
         with self.arithmetic.forward_pass(self.device), folded(model, cut.folds):
-            parts = [compute_prefix(cut, model, part) for part in shown.split(self._images_at_once(shown))]
-        return parts[0] if len(parts) == 1 else tuple(torch.cat(each) for each in zip(*parts, strict=True))
+            parts = [compute_prefix(cut, model, part) for part in shown.split(size)]
+        if len(parts) == 1:
+            return parts[0]
+        return tuple(torch.cat(each)[:count] for each in zip(*parts, strict=True))
 
     def ready(self, model: nn.Module, batch: Batch) -> AbstractContextManager[None]:
         """Let a model begin with a batch's activations, if it has any, else with its images.
@@ -57,16 +65,19 @@ class FrozenPart:
             return nullcontext()
         if batch.activations:
             return played_back(cut, model, batch.activations)
-        if len(batch) > self._images_at_once(batch.images):
+        is_in_parts = self._images_at_once(batch.images) < len(batch)
+        if is_in_parts and decide_pays(cut, bytes_of(cut, batch.images.itemsize), self.device.type):
             return played_back(cut, model, self.compute(model, cut, batch.images))
         return folded(model, cut.folds)
 
     def _images_at_once(self, images: Tensor) -> int:
-        """Images that are computed together: on a CPU as many as keep its memory small, and it busy.
+        """Images of a batch that are computed together, in parts of one size: of large ones, a few on a CPU.
 
-        In bf16, and on a GPU, all of them: with each part the weights are converted anew, or a GPU waits.
+        What they take of its memory is small then, and it computes as fast. In bf16, and on a GPU, all of
+        them: with each part the weights are converted anew, or a GPU waits.
         """
-        height, width = images.shape[-2:]
+        count, (height, width) = len(images), images.shape[-2:]
         if self.device.type != "cpu" or self.arithmetic.precision != "fp32":
-            return len(images)
-        return -(-_PIXELS_AT_ONCE // (height * width))
+            return count
+        most = max(_LEAST_AT_ONCE, _PIXELS_AT_ONCE // (height * width))
+        return ceil(count / ceil(count / most))

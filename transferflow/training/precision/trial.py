@@ -25,7 +25,7 @@ from transferflow.training.precision.decide import Spent, Trial
 
 logger = get_logger("training")
 _IMAGES = 8
-"""Of fewer, bf16 has too little to compute for what it costs to begin with."""
+"""Of fewer, bf16 has too little to compute for what it costs to begin with: it converts the weights anew."""
 _ROUNDS = 3
 """Of which the first one warms up; the fastest of the others counts, as other work may disturb one."""
 _CPU = torch.device("cpu")
@@ -41,6 +41,7 @@ class Tried:
         freeze: What trains when; the phase in which the most does is tried.
         losses: Of the model and a batch.
         shape: Channels, rows and columns of all images; `None` where each has its own.
+        pixels: Of an image, for the record.
         views: Times that what is frozen is computed of each image; `None`: in each epoch.
     """
 
@@ -49,6 +50,7 @@ class Tried:
     freeze: FreezeSchedule
     losses: Callable[[nn.Module, Batch], Losses]
     shape: tuple[int, int, int] | None
+    pixels: int
     views: int | None
 
 
@@ -85,8 +87,7 @@ def _measure(tried: Tried, batch: Batch) -> Trial:
     fp32, bf16 = (_Way(tried, batch, Arithmetic(precision, layout)) for precision in ("fp32", "bf16"))
     rounds = [(fp32.spend(), bf16.spend()) for _ in range(_ROUNDS)]
     fastest = (_fastest(each) for each in zip(*rounds[1:], strict=True))
-    height, width = batch.images.shape[-2:]
-    return Trial(height * width, tried.views or 0, *fastest)
+    return Trial(tried.pixels, tried.views or 0, *fastest)
 
 
 class _Way:
