@@ -133,13 +133,12 @@ def test_another_model_or_machine_is_tried_anew(build_squares_spec, tmp_path, lo
     assert not knows()
 
 
-def test_ranks_do_what_the_first_one_says(build_squares_spec, tmp_path, monkeypatch):
+def test_ranks_do_what_the_first_one_says(build_squares_spec, tmp_path, both, monkeypatch):
     spec, context = build_squares_spec(training=AUTO), RunContext(tmp_path / "home")
-    monkeypatch.setattr(settle, "_try_if_worth", lambda *given: pytest.fail("another rank tries"))
     ranks = replace(settle.ALONE, rank=1)
     monkeypatch.setattr(type(ranks), "share", lambda self, value: "bf16")
     settings = settle.settle_settings(
-        spec, None, None, None, None, context=context, folder=tmp_path, ranks=ranks
+        spec, None, lambda: pytest.fail("another rank tries"), context=context, folder=tmp_path, ranks=ranks
     )
     assert settings.precision == "bf16"
 

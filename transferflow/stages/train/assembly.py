@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from transferflow.data.records import DatasetSnapshot
@@ -13,7 +14,7 @@ from transferflow.stages.split_images import build_split_images, eval_transform_
 from transferflow.stages.train.head_start import apply_head_start
 from transferflow.stages.train.job import TrainingImages, build_training_images, compile_job
 from transferflow.stages.train.layers import TrainingPlan
-from transferflow.stages.train.settle import settle_settings
+from transferflow.stages.train.settle import settle_settings, try_out
 from transferflow.stages.train.training_plan import compile_training_plan
 from transferflow.tasks.build import build_parts, build_task
 from transferflow.training.hooks import build_hook
@@ -78,9 +79,8 @@ def assemble(given: FitInputs, ranks: Ranks) -> Assembly:
     plan = compile_training_plan(spec, parts)
     with ranks.in_turn():
         images = build_training_images(spec, validation, context.decoded_images, ranks)
-    settings = settle_settings(
-        spec, task, parts, plan, images, context=context, folder=given.work, ranks=ranks
-    )
+    trial = partial(try_out, spec, task, parts, plan, images)
+    settings = settle_settings(spec, images, trial, context=context, folder=given.work, ranks=ranks)
     with ranks.in_turn():
         job = compile_job(
             spec,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -23,7 +23,7 @@ from transferflow.training.checkpoints.folder import has_checkpoints
 from transferflow.training.device import Precision, computes_bf16, pick_device
 from transferflow.training.job import LoopSettings
 from transferflow.training.loop.build import arithmetic_of
-from transferflow.training.precision.decide import CpuPrecision, is_worth_a_trial
+from transferflow.training.precision.decide import CpuPrecision, Trial, is_worth_a_trial
 from transferflow.training.precision.trial import Tried, try_precisions
 from transferflow.training.ranks import ALONE, Ranks
 
@@ -48,10 +48,8 @@ def known_settings(
 
 def settle_settings(
     spec: ExperimentSpec,
-    task: VisionTask,
-    parts: ModelParts,
-    plan: TrainingPlan,
     images: TrainingImages,
+    try_out: Callable[[], Trial | None],
     *,
     context: RunContext,
     folder: Path,
@@ -61,10 +59,8 @@ def settle_settings(
 
     Args:
         spec: What is trained.
-        task: Its task.
-        parts: Its model.
-        plan: What trains when.
         images: What it is trained and validated on.
+        try_out: Takes a trial, see `try_out`.
         context: Whose home remembers trials.
         folder: Of the training's checkpoints.
         ranks: The processes that train the model together.
@@ -73,7 +69,8 @@ def settle_settings(
     if ranks.rank == 0 and _may_choose(settings):
         found = _read_begun(folder) if has_checkpoints(folder) else None
         if found is None:
-            _try_if_worth(spec, task, parts, plan, images, context)
+            if _is_worth_a_trial(spec, images, context) and (trial := try_out()) is not None:
+                keep_trial(spec, context, trial)
             settings = known_settings(spec, context, images.validation.snapshot.counts)
             found = arithmetic_of(settings, pick_device(settings.device)).precision
             write_atomic(folder / BEGUN_IN, found)
@@ -95,32 +92,26 @@ def _read_begun(folder: Path) -> Precision | None:
     return next((precision for precision in get_args(CpuPrecision) if precision == found), None)
 
 
-def _try_if_worth(
-    spec: ExperimentSpec,
-    task: VisionTask,
-    parts: ModelParts,
-    plan: TrainingPlan,
-    images: TrainingImages,
-    context: RunContext,
-) -> None:
-    """Measure and remember, where the training is long enough and nobody has done so yet."""
-    train, snapshot = images.train, images.validation.snapshot
-    pixels = prod(train.shape[1:])
-    is_long = is_worth_a_trial(snapshot.counts["train"], spec.training.epochs, pixels)
-    if not is_long or load_trial(spec, context) is not None:
-        return
+def _is_worth_a_trial(spec: ExperimentSpec, images: TrainingImages, context: RunContext) -> bool:
+    """Whether the training is long enough, and nobody has tried its model yet."""
+    count, pixels = images.validation.snapshot.counts["train"], prod(images.train.shape[1:])
+    return is_worth_a_trial(count, spec.training.epochs, pixels) and load_trial(spec, context) is None
+
+
+def try_out(
+    spec: ExperimentSpec, task: VisionTask, parts: ModelParts, plan: TrainingPlan, images: TrainingImages
+) -> Trial | None:
+    """Measure both precisions on the first batch; see `try_precisions`."""
+    train = images.train
     logger.info("train: trying out which precision takes less time here; later trainings know")
     (batch,) = train.epoch(0, 0, 1)
-    setting = cache_setting(spec)
     tried = Tried(
         parts.model,
         parts.groups,
         plan.freeze,
-        task.build_losses(snapshot),
+        task.build_losses(images.validation.snapshot),
         shape=None if train.keeps_shape else train.shape,
-        pixels=pixels,
-        views=decide_views(setting, is_varied=train.dataset.is_varied, mixes=train.mixes),
+        pixels=prod(train.shape[1:]),
+        views=decide_views(cache_setting(spec), is_varied=train.dataset.is_varied, mixes=train.mixes),
     )
-    trial = try_precisions(tried, batch)
-    if trial is not None:
-        keep_trial(spec, context, trial)
+    return try_precisions(tried, batch)
