@@ -19,7 +19,7 @@ from transferflow.spec.sections.training import ActivationViews
 from transferflow.stages.outcome import StageName
 from transferflow.store import digest
 
-VERSIONS: Mapping[StageName, int] = {"prepare": 6, "train": 16, "evaluate": 8, "register": 5}
+VERSIONS: Mapping[StageName, int] = {"prepare": 6, "train": 17, "evaluate": 8, "register": 5}
 _TRAINED_ON: tuple[SplitName, ...] = ("train", "val")
 
 
